@@ -1,0 +1,118 @@
+"""An operator graph in topological order, proved at construction."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+
+from alrsim.errors import ModelError
+
+Attribute = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A named value.
+
+    Attributes:
+        shape: Static shape; ``()`` is a scalar.
+        dtype: The ONNX element type in lower case (``float32``, ``int64``, ``bool``...).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+    @property
+    def elements(self) -> int:
+        return prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One operator.
+
+    Attributes:
+        name: Unique in its graph.
+        kind: ONNX operator type, such as ``Conv``.
+        inputs: Names of the values it reads; ``""`` is an absent optional input.
+        outputs: Names of the values it writes; ``""`` is an unused optional output.
+        domain: ONNX domain; ``""`` is the standard one.
+        attributes: Plain attributes (numbers, strings, tuples of them).
+        module: Dotted path of the torch module that it came from, ``""`` if unknown.
+        fx_nodes: The torch graph nodes that it came from. Operators that share a node are cut together.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    domain: str = ""
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    module: str = ""
+    fx_nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Operators in topological order with the shape of every value.
+
+    Attributes:
+        name: The model's name.
+        ops: Topologically ordered: every input is a graph input, an initializer, or written earlier.
+        tensors: Every value by name, initializers included.
+        inputs: Values fed at run time.
+        outputs: Values handed to the loss.
+        parameters: Trainable initializers.
+        buffers: Initializers that the forward pass updates (running statistics) or that are not trained.
+        constants: All other initializers (shapes, axes, scalars).
+        constant_values: The integers of small constants (shape and axis arguments) by name.
+        warnings: What the import could not fully understand. Shown to the user, never dropped.
+
+    Raises:
+        ModelError: if an operator reads a value that nothing before it writes, if a value is written twice, or
+            if a value has no shape.
+    """
+
+    name: str
+    ops: tuple[Op, ...]
+    tensors: Mapping[str, Tensor]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    parameters: tuple[str, ...] = ()
+    buffers: tuple[str, ...] = ()
+    constants: tuple[str, ...] = ()
+    constant_values: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        written = {"", *self.inputs, *self.parameters, *self.buffers, *self.constants}
+        names: set[str] = set()
+        for op in self.ops:
+            if op.name in names:
+                raise ModelError(f"two operators are called {op.name!r}", where=self.name)
+            names.add(op.name)
+            for value in op.inputs:
+                if value not in written:
+                    raise ModelError(
+                        f"operator {op.name!r} ({op.kind}) reads {value!r}, which nothing before it writes",
+                        where=self.name,
+                        fix="the graph has a cycle or is not in topological order",
+                    )
+            for value in filter(None, op.outputs):
+                if value in written:
+                    raise ModelError(f"value {value!r} is written twice, again by {op.name!r}", where=self.name)
+                written.add(value)
+        for value in self.outputs:
+            if value not in written:
+                raise ModelError(f"output {value!r} is written by no operator", where=self.name)
+        for value in written - {""}:
+            if value not in self.tensors:
+                raise ModelError(f"value {value!r} has no shape", where=self.name)
+
+    def producer_of(self) -> dict[str, Op]:
+        """The operator that writes each value."""
+        return {value: op for op in self.ops for value in op.outputs if value}
+
+    @property
+    def parameter_elements(self) -> int:
+        return sum(self.tensors[name].elements for name in self.parameters)

@@ -1,0 +1,114 @@
+"""The model cut into stages: what a rule needs to know of it, and no more."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from alrsim.errors import ModelError
+from alrsim.graph.work import NO_WORK, Work
+
+MODEL_INPUT = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A group of operators that is scheduled as one. All counts are for ONE micro-batch and one copy.
+
+    Attributes:
+        index: Position, from 0.
+        name: For people: the module path or the operators' range.
+        ops: Names of its operators, in topological order.
+        forward: The forward pass.
+        input_gradient: Gradients of the stage's inputs and of everything between its operators.
+        interior_gradient: The part of ``input_gradient`` that the stage needs even if nobody asks for its input's
+            gradient: the chain from its output back to its first parametrised operator.
+        weight_gradient: Gradients of its parameters.
+        recompute: Forward work that an LR gradient repeats because only the stage's input was kept (none for a
+            stage that is a single linear map).
+        parameters: Trainable elements.
+        saved: Activation elements that BP keeps from forward to gradient, besides values that cross a stage
+            boundary (those are edges).
+        operators: Number of operators, for reports.
+    """
+
+    index: int
+    name: str
+    ops: tuple[str, ...] = ()
+    forward: Work = NO_WORK
+    input_gradient: Work = NO_WORK
+    interior_gradient: Work = NO_WORK
+    weight_gradient: Work = NO_WORK
+    recompute: Work = NO_WORK
+    parameters: int = 0
+    saved: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One value read by one stage: ``source`` writes it (-1 = the model's input), ``target`` reads it.
+
+    A value with several readers has one edge for each; they share ``value``. The loss module is the stage after
+    the last, so an edge to it is a model output.
+
+    Attributes:
+        elements: Elements for one micro-batch and one copy.
+        saved_by_source: BP's gradient of the source needs the value again.
+        saved_by_target: BP's gradient of the target needs the value again.
+    """
+
+    source: int
+    target: int
+    value: str
+    elements: int
+    saved_by_source: bool = False
+    saved_by_target: bool = True
+
+
+@dataclass(frozen=True)
+class StageGraph:
+    """Stages in topological order with the values that cross between them.
+
+    Attributes:
+        loss: The loss module's work and name; its ``index`` is ``len(stages)``.
+        batch: Samples in one micro-batch.
+
+    Raises:
+        ModelError: if indices are not 0..n-1, an edge points backward or a stage reads nothing.
+    """
+
+    name: str
+    stages: tuple[Stage, ...]
+    edges: tuple[Edge, ...]
+    loss: Stage
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ModelError("a model needs at least one stage", where=self.name)
+        for position, stage in enumerate((*self.stages, self.loss)):
+            if stage.index != position:
+                raise ModelError(f"stage {stage.name!r} has index {stage.index}, expected {position}", where=self.name)
+        for edge in self.edges:
+            if not MODEL_INPUT <= edge.source < edge.target <= len(self.stages):
+                raise ModelError(f"edge {edge.source} -> {edge.target} ({edge.value}) points backward", where=self.name)
+
+    def incoming(self, stage: int) -> tuple[Edge, ...]:
+        """Edges that the stage (or the loss, index ``len(stages)``) reads."""
+        return tuple(edge for edge in self.edges if edge.target == stage)
+
+    def outgoing(self, stage: int) -> tuple[Edge, ...]:
+        """Edges that the stage writes, one for each reader."""
+        return tuple(edge for edge in self.edges if edge.source == stage)
+
+
+def chain(stages: int, name: str = "chain", parameters: int = 1, elements: int = 0) -> StageGraph:
+    """A textbook chain of ``stages`` equal abstract stages and a loss: no work, so durations come from a table."""
+    if stages < 1:
+        raise ModelError(f"a chain needs at least one stage, got {stages}", where=name)
+    body = tuple(Stage(index, f"stage{index}", parameters=parameters) for index in range(stages))
+    edges = tuple(Edge(index - 1, index, f"x{index}", elements) for index in range(stages + 1))
+    return StageGraph(name, body, edges, Stage(stages, "loss"))
+
+
+def outputs_of(graph: StageGraph, stage: int) -> Sequence[tuple[str, int]]:
+    """The distinct values (name, elements) that a stage hands to others, each once."""
+    return tuple({edge.value: edge.elements for edge in graph.outgoing(stage)}.items())

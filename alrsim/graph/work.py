@@ -1,0 +1,49 @@
+"""What a piece of computation does, counted in elements so that any precision can price it."""
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Counts for one execution of an operator, or of several.
+
+    Attributes:
+        macs: Multiply-accumulates in matrix products and convolutions (1 MAC = 2 FLOP).
+        elementwise: FLOPs of everything else; reported apart from MACs.
+        param_reads: Parameter elements read.
+        param_writes: Parameter (or parameter-gradient) elements written.
+        activation_reads: Activation (or activation-gradient) elements read.
+        activation_writes: Activation (or activation-gradient) elements written.
+        launches: Kernels launched, for launch overhead.
+    """
+
+    macs: int = 0
+    elementwise: int = 0
+    param_reads: int = 0
+    param_writes: int = 0
+    activation_reads: int = 0
+    activation_writes: int = 0
+    launches: int = 0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    def stacked(self, copies: int) -> "Work":
+        """The same work on ``copies`` replicas stacked in the batch: parameters are touched and kernels launched once."""
+        return Work(
+            self.macs * copies,
+            self.elementwise * copies,
+            self.param_reads,
+            self.param_writes,
+            self.activation_reads * copies,
+            self.activation_writes * copies,
+            self.launches,
+        )
+
+    @property
+    def flops(self) -> int:
+        """``2 * macs + elementwise``."""
+        return 2 * self.macs + self.elementwise
+
+
+NO_WORK = Work()

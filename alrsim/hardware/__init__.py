@@ -1,0 +1,1 @@
+"""Machines as values: precisions, units, links; and the YAML profiles that describe real ones."""

@@ -1,0 +1,207 @@
+"""Lower a problem and a schedule to the integer arrays that the check, the evaluator and the simulator share.
+
+An *item* is what a unit runs without a break: one task, or a fused pair of them. A *message* is one buffer on its
+way to one other unit, however many tasks read it there.
+"""
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from alrsim.errors import ScheduleError
+from alrsim.schedule.schedule import Schedule
+from alrsim.tasks.problem import Problem
+from alrsim.tasks.token import NONE
+
+
+@dataclass(slots=True)
+class Message:
+    """One buffer sent to one unit.
+
+    Attributes:
+        source: Item that produces it, ``NONE`` if it is there from the start.
+        source_unit: Where it leaves.
+        target_unit: Where it goes.
+        buffer: Index of the buffer.
+        hold: Ticks for which it occupies each channel of its route.
+        latency: Ticks from leaving the last channel to arrival.
+        route: Channel indices, occupied one after the other.
+        readers: Items that wait for it.
+    """
+
+    source: int
+    source_unit: int
+    target_unit: int
+    buffer: int
+    hold: int
+    latency: int
+    route: tuple[int, ...]
+    readers: list[int] = field(default_factory=list)
+
+    @property
+    def delay(self) -> int:
+        """Ticks on an idle network."""
+        return self.hold * len(self.route) + self.latency
+
+
+@dataclass(slots=True)
+class Lowered:
+    """A schedule as integers.
+
+    Attributes:
+        lanes: Item indices per unit, in order.
+        tasks: Task indices per item (one, or two fused).
+        unit: Unit per item.
+        duration: Ticks per item.
+        preds: Items on the same unit or plain order dependencies, per item (duplicates removed). They delay by 0.
+        needs: Message indices per item.
+        messages: All messages, in order of (source item, target unit, buffer); those with source ``NONE`` first.
+        sends: Message indices per source item, ascending.
+        channels: Names of the channels.
+        home: Unit of each stage's parameters, the loss module last.
+    """
+
+    lanes: list[list[int]]
+    tasks: list[tuple[int, ...]]
+    unit: list[int]
+    duration: list[int]
+    preds: list[list[int]]
+    needs: list[list[int]]
+    messages: list[Message]
+    sends: list[list[int]]
+    channels: list[str]
+    home: list[int]
+
+
+def lower(problem: Problem, schedule: Schedule, *, overlap: Fraction = Fraction(1)) -> Lowered:
+    """Lower a schedule whose tasks are complete and unique (see :func:`alrsim.schedule.check.check`).
+
+    Args:
+        overlap: A fused pair takes ``overlap * (first + second)``, rounded to a tick.
+
+    Raises:
+        ScheduleError: if data must move between two units without a link.
+    """
+    lanes, item_of, items = _items(problem, schedule)
+    unit = [0] * len(items)
+    for lane, members in enumerate(lanes):
+        for item in members:
+            unit[item] = lane
+    duration = [_item_duration(problem, members, unit[item], overlap) for item, members in enumerate(items)]
+    home = homes(problem, schedule)
+    preds: list[list[int]] = [[] for _ in items]
+    needs: list[list[int]] = [[] for _ in items]
+    wire = _Wire(problem)
+    buffers, tasks = problem.tasks.buffers, problem.tasks.tasks
+    for item, members in enumerate(items):
+        here, seen = unit[item], set(members)
+        before: set[int] = set()
+        for member in members:
+            for other in tasks[member].after:
+                before.add(item_of[other])
+            for index in tasks[member].reads:
+                producer = buffers[index].producer
+                if producer in seen:
+                    continue
+                source = NONE if producer == NONE else item_of[producer]
+                source_unit = home[buffers[index].stage] if producer == NONE else unit[source]
+                if source_unit != here:
+                    message = wire.message(source, source_unit, here, index)
+                    if not (wire.messages[message].readers and wire.messages[message].readers[-1] == item):
+                        wire.messages[message].readers.append(item)
+                        needs[item].append(message)
+                elif source != NONE:
+                    before.add(source)
+        before.discard(item)
+        preds[item] = sorted(before)
+    return wire.finish(lanes, items, unit, duration, preds, needs, home)
+
+
+def homes(problem: Problem, schedule: Schedule) -> list[int]:
+    """The unit of each stage's parameters: where its update runs, else where its first forward runs."""
+    placed: dict[int, int] = {}
+    unit_of, last = schedule.unit_of, problem.tasks.stages
+    for task in problem.tasks.tasks:
+        stage, kind = task.id.stage, task.id.kind
+        if task.id in unit_of and (kind == "U" or stage not in placed):
+            placed[stage] = unit_of[task.id]
+    fallback = placed.get(last - 1, 0)
+    return [placed.get(stage, fallback) for stage in range(last + 1)]
+
+
+def _items(problem: Problem, schedule: Schedule) -> tuple[list[list[int]], dict[int, int], list[tuple[int, ...]]]:
+    index = problem.tasks.index
+    partner = {first: second for first, second in schedule.overlaps}
+    absorbed = set(partner.values())
+    lanes: list[list[int]] = []
+    items: list[tuple[int, ...]] = []
+    item_of: dict[int, int] = {}
+    for lane in schedule.lanes:
+        members = []
+        for task in lane.tasks:
+            if task in absorbed:
+                continue
+            group = (index[task],) if task not in partner else (index[task], index[partner[task]])
+            for member in group:
+                item_of[member] = len(items)
+            members.append(len(items))
+            items.append(group)
+        lanes.append(members)
+    return lanes, item_of, items
+
+
+def _item_duration(problem: Problem, members: tuple[int, ...], unit: int, overlap: Fraction) -> int:
+    total = sum(problem.durations[member][unit] for member in members)
+    return total if len(members) == 1 else round(overlap * total)
+
+
+class _Wire:
+    """Collects messages while lowering, one per (buffer, destination unit)."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.links = problem.machine.link_table()
+        self.messages: list[Message] = []
+        self.known: dict[tuple[int, int], int] = {}
+        self.channels: dict[str, int] = {}
+
+    def message(self, source: int, source_unit: int, target: int, buffer: int) -> int:
+        key = (buffer, target)
+        if key not in self.known:
+            link = self.links.get((source_unit, target))
+            units = self.problem.machine.units
+            if link is None:
+                raise ScheduleError(
+                    f"{self.problem.tasks.buffers[buffer].name} must move from {units[source_unit].name} to "
+                    f"{units[target].name}, which no link joins",
+                    where=self.problem.machine.name,
+                    fix="add the link to the hardware profile or place the tasks on the same unit",
+                )
+            names = link.channels or (f"{units[source_unit].name}->{units[target].name}",)
+            route = tuple(self.channels.setdefault(name, len(self.channels)) for name in names)
+            hold = link.hold_ns(self.problem.tasks.buffers[buffer].bytes)
+            self.known[key] = len(self.messages)
+            self.messages.append(Message(source, source_unit, target, buffer, hold, link.latency_ns, route))
+        return self.known[key]
+
+    def finish(
+        self,
+        lanes: list[list[int]],
+        items: list[tuple[int, ...]],
+        unit: list[int],
+        duration: list[int],
+        preds: list[list[int]],
+        needs: list[list[int]],
+        home: list[int],
+    ) -> Lowered:
+        order = sorted(
+            range(len(self.messages)),
+            key=lambda m: (self.messages[m].source, self.messages[m].target_unit, self.messages[m].buffer),
+        )
+        rank = {old: new for new, old in enumerate(order)}
+        messages = [self.messages[old] for old in order]
+        sends: list[list[int]] = [[] for _ in items]
+        for new, message in enumerate(messages):
+            if message.source != NONE:
+                sends[message.source].append(new)
+        renumbered = [sorted(rank[m] for m in item) for item in needs]
+        return Lowered(lanes, items, unit, duration, preds, renumbered, messages, sends, list(self.channels), home)

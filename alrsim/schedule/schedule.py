@@ -1,0 +1,45 @@
+"""A schedule is one lane per unit: an order of tasks, without times."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+from alrsim.tasks.token import TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The ordered tasks of one unit."""
+
+    unit: str
+    tasks: tuple[TaskId, ...]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One lane per unit, in machine order.
+
+    Attributes:
+        name: What made it: ``1f1b``, or a file's name.
+        overlaps: Pairs of tasks, adjacent in their lane, that run as one fused span (PyTorch's OVERLAP_F_B).
+    """
+
+    lanes: tuple[Lane, ...]
+    name: str = ""
+    overlaps: tuple[tuple[TaskId, TaskId], ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the lanes and overlaps (not of the name): equal digests are the same schedule."""
+        text = ";".join(f"{lane.unit}:{' '.join(map(str, lane.tasks))}" for lane in self.lanes)
+        fused = ";".join(f"{first}+{second}" for first, second in self.overlaps)
+        return hashlib.sha256(f"{text}|{fused}".encode()).hexdigest()[:16]
+
+    @cached_property
+    def unit_of(self) -> dict[TaskId, int]:
+        """Lane index by task."""
+        return {task: index for index, lane in enumerate(self.lanes) for task in lane.tasks}
+
+    def as_dict(self) -> dict[str, str]:
+        """``{unit: "0F0 0F1 ..."}``, the form of the JSON output."""
+        return {lane.unit: " ".join(map(str, lane.tasks)) for lane in self.lanes}

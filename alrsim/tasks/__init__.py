@@ -1,0 +1,1 @@
+"""Tasks, the buffers that they write and read, and the problem of placing and ordering them."""

@@ -28,6 +28,10 @@ class Stage:
         saved: Activation elements that BP keeps from forward to gradient, besides values that cross a stage
             boundary (those are edges).
         operators: Number of operators, for reports.
+        lr_saved: Elements of the input that an LR gradient keeps: of a linear-map stage the input of its one
+            parametrised operator, of any other stage its input edges.
+        linear: The stage ends in its only parametrised operator, a convolution or matrix product (with its bias), so
+            an LR gradient is one product of input and noise.
     """
 
     index: int
@@ -40,6 +44,9 @@ class Stage:
     recompute: Work = NO_WORK
     parameters: int = 0
     saved: int = 0
+    operators: int = 0
+    lr_saved: int = 0
+    linear: bool = False
 
 
 @dataclass(frozen=True, slots=True)

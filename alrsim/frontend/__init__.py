@@ -1,0 +1,1 @@
+"""Models in: torch modules, Python factories and ONNX files become operator graphs."""

@@ -24,7 +24,9 @@ def write_atomically(path: Path, data: bytes) -> None:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
         raise FileError(
-            f"cannot write: {error.strerror}", where=str(path), fix="check that the folder exists and is writable"
+            f"cannot write: {error.strerror}",
+            where=str(path),
+            fix="check that the folder exists and is writable",
         ) from None
     try:
         with os.fdopen(handle, "wb") as file:
@@ -77,7 +79,11 @@ def from_json(kind: str, type_: type[T], document: Any, *, where: str) -> T:
     expected = f"alrsim.{kind}/1"
     found = document.get("format") if isinstance(document, dict) else None
     if found != expected:
-        raise FileError(f"holds {found!r}, expected {expected!r}", where=where, fix=f"give a file that alrsim wrote as {kind}")
+        raise FileError(
+            f"holds {found!r}, expected {expected!r}",
+            where=where,
+            fix=f"give a file that alrsim wrote as {kind}",
+        )
     try:
         return TypeAdapter(type_).validate_python(document.get("value"), strict=False)
     except ValidationError as error:

@@ -32,6 +32,8 @@ class Stage:
             parametrised operator, of any other stage its input edges.
         linear: The stage ends in its only parametrised operator, a convolution or matrix product (with its bias), so
             an LR gradient is one product of input and noise.
+        deltas: Elements of the cotangents at the outputs of its parametrised operators: what a split backward hands
+            from the input-gradient task (I) to the weight-gradient task (W).
     """
 
     index: int
@@ -47,6 +49,7 @@ class Stage:
     operators: int = 0
     lr_saved: int = 0
     linear: bool = False
+    deltas: int = 0
 
 
 @dataclass(frozen=True, slots=True)

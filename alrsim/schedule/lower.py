@@ -130,7 +130,7 @@ def homes(problem: Problem, schedule: Schedule) -> list[int]:
 
 def _items(problem: Problem, schedule: Schedule) -> tuple[list[list[int]], dict[int, int], list[tuple[int, ...]]]:
     index = problem.tasks.index
-    partner = {first: second for first, second in schedule.overlaps}
+    partner = dict(schedule.overlaps)
     absorbed = set(partner.values())
     lanes: list[list[int]] = []
     items: list[tuple[int, ...]] = []

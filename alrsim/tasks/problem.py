@@ -71,7 +71,13 @@ def price(
 def _ask(
     model: CostModel, task: Task, unit: Unit, plan: PrecisionPlan, question: object, answers: dict[object, Ns]
 ) -> Ns:
-    key = (question, unit.device, unit.launch_overhead_ns, tuple(unit.peak_flops.items()), unit.memory_bandwidth)
+    key = (
+        question,
+        unit.device,
+        unit.launch_overhead_ns,
+        tuple(unit.peak_flops.items()),
+        unit.memory_bandwidth,
+    )
     if key not in answers:
         answers[key] = model(task, unit, plan)
     return answers[key]

@@ -1,0 +1,99 @@
+"""What a rule can be asked for."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from alrsim.errors import OptionError
+from alrsim.hardware.precision import Precision, PrecisionPlan
+
+Baseline = Literal["clean", "copy-mean", "antithetic", "none"]
+Reduction = Literal["stack", "accumulate"]
+NoiseScope = Literal["joint", "layerwise"]
+Optimizer = Literal["sgd", "momentum", "adam"]
+
+OPTIMIZER_STATES = {"sgd": 0, "momentum": 1, "adam": 2}
+"""State elements per parameter."""
+
+
+@dataclass(frozen=True)
+class RuleOptions:
+    """Options of every rule; BP rules ignore the LR ones.
+
+    Attributes:
+        microbatches: Micro-batches in a step.
+        copies: LR: noise draws per sample (with ``antithetic``: pairs of them).
+        group: LR: draws stacked in one task; ``None`` stacks all of them. Must divide ``copies``.
+        baseline: LR: what is subtracted from a copy's loss.
+        scope: LR: noise in all segments at once (``joint``) or one segment at a time with a shared clean prefix.
+        reduction: LR: ``stack`` keeps state per copy until the loss is known and takes one product over all copies;
+            ``accumulate`` regenerates or reads the noise once per group and adds it into the estimated cotangent.
+        signs: ALR: codes are signs of input and noise.
+        loss: Whether the loss is a task (L).
+        loss_gradient: BP: whether the loss module's gradient is a task of its own (B of the loss stage).
+        update: Whether parameter updates are tasks (U).
+        loss_update: BP: whether the loss module has an update cell too (the paper's Figure 2 draws one).
+        first_input_gradient: BP: stage 0 has an input gradient (textbook problems, PyTorch's schedules).
+        optimizer: State kept per parameter.
+        precision: Formats of parameters, activations, saved state and noise.
+        segments: Rule ``segments``: first stage of every segment after the first, ascending; ``None`` elsewhere.
+            The last segment reaches the loss (exact cotangent) if ``exact_head``.
+        exact_head: Rule ``segments``: the last segment includes the loss, so its gradient is exact BP.
+    """
+
+    microbatches: int = 1
+    copies: int = 1
+    group: int | None = None
+    baseline: Baseline = "clean"
+    scope: NoiseScope = "joint"
+    reduction: Reduction = "stack"
+    signs: bool = False
+    loss: bool = True
+    loss_gradient: bool = False
+    update: bool = True
+    loss_update: bool = False
+    first_input_gradient: bool = False
+    optimizer: Optimizer = "sgd"
+    precision: PrecisionPlan = field(default_factory=PrecisionPlan)
+    segments: tuple[int, ...] | None = None
+    exact_head: bool = True
+
+    def __post_init__(self) -> None:
+        if self.microbatches < 1:
+            raise OptionError(f"microbatches is {self.microbatches}, must be at least 1", where="--microbatches")
+        if self.copies < 1:
+            raise OptionError(f"copies is {self.copies}, must be at least 1", where="--copies")
+        if self.group is not None and (self.group < 1 or self.copies % self.group):
+            raise OptionError(
+                f"copy groups of {self.group} do not divide {self.copies} copies",
+                where="--group",
+                fix=f"choose a divisor of {self.copies}",
+            )
+        if self.baseline == "copy-mean" and self.copies < 2:
+            raise OptionError(
+                "baseline copy-mean needs at least 2 copies",
+                where="--baseline",
+                fix="use clean or more copies",
+            )
+        for what, value in (
+            ("parameters", self.precision.parameters),
+            ("activations", self.precision.activations),
+        ):
+            if value in (Precision.SIGN1, Precision.REGENERATED, Precision.INT4):
+                raise OptionError(f"{what} cannot be {value}", where="--precision", fix="use fp32, bf16, fp16 or int8")
+        if self.precision.saved is Precision.REGENERATED:
+            raise OptionError("saved state cannot be regenerated, only noise can", where="--precision")
+
+    @property
+    def draws_per_group(self) -> int:
+        """Noise draws (pairs, for antithetic) in one copy group."""
+        return self.copies if self.group is None else self.group
+
+    @property
+    def groups(self) -> int:
+        """Noisy copy groups per micro-batch."""
+        return self.copies // self.draws_per_group
+
+    @property
+    def stacked(self) -> int:
+        """Replicas of the micro-batch in one noisy task: antithetic pairs count twice."""
+        return self.draws_per_group * (2 if self.baseline == "antithetic" else 1)

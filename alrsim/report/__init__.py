@@ -1,0 +1,1 @@
+"""What people look at: charts, tables, trace files and the JSON that others script against."""

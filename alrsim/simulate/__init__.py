@@ -1,0 +1,1 @@
+"""Predict: a discrete-event simulation (SimPy) of a schedule on a machine; textbook problems."""

@@ -29,7 +29,7 @@ class Work:
         return Work(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
     def stacked(self, copies: int) -> "Work":
-        """The same work on ``copies`` replicas stacked in the batch: parameters are touched and kernels launched once."""
+        """The same work on ``copies`` stacked replicas: parameters are touched and kernels launched once."""
         return Work(
             self.macs * copies,
             self.elementwise * copies,

@@ -1,0 +1,90 @@
+"""Forward and loss tasks, and what a forward keeps for its stage's gradient."""
+
+from alrsim.graph.stages import Stage
+from alrsim.hardware.precision import Precision
+from alrsim.rules.instances import Instance
+from alrsim.rules.noise import injected_by_reader, noise_work, store_noise
+from alrsim.rules.step import Step, is_exit, made, value
+from alrsim.tasks.taskgraph import Category
+from alrsim.tasks.token import TaskId
+
+
+def forward(step: Step, microbatch: int, one: Instance) -> None:
+    for stage in step.graph.stages:
+        if stage.index in one.stages:
+            forward_stage(step, microbatch, one, stage)
+    if one.loss:
+        loss(step, microbatch, one)
+
+
+def forward_stage(step: Step, microbatch: int, one: Instance, stage: Stage) -> None:
+    reads = [] if step.param[stage.index] is None else [step.param[stage.index]]
+    reads += [value(step, edge, one) for edge in step.incoming[stage.index]]
+    injected = injected_by_reader(step, stage.index, one)
+    work = stage.forward.stacked(one.copies) + injected
+    if one.source is None and one.noisy:
+        work = work + noise_work(step, stage.index, one)
+    id_ = TaskId(stage.index, "F", microbatch, one.group)
+    task = step.draft.task(id_, [r for r in reads if r is not None], work=work, copies=one.copies)
+    step.forwards[stage.index, one.group] = task
+    for name, elements in {edge.value: edge.elements for edge in step.outgoing[stage.index]}.items():
+        size = step.plan.activations.bytes_for(elements * one.copies)
+        step.values[name, one.group] = made(step, task, id_, name, Category.ACTIVATION, size)
+    keep(step, task, id_, one, stage)
+    if one.noisy:
+        store_noise(step, task, microbatch, one, stage.index)
+
+
+def loss(step: Step, microbatch: int, one: Instance) -> None:
+    loss = step.graph.loss
+    reads = [value(step, edge, one) for edge in step.incoming[step.count]]
+    work = loss.forward.stacked(one.copies) + injected_by_reader(step, step.count, one)
+    exact = not one.noisy and any(
+        step.segmentation.joined(edge.source, step.count) for edge in step.incoming[step.count]
+    )
+    if exact and not step.options.loss_gradient:
+        work = work + loss.input_gradient
+    id_ = TaskId(step.count, "L", microbatch, one.group)
+    task = step.draft.task(id_, reads, work=work, copies=one.copies)
+    if one.noisy:
+        store_noise(step, task, microbatch, one, step.count)
+    size = Precision.FP32.bytes_for(step.graph.batch * one.copies)
+    step.losses[one.group] = made(step, task, id_, "losses", Category.ACTIVATION, size)
+    if not exact:
+        return
+    if step.options.loss_gradient:
+        id_ = TaskId(step.count, "B", microbatch, one.group)
+        task = step.draft.task(id_, [*reads, step.losses[one.group]], work=loss.input_gradient)
+        step.loss_cells.append(task)
+    for edge in step.incoming[step.count]:
+        if step.segmentation.joined(edge.source, step.count):
+            size = step.plan.activations.bytes_for(edge.elements)
+            cotangent = made(step, task, id_, f"d{edge.value}", Category.TEMP, size)
+            step.upstream.setdefault((edge.value, one.group), []).append(cotangent)
+
+
+def keep(step: Step, task: int, id_: TaskId, one: Instance, stage: Stage) -> None:
+    """What a forward keeps for the stage's gradient, depending on who computes it."""
+    if not keeps(step, stage.index, one):
+        return
+    kept = []
+    if is_exit(step, stage.index):
+        encoded = step.plan.saved is not step.plan.activations
+        if stage.linear or encoded:
+            size = step.plan.saved.bytes_for(stage.lr_saved * one.copies)
+            kept.append(made(step, task, id_, "code", Category.ACTIVATION, size))
+    elif stage.saved:
+        size = step.plan.activations.bytes_for(stage.saved * one.copies)
+        kept.append(made(step, task, id_, "saved", Category.ACTIVATION, size))
+    step.kept[stage.index, one.group] = kept
+
+
+def keeps(step: Step, stage: int, one: Instance) -> bool:
+    """Whether the stage's gradient is computed from the state of this instance's forward.
+
+    With layer-wise noise a segment's input is the clean one for every copy, so only the clean forward keeps it.
+    """
+    if not step.segmentation.trainable[stage]:
+        return False
+    clean = step.segmentation.is_exact(stage) or step.options.reduction == "accumulate" or step.layerwise
+    return one.noisy is not clean

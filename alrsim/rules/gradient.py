@@ -1,0 +1,175 @@
+"""Gradient tasks: B, I and W inside a segment, G and C at its end, and their ordered sums."""
+
+from alrsim.graph.stages import Stage
+from alrsim.graph.work import NO_WORK, Work
+from alrsim.hardware.precision import Precision
+from alrsim.rules.instances import Instance
+from alrsim.rules.noise import NORMAL_FLOPS, noise_elements
+from alrsim.rules.step import Step, is_exit, made, value
+from alrsim.tasks.taskgraph import Category
+from alrsim.tasks.token import Kind, TaskId
+
+
+def exact_gradients(step: Step, microbatch: int, clean: Instance) -> None:
+    for stage in reversed(step.graph.stages):
+        if step.segmentation.trainable[stage.index] and step.segmentation.is_exact(stage.index):
+            bp_gradient(step, microbatch, clean, stage, clean.group)
+
+
+def bp_gradient(step: Step, microbatch: int, one: Instance, stage: Stage, group: int) -> None:
+    """B, or I and W, of a stage whose cotangent comes from its consumers."""
+    index, passes = stage.index, step.segmentation.passes[stage.index]
+    reads = gradient_inputs(step, index, group) + step.kept.get((index, one.group), [])
+    reads += [value(step, edge, one) for edge in step.incoming[index] if edge.saved_by_target]
+    reads += [step.values[edge.value, one.group] for edge in step.outgoing[index] if edge.saved_by_source]
+    after = [step.forwards[index, one.group]]
+    through = stage.input_gradient if passes else stage.interior_gradient
+    param = step.param[index]
+    if param is not None:
+        reads.insert(0, param)
+    whole = through + stage.weight_gradient
+    if not step.split or not (passes and stage.parameters):
+        kind: Kind = "B" if not step.split else ("I" if passes else "W")
+        id_ = TaskId(index, kind, microbatch, group)
+        task = step.draft.task(id_, reads, after=after, work=whole.stacked(one.copies), copies=one.copies)
+        finish_gradient(step, task, id_, stage, group, one, weights=True)
+        return
+    id_ = TaskId(index, "I", microbatch, group)
+    task = step.draft.task(id_, reads, after=after, work=through.stacked(one.copies), copies=one.copies)
+    finish_gradient(step, task, id_, stage, group, one, weights=False)
+    deltas = made(step, task, id_, "deltas", Category.TEMP, step.plan.activations.bytes_for(stage.deltas * one.copies))
+    kept = [*step.kept.get((index, one.group), []), deltas]
+    kept += [value(step, edge, one) for edge in step.incoming[index] if edge.saved_by_target]
+    id_ = TaskId(index, "W", microbatch, group)
+    task = step.draft.task(id_, kept, work=stage.weight_gradient.stacked(one.copies), copies=one.copies)
+    finish_gradient(step, task, id_, stage, group, one, weights=True, passes=False)
+
+
+def gradient_inputs(step: Step, stage: int, group: int) -> list[int]:
+    """Gradients of the stage's outputs that its consumers in the segment computed."""
+    return [
+        buffer
+        for name in dict.fromkeys(edge.value for edge in step.outgoing[stage])
+        for buffer in step.upstream.get((name, group), ())
+    ]
+
+
+def finish_gradient(
+    step: Step,
+    task: int,
+    id_: TaskId,
+    stage: Stage,
+    group: int,
+    one: Instance,
+    *,
+    weights: bool,
+    passes: bool = True,
+) -> None:
+    """Hand the gradients of the inputs to the stages above and add the weight gradient to its ordered sum."""
+    if passes and step.segmentation.passes[stage.index]:
+        for edge in step.incoming[stage.index]:
+            joined = step.segmentation.joined(edge.source, stage.index)
+            if joined and step.segmentation.trainable[edge.source]:
+                size = step.plan.activations.bytes_for(edge.elements * one.copies)
+                cotangent = made(step, task, id_, f"d{edge.value}", Category.TEMP, size)
+                step.upstream.setdefault((edge.value, group), []).append(cotangent)
+    if weights and stage.parameters:
+        partial = step.draft.buffer(
+            f"{id_}:partial",
+            Category.TEMP,
+            step.plan.parameters.bytes_for(stage.parameters),
+            stage.index,
+            producer=task,
+            accumulator=f"{stage.index}:grad",
+            rank=len(step.partials[stage.index]),
+        )
+        step.partials[stage.index].append(partial)
+
+
+def lr_gradient(step: Step, microbatch: int, one: Instance, stage_index: int, group: int) -> None:
+    """G of a segment's end, or B of a stage inside an LR segment, weighed by one instance's losses."""
+    stage = step.graph.stages[stage_index]
+    if step.segmentation.is_exact(stage_index) or not step.segmentation.trainable[stage_index]:
+        return
+    state = step.instances.clean if step.layerwise and step.instances.clean is not None else one
+    if not is_exit(step, stage_index):
+        bp_gradient(step, microbatch, state, stage, group)
+        return
+    passes = step.segmentation.passes[stage_index]
+    kept = step.kept[stage_index, state.group]
+    reads = gradient_inputs(step, stage_index, group) + kept
+    if not kept:
+        reads += [value(step, edge, state) for edge in step.incoming[stage_index]]
+    param = step.param[stage_index]
+    if param is not None and (passes or stage.recompute != NO_WORK):
+        reads.append(param)
+    reads += loss_reads(step, one) + noise_reads(step, stage_index, one) if one.noisy else step.sums[stage_index]
+    work, encoded = gradient_work(step, stage, one, state, passes)
+    id_ = TaskId(stage_index, "G", microbatch, group)
+    after = [step.forwards[stage_index, state.group]]
+    task = step.draft.task(id_, reads, after=after, work=work, encoded=encoded, copies=one.copies)
+    finish_gradient(step, task, id_, stage, group, state, weights=True)
+
+
+def gradient_work(step: Step, stage: Stage, one: Instance, state: Instance, passes: bool) -> tuple[Work, Work]:
+    """(work in the activation precision, product of codes) of a G task.
+
+    Where the copies share one clean input (``state`` is not ``one``) their noise is summed first and multiplied
+    once; otherwise the product runs over every copy.
+    """
+    through = stage.input_gradient if passes else stage.interior_gradient
+    around = (stage.recompute + through).stacked(state.copies)
+    product = stage.weight_gradient.stacked(state.copies)
+    if not one.noisy:
+        return around + product, NO_WORK
+    elements = noise_elements(step, stage.index)
+    drawing = NORMAL_FLOPS * elements * one.draws if step.plan.noise is Precision.REGENERATED else 0
+    read = elements * one.copies
+    weighing = Work(elementwise=drawing + read, activation_reads=read, launches=1)
+    coded = step.plan.saved.bits < 16 and step.plan.noise.bits < 16
+    if coded and stage.linear and not passes and state is one:
+        return around + weighing, product
+    return around + weighing + product, NO_WORK
+
+
+def accumulate(step: Step, microbatch: int, one: Instance, stage: int) -> None:
+    """C: add one copy group's weighted noise into the stage's estimated cotangent."""
+    elements = noise_elements(step, stage)
+    regenerated = step.plan.noise is Precision.REGENERATED
+    drawing = NORMAL_FLOPS * elements * one.draws if regenerated else 0
+    work = Work(
+        elementwise=drawing + 2 * elements * one.draws,
+        activation_reads=elements * (1 if regenerated else 1 + one.draws),
+        activation_writes=elements,
+        launches=1,
+    )
+    id_ = TaskId(stage, "C", microbatch, one.group)
+    reads = loss_reads(step, one) + noise_reads(step, stage, one)
+    after = [] if reads else [step.forwards[max(one.stages), one.group]]
+    task = step.draft.task(id_, reads, after=after, work=work, copies=one.copies)
+    terms = step.sums.setdefault(stage, [])
+    term = step.draft.buffer(
+        f"{id_}:cotangent",
+        Category.TEMP if terms else Category.ACTIVATION,
+        Precision.FP32.bytes_for(elements),
+        stage,
+        producer=task,
+        accumulator=f"{stage}:cotangent{microbatch}",
+        rank=len(terms),
+    )
+    terms.append(term)
+
+
+def loss_reads(step: Step, one: Instance) -> list[int]:
+    """The losses that weigh a copy group's noise, by the baseline."""
+    if step.options.baseline == "copy-mean":
+        # The mean runs over the copies of one segment's noise only.
+        same = [other.group for other in step.instances.noisy if other.source == one.source]
+    else:
+        same = [one.group, *([0] if step.options.baseline == "clean" else [])]
+    return [step.losses[group] for group in same if group in step.losses]
+
+
+def noise_reads(step: Step, stage: int, one: Instance) -> list[int]:
+    stored = step.noise.get((stage, one.group))
+    return [] if stored is None else [stored]

@@ -1,0 +1,85 @@
+"""The state of one build: what exists so far, and where each value, loss and gradient of a micro-batch is."""
+
+from dataclasses import dataclass, field
+
+from alrsim.graph.stages import Edge, StageGraph
+from alrsim.hardware.precision import PrecisionPlan
+from alrsim.rules.builder import Draft
+from alrsim.rules.instances import Instance, Instances
+from alrsim.rules.options import RuleOptions
+from alrsim.rules.segmentation import Segmentation
+from alrsim.tasks.taskgraph import Category
+from alrsim.tasks.token import NONE, TaskId
+
+
+@dataclass
+class Step:
+    """Mutable while a rule runs.
+
+    Attributes:
+        incoming: Edges that each stage reads, the loss last.
+        outgoing: Edges that each layer stage writes.
+        param: Buffer of each stage's parameters, ``None`` without any.
+        partials: Terms of each stage's weight-gradient sum, in reference order.
+        loss_cells: Gradient tasks of the loss module.
+        values: Buffer of each value, by (value, copy group).
+        kept: Buffers that a forward kept for its stage's gradient, by (stage, copy group).
+        noise: Buffer of stored noise, by (stage, copy group); ``None`` if it is regenerated.
+        losses: Buffer of per-sample losses, by copy group.
+        forwards: Forward task, by (stage, copy group).
+        upstream: Gradient buffers of a value, one from each reader, by (value, copy group).
+        sums: Terms of each stage's estimated cotangent.
+    """
+
+    graph: StageGraph
+    segmentation: Segmentation
+    options: RuleOptions
+    split: bool
+    instances: Instances
+    draft: Draft
+    incoming: list[tuple[Edge, ...]]
+    outgoing: list[tuple[Edge, ...]]
+    param: list[int | None] = field(default_factory=list)
+    partials: list[list[int]] = field(default_factory=list)
+    loss_cells: list[int] = field(default_factory=list)
+    values: dict[tuple[str, int], int] = field(default_factory=dict)
+    kept: dict[tuple[int, int], list[int]] = field(default_factory=dict)
+    noise: dict[tuple[int, int], int | None] = field(default_factory=dict)
+    losses: dict[int, int] = field(default_factory=dict)
+    forwards: dict[tuple[int, int], int] = field(default_factory=dict)
+    upstream: dict[tuple[str, int], list[int]] = field(default_factory=dict)
+    sums: dict[int, list[int]] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """Layer stages; also the index of the loss module."""
+        return len(self.graph.stages)
+
+    @property
+    def plan(self) -> PrecisionPlan:
+        return self.options.precision
+
+    @property
+    def layerwise(self) -> bool:
+        return self.options.scope == "layerwise"
+
+    def begin_microbatch(self) -> None:
+        """Forget the last micro-batch's values."""
+        for state in (self.values, self.kept, self.noise, self.losses, self.forwards, self.upstream, self.sums):
+            state.clear()
+
+
+def made(step: Step, task: int, id_: TaskId, what: str, category: Category, size: int) -> int:
+    return step.draft.buffer(f"{id_}:{what}", category, size, id_.stage, producer=task)
+
+
+def value(step: Step, edge: Edge, one: Instance) -> int:
+    """The buffer of an edge's value that this instance reads: its own, else the clean one, else the input."""
+    for group in (one.group, 0, NONE):
+        if (edge.value, group) in step.values:
+            return step.values[edge.value, group]
+    raise AssertionError(f"no value {edge.value} for {edge.target}")
+
+
+def is_exit(step: Step, stage: int) -> bool:
+    return bool(step.segmentation.noised[stage])

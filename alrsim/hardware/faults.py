@@ -1,0 +1,152 @@
+"""Pydantic's complaints about a profile, in the words of someone who edits YAML."""
+
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from alrsim.hardware.figure import Confidence, Derivation, Efficiency, NonNegativeFigure, PeakFigure
+from alrsim.hardware.precision import Precision
+from alrsim.hardware.specification import Group, GroupLink, Links, Specification, UnitSection
+from alrsim.hardware.strictyaml import Document, Fault, KeyPath
+
+_UNIT_SUFFIXES = (
+    "_gb",
+    "_gb_per_s",
+    "_gb_per_s_per_direction",
+    "_us",
+    "_w",
+    "_tflops",
+    "_tflops_dense",
+    "_ghz",
+)
+_PRECISIONS = ", ".join(precision for precision in Precision if precision is not Precision.REGENERATED)
+
+
+def faults_of(error: ValidationError, document: Document) -> tuple[Fault, ...]:
+    """One fault per complaint, in the order of the file."""
+    faults = [_fault(detail, document) for detail in error.errors()]
+    return tuple(sorted(faults, key=lambda fault: fault.line or 0))
+
+
+def _fault(detail: Any, document: Document) -> Fault:
+    path: KeyPath = tuple(part for part in detail["loc"] if part != "[key]")
+    kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
+    if kind == "value_error":
+        return _own_words(str(context["error"]), path, document)
+    if kind == "enum" and "[key]" in detail["loc"]:
+        message, fix = f"unknown precision {path[-1]!r}", f"use one of {_PRECISIONS}"
+    elif kind == "extra_forbidden":
+        message, fix = f"unknown key {path[-1]!r}", _hint(str(path[-1]), path[:-1])
+    elif kind == "missing":
+        message, fix = f"missing key {path[-1]!r}", _MISSING.get(str(path[-1]), "")
+    else:
+        message, fix = _wrong_value(kind, given, context, detail["msg"], path)
+    return Fault(message, path, document.line_of(path), fix)
+
+
+def _own_words(text: str, path: KeyPath, document: Document) -> Fault:
+    """A message of our own validators; ``key: text`` names the key below the section."""
+    head, separator, rest = text.partition(": ")
+    if separator and " " not in head:
+        path = (*path, *(int(part) if part.isdigit() else part for part in head.split(".")))
+        text = rest
+    return Fault(text, path, document.line_of(path))
+
+
+def _wrong_value(kind: str, given: Any, context: Any, text: str, path: KeyPath) -> tuple[str, str]:
+    shown = f"{given!r} ({_TYPE_NAMES.get(type(given), 'a special value')})"
+    if kind == "model_type":
+        if isinstance(given, (int, float)) and not isinstance(given, bool):
+            return f"must be a section with value, source and confidence, is the bare number {given}", (
+                f"write {{value: {given}, source: ..., confidence: {'|'.join(Confidence)}}}"
+            )
+        return f"must be a section of keys, is {shown}", ""
+    if kind in ("greater_than", "greater_than_equal", "less_than_equal"):
+        bound = {"gt": "greater than", "ge": "at least", "le": "at most"}
+        (word, limit), *_ = ((bound[key], value) for key, value in context.items() if key in bound)
+        return f"must be {word} {limit:g}, is {given}", ""
+    if kind in ("literal_error", "enum"):
+        if path[-1] == "dense":
+            return f"dense must be true, is {given}", "give the dense peak: half of a 2:4 sparse one"
+        return f"must be {context['expected']}, is {shown}", ""
+    if kind in _WANTED:
+        fix = (
+            "write it without quotes or units, with a dot before the exponent (1.0e+3)" if kind == "float_type" else ""
+        )
+        return f"must be {_WANTED[kind]}, is {shown}", fix if isinstance(given, str) else ""
+    if kind == "string_pattern_mismatch":
+        return f"must be lower-case letters, digits, dots and hyphens, is {given!r}", ""
+    return text, ""
+
+
+_TYPE_NAMES: dict[type, str] = {
+    str: "text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    list: "a list",
+    dict: "a section",
+    type(None): "nothing",
+}
+_WANTED = {
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "int_type": "a whole number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "dict_type": "a section of keys",
+    "tuple_type": "a list",
+    "string_too_short": "text that is not empty",
+}
+_MISSING = {
+    "source": "say where the figure was read",
+    "confidence": f"one of {', '.join(Confidence)}",
+    "dense": "write dense: true if 2:4 sparsity is not in the figure; halve it first if it is",
+}
+
+
+def _hint(key: str, section: KeyPath) -> str:
+    """What was probably meant: the key with its unit, else a key spelt almost like it."""
+    known = tuple(_section_model(section).model_fields)
+    stem = key.rsplit("_", 1)[0]
+    with_unit = [name for name in known if _without_unit(name) == key and name != key]
+    with_unit += [name for name in known if _without_unit(name) == stem and name != stem]
+    if with_unit:
+        return f"did you mean {with_unit[0]}? The unit belongs to the key"
+    longer = [name for name in known if name.startswith(f"{key}_")]
+    if longer:
+        return f"did you mean {longer[0]}?"
+    close = get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else f"keys here are {', '.join(known)}"
+
+
+def _without_unit(name: str) -> str:
+    for suffix in sorted(_UNIT_SUFFIXES, key=len, reverse=True):
+        if name.endswith(suffix):
+            return name.removesuffix(suffix)
+    return name
+
+
+def _section_model(path: KeyPath) -> type[BaseModel]:
+    """The model of the section at a key path."""
+    match path:
+        case ():
+            return Specification
+        case ("unit",):
+            return UnitSection
+        case ("unit", "peak_tflops_dense", _, "derivation"):
+            return Derivation
+        case ("unit", "peak_tflops_dense", *_):
+            return PeakFigure
+        case ("unit", "efficiency", *_):
+            return Efficiency
+        case ("links",):
+            return Links
+        case ("groups", _):
+            return Group
+        case ("links_between_groups", _):
+            return GroupLink
+        case _:
+            return NonNegativeFigure

@@ -1,0 +1,40 @@
+"""The zoo: the architectures of the papers, one file per family, by name."""
+
+from collections.abc import Mapping
+
+import torch
+
+from alrsim.errors import OptionError
+from alrsim.frontend.source import TorchModel
+from alrsim.models.entry import ZooEntry
+from alrsim.models.graphnets import GRAPH_NETWORKS
+from alrsim.models.mlp import MLP_ENTRY
+from alrsim.models.options import Option, resolve
+from alrsim.models.recurrent import RECURRENT
+from alrsim.models.resnet import RESNETS
+from alrsim.models.spiking import SNN_ENTRY
+from alrsim.models.vgg import VGG8_ENTRY
+
+__all__ = ["ZOO", "Option", "ZooEntry", "build"]
+
+_ENTRIES = (*RESNETS, VGG8_ENTRY, MLP_ENTRY, *RECURRENT, *GRAPH_NETWORKS, SNN_ENTRY)
+
+ZOO: Mapping[str, ZooEntry] = {entry.name: entry for entry in _ENTRIES}
+"""Every architecture by its name."""
+
+
+def build(name: str, **options: object) -> TorchModel:
+    """A zoo model in training mode; its parameters depend on the options (``seed`` among them) and nothing else.
+
+    Raises:
+        OptionError: unknown model, unknown option, or a value that is not allowed; says what exists.
+    """
+    entry = ZOO.get(name)
+    if entry is None:
+        raise OptionError(f"there is no model {name!r} in the zoo", where="MODEL", fix=f"one of {', '.join(ZOO)}")
+    values = resolve(name, entry.options, options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(values["seed"]))
+        model = entry.build(**values)
+    model.module.train()
+    return model

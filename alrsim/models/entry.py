@@ -1,0 +1,49 @@
+"""What the registry of the zoo knows about a model."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from alrsim.frontend.source import TorchModel
+from alrsim.models.options import Option
+
+
+@dataclass(frozen=True, slots=True)
+class ZooEntry:
+    """One architecture.
+
+    Attributes:
+        name: As typed on the command line.
+        build: Makes the model from its options as keyword arguments, all of them. Draws the initial parameters from
+            torch's global generator; use :func:`alrsim.models.build`, which seeds it and puts it back.
+        options: By name.
+        description: One line for people.
+        source: Where the architecture comes from, and what is our own choice.
+    """
+
+    name: str
+    build: Callable[..., TorchModel]
+    options: Mapping[str, Option]
+    description: str
+    source: str
+
+
+def float_input(shape: tuple[int, ...], seed: int) -> Callable[[int], tuple[Tensor, ...]]:
+    """Example inputs of normal noise ``(batch, *shape)``, the same for the same batch size."""
+
+    def example(batch: int) -> tuple[Tensor, ...]:
+        return (torch.randn(batch, *shape, generator=torch.Generator().manual_seed(seed)),)
+
+    return example
+
+
+def token_input(length: int, vocabulary: int, seed: int) -> Callable[[int], tuple[Tensor, ...]]:
+    """Example inputs of token numbers ``(batch, length)``, int64, the same for the same batch size."""
+
+    def example(batch: int) -> tuple[Tensor, ...]:
+        generator = torch.Generator().manual_seed(seed)
+        return (torch.randint(vocabulary, (batch, length), generator=generator),)
+
+    return example

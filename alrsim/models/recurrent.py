@@ -1,0 +1,143 @@
+"""RNN, GRU and LSTM text classifiers with their cells written out.
+
+torch's fused ``nn.LSTM`` would become one opaque operator. Written out, every state (h, and c of the LSTM) is a
+value of the graph where noise can be injected, and the graph is cut like any other. Parameters are laid out as
+in ``torch.nn``, so that they can be copied over. Time runs inside a layer: layer 0 ends before layer 1 starts.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from alrsim.frontend.source import TorchModel
+from alrsim.models.entry import ZooEntry, token_input
+from alrsim.models.options import SEED, Option
+
+
+class RecurrentLayer(nn.Module):
+    """A cell run over ``(batch, time, inputs)``; returns the states ``h``, ``(batch, time, hidden)``.
+
+    Attributes:
+        from_input: Gate pre-activations of all time steps at once.
+        from_state: Gate pre-activations of one step's state.
+    """
+
+    gates = 1
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.from_input = nn.Linear(inputs, self.gates * hidden)
+        self.from_state = nn.Linear(hidden, self.gates * hidden)
+
+    def initial(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """The state before the first step, ``h`` first."""
+        return (inputs.new_zeros(inputs.shape[0], self.hidden),)
+
+    def step(self, drive: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The next state from ``drive = from_input(x_t)``: ``h' = tanh(drive + from_state(h))``."""
+        return (torch.tanh(drive + self.from_state(state[0])),)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        drive = self.from_input(inputs)
+        state = self.initial(inputs)
+        outputs = []
+        for time in range(inputs.shape[1]):
+            state = self.step(drive[:, time], state)
+            outputs.append(state[0])
+        return torch.stack(outputs, dim=1)
+
+
+class GRULayer(RecurrentLayer):
+    """Gates r, z, n; ``h' = (1 - z) n + z h`` with ``n = tanh(drive_n + r * from_state(h)_n)``."""
+
+    gates = 3
+
+    def step(self, drive: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        hidden = state[0]
+        drive_r, drive_z, drive_n = drive.chunk(3, dim=-1)
+        state_r, state_z, state_n = self.from_state(hidden).chunk(3, dim=-1)
+        update = torch.sigmoid(drive_z + state_z)
+        candidate = torch.tanh(drive_n + torch.sigmoid(drive_r + state_r) * state_n)
+        return (candidate + update * (hidden - candidate),)
+
+
+class LSTMLayer(RecurrentLayer):
+    """Gates i, f, g, o; ``c' = f c + i g``, ``h' = o tanh(c')``."""
+
+    gates = 4
+
+    def initial(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        zeros = inputs.new_zeros(inputs.shape[0], self.hidden)
+        return (zeros, zeros)
+
+    def step(self, drive: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        hidden, memory = state
+        write, keep, value, read = (drive + self.from_state(hidden)).chunk(4, dim=-1)
+        memory = torch.sigmoid(keep) * memory + torch.sigmoid(write) * torch.tanh(value)
+        return (torch.sigmoid(read) * torch.tanh(memory), memory)
+
+
+class TextClassifier(nn.Module):
+    """Embedding, recurrent layers, linear on the last state; tokens ``(batch, sequence)`` int64."""
+
+    def __init__(
+        self,
+        layer: Callable[[int, int], nn.Module],
+        *,
+        vocabulary: int,
+        embedding: int,
+        hidden: int,
+        layers: int,
+        classes: int,
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, embedding)
+        self.layers = nn.Sequential(*(layer(hidden if index else embedding, hidden) for index in range(layers)))
+        self.linear = nn.Linear(hidden, classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        states = self.layers(self.embedding(tokens))
+        logits: Tensor = self.linear(states[:, -1])
+        return logits
+
+
+def _build(
+    name: str,
+    layer: type[RecurrentLayer],
+    *,
+    vocabulary: int,
+    embedding: int,
+    hidden: int,
+    layers: int,
+    sequence: int,
+    classes: int,
+    seed: int,
+) -> TorchModel:
+    module = TextClassifier(
+        layer, vocabulary=vocabulary, embedding=embedding, hidden=hidden, layers=layers, classes=classes
+    )
+    return TorchModel(name, module, token_input(sequence, vocabulary, seed), classes)
+
+
+_OPTIONS = {
+    "vocabulary": Option(4000, "distinct tokens", minimum=2),
+    "embedding": Option(64, "width of a token's vector"),
+    "hidden": Option(64, "width of the state"),
+    "layers": Option(1, "recurrent layers on top of each other"),
+    "sequence": Option(16, "tokens in a text"),
+    "classes": Option(4, "number of logits", minimum=2),
+    "seed": SEED,
+}
+_SOURCE = "the papers train it on Ag-News (4 classes) without printing sizes: sizes are our own choice"
+
+RECURRENT = tuple(
+    ZooEntry(name, partial(_build, name, layer), _OPTIONS, f"text classifier with a {what}, for Ag-News", _SOURCE)
+    for name, layer, what in (
+        ("lstm", LSTMLayer, "long short-term memory"),
+        ("gru", GRULayer, "gated recurrent unit"),
+        ("rnn", RecurrentLayer, "plain tanh recurrence"),
+    )
+)

@@ -1,0 +1,143 @@
+"""The residual networks of the LR papers: ResNet-5, ResNet-9 and ResNet-12."""
+
+import itertools
+from functools import partial
+
+from torch import Tensor, nn
+
+from alrsim.frontend.source import TorchModel
+from alrsim.models.blocks import conv_block
+from alrsim.models.entry import ZooEntry, float_input
+from alrsim.models.options import image_options
+
+
+class ResNet5(nn.Module):
+    """Four convolutions (one skip) and a linear layer; images ``(batch, in_channels, size, size)``."""
+
+    def __init__(self, width: int, classes: int, in_channels: int, image_size: int, norm: str) -> None:
+        super().__init__()
+        self.conv1 = conv_block(in_channels, width, norm)
+        self.conv2 = conv_block(width, 2 * width, norm, pool=2)
+        self.conv3 = conv_block(2 * width, 4 * width, norm)
+        self.conv4 = conv_block(4 * width, 4 * width, norm)
+        self.pool = nn.AvgPool2d(4)
+        self.flatten = nn.Flatten()
+        self.linear = nn.Linear(4 * width * (image_size // 8) ** 2, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        trunk = self.conv3(self.conv2(self.conv1(images)))
+        logits: Tensor = self.linear(self.flatten(self.pool(trunk + self.conv4(trunk))))
+        return logits
+
+
+class Residual(nn.Module):
+    """Two convolutions of equal width and their skip."""
+
+    def __init__(self, channels: int, norm: str) -> None:
+        super().__init__()
+        self.first = conv_block(channels, channels, norm)
+        self.second = conv_block(channels, channels, norm)
+
+    def forward(self, features: Tensor) -> Tensor:
+        body: Tensor = self.second(self.first(features))
+        return features + body
+
+
+class ResNet9(nn.Module):
+    """Eight convolutions (two residual pairs) and a linear layer."""
+
+    def __init__(self, width: int, classes: int, in_channels: int, image_size: int, norm: str) -> None:
+        super().__init__()
+        self.conv1 = conv_block(in_channels, width, norm)
+        self.conv2 = conv_block(width, 2 * width, norm, pool=2)
+        self.residual1 = Residual(2 * width, norm)
+        self.conv3 = conv_block(2 * width, 4 * width, norm, pool=2)
+        self.conv4 = conv_block(4 * width, 8 * width, norm, pool=2)
+        self.residual2 = Residual(8 * width, norm)
+        self.pool = nn.MaxPool2d(4)
+        self.flatten = nn.Flatten()
+        self.linear = nn.Linear(8 * width * (image_size // 32) ** 2, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        early = self.residual1(self.conv2(self.conv1(images)))
+        late = self.residual2(self.conv4(self.conv3(early)))
+        logits: Tensor = self.linear(self.flatten(self.pool(late)))
+        return logits
+
+
+class Block12(nn.Module):
+    """Three convolutions, a 1x1 convolution around them, then ReLU and pooling."""
+
+    def __init__(self, inputs: int, outputs: int, norm: str) -> None:
+        super().__init__()
+        self.conv1 = conv_block(inputs, outputs, norm)
+        self.conv2 = conv_block(outputs, outputs, norm)
+        self.conv3 = conv_block(outputs, outputs, norm, activate=False)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1)
+        self.relu = nn.ReLU()
+        self.pool = nn.MaxPool2d(2)
+
+    def forward(self, features: Tensor) -> Tensor:
+        body = self.conv3(self.conv2(self.conv1(features)))
+        pooled: Tensor = self.pool(self.relu(body + self.shortcut(features)))
+        return pooled
+
+
+class ResNet12(nn.Module):
+    """Four blocks of three convolutions, average pooling and a linear layer."""
+
+    def __init__(self, width: int, classes: int, in_channels: int, image_size: int, norm: str) -> None:
+        super().__init__()
+        widths = (in_channels, width, 2 * width, 4 * width, 8 * width)
+        pairs = itertools.pairwise(widths)
+        self.blocks = nn.Sequential(*(Block12(inputs, outputs, norm) for inputs, outputs in pairs))
+        self.pool = nn.AvgPool2d(image_size // 16)
+        self.flatten = nn.Flatten()
+        self.linear = nn.Linear(8 * width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.linear(self.flatten(self.pool(self.blocks(images))))
+        return logits
+
+
+def _build(
+    kind: type[ResNet5] | type[ResNet9] | type[ResNet12],
+    *,
+    width: int,
+    classes: int,
+    in_channels: int,
+    image_size: int,
+    norm: str,
+    seed: int,
+) -> TorchModel:
+    module = kind(width, classes, in_channels, image_size, norm)
+    example = float_input((in_channels, image_size, image_size), seed)
+    return TorchModel(kind.__name__.lower(), module, example, classes)
+
+
+ULR_CODE = "conv 3-8, conv 8-16 + pool 2, conv 16-32, conv 32-32 + skip, pool 4, linear 512-10: the ULR experiments"
+NOT_PRINTED = "the ALR paper names it without a table; this is the definition common in the field: "
+
+RESNETS = (
+    ZooEntry(
+        "resnet5",
+        partial(_build, ResNet5),
+        image_options(width=8, classes=10, channels=3, size=32, multiple=8),
+        "4 convolutions with one skip, for CIFAR-10",
+        ULR_CODE,
+    ),
+    ZooEntry(
+        "resnet9",
+        partial(_build, ResNet9),
+        image_options(width=64, classes=100, channels=3, size=32, multiple=32),
+        "8 convolutions with two skips, for CIFAR-100",
+        NOT_PRINTED + "64, 128, residual pair, 256, 512, residual pair, linear",
+    ),
+    ZooEntry(
+        "resnet12",
+        partial(_build, ResNet12),
+        image_options(width=64, classes=200, channels=3, size=64, multiple=16),
+        "4 blocks of 3 convolutions with 1x1 shortcuts, for Tiny-ImageNet",
+        NOT_PRINTED + "blocks of 64, 128, 256, 512 channels, each with max pooling, then average pooling",
+    ),
+)

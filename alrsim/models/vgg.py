@@ -1,0 +1,48 @@
+"""VGG-8: six plain convolutions and two linear layers."""
+
+from torch import Tensor, nn
+
+from alrsim.frontend.source import TorchModel
+from alrsim.models.blocks import conv_block
+from alrsim.models.entry import ZooEntry, float_input
+from alrsim.models.options import image_options
+
+
+class VGG8(nn.Module):
+    """Six convolutions with four poolings, two linear layers; images ``(batch, in_channels, size, size)``."""
+
+    def __init__(self, width: int, classes: int, in_channels: int, image_size: int, norm: str) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            conv_block(in_channels, width, norm),
+            conv_block(width, 2 * width, norm, pool=2),
+            conv_block(2 * width, 2 * width, norm),
+            conv_block(2 * width, 4 * width, norm, pool=2),
+            conv_block(4 * width, 4 * width, norm, pool=2),
+            conv_block(4 * width, 4 * width, norm, pool=2),
+        )
+        self.flatten = nn.Flatten()
+        self.hidden = nn.Linear(4 * width * (image_size // 16) ** 2, 8 * width)
+        self.relu = nn.ReLU()
+        self.linear = nn.Linear(8 * width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = self.relu(self.hidden(self.flatten(self.features(images))))
+        logits: Tensor = self.linear(hidden)
+        return logits
+
+
+def build_vgg8(*, width: int, classes: int, in_channels: int, image_size: int, norm: str, seed: int) -> TorchModel:
+    """VGG-8 from all of its options."""
+    module = VGG8(width, classes, in_channels, image_size, norm)
+    return TorchModel("vgg8", module, float_input((in_channels, image_size, image_size), seed), classes)
+
+
+VGG8_ENTRY = ZooEntry(
+    "vgg8",
+    build_vgg8,
+    image_options(width=64, classes=10, channels=3, size=32, multiple=16),
+    "6 convolutions and 2 linear layers, for CIFAR-10",
+    "the ULR paper names it without a table; the plan is that of VGG8B (Nokland and Eidnes 2019, arXiv:1901.06656) "
+    "at half its width by default, without its dropout",
+)

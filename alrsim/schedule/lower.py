@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from alrsim.errors import ScheduleError
+from alrsim.hardware.machine import Link
 from alrsim.schedule.schedule import Schedule
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import NONE
@@ -83,9 +84,9 @@ def lower(problem: Problem, schedule: Schedule, *, overlap: Fraction = Fraction(
     """
     lanes, item_of, items = _items(problem, schedule)
     unit = [0] * len(items)
-    for lane, members in enumerate(lanes):
-        for item in members:
-            unit[item] = lane
+    for index, lane in enumerate(lanes):
+        for item in lane:
+            unit[item] = index
     duration = [_item_duration(problem, members, unit[item], overlap) for item, members in enumerate(items)]
     home = homes(problem, schedule)
     preds: list[list[int]] = [[] for _ in items]
@@ -154,12 +155,54 @@ def _item_duration(problem: Problem, members: tuple[int, ...], unit: int, overla
     return total if len(members) == 1 else round(overlap * total)
 
 
+class Delays:
+    """How long a buffer travels between two units on an idle network."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._links = problem.machine.link_table()
+        self._known: dict[tuple[int, int, int], int] = {}
+
+    def link(self, buffer: int, source: int, target: int) -> Link:
+        """The link that joins two units.
+
+        Raises:
+            ScheduleError: there is none.
+        """
+        link = self._links.get((source, target))
+        if link is None:
+            units = self._problem.machine.units
+            raise ScheduleError(
+                f"{self._problem.tasks.buffers[buffer].name} must move from {units[source].name} to "
+                f"{units[target].name}, which no link joins",
+                where=self._problem.machine.name,
+                fix="add the link to the hardware profile or place the tasks on the same unit",
+            )
+        return link
+
+    def between(self, buffer: int, source: int, target: int) -> int:
+        """Ticks from the end of the producer to arrival; 0 on the same unit.
+
+        Raises:
+            ScheduleError: no link joins the units.
+        """
+        if source == target:
+            return 0
+        size = self._problem.tasks.buffers[buffer].bytes
+        key = (size, source, target)
+        delay = self._known.get(key)
+        if delay is None:
+            link = self.link(buffer, source, target)
+            delay = self._known[key] = link.hold_ns(size) * max(1, len(link.channels)) + link.latency_ns
+        return delay
+
+
 class _Wire:
     """Collects messages while lowering, one per (buffer, destination unit)."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.links = problem.machine.link_table()
+        self.delays = Delays(problem)
         self.messages: list[Message] = []
         self.known: dict[tuple[int, int], int] = {}
         self.channels: dict[str, int] = {}
@@ -167,15 +210,8 @@ class _Wire:
     def message(self, source: int, source_unit: int, target: int, buffer: int) -> int:
         key = (buffer, target)
         if key not in self.known:
-            link = self.links.get((source_unit, target))
+            link = self.delays.link(buffer, source_unit, target)
             units = self.problem.machine.units
-            if link is None:
-                raise ScheduleError(
-                    f"{self.problem.tasks.buffers[buffer].name} must move from {units[source_unit].name} to "
-                    f"{units[target].name}, which no link joins",
-                    where=self.problem.machine.name,
-                    fix="add the link to the hardware profile or place the tasks on the same unit",
-                )
             names = link.channels or (f"{units[source_unit].name}->{units[target].name}",)
             route = tuple(self.channels.setdefault(name, len(self.channels)) for name in names)
             hold = link.hold_ns(self.problem.tasks.buffers[buffer].bytes)

@@ -14,9 +14,10 @@ class TorchModel:
 
     Attributes:
         name: What reports call it.
-        module: The module, in training mode. Its forward takes tensors and returns logits ``(batch, classes)``.
-        example: ``batch -> inputs``: a tuple of tensors, each with leading dimension ``batch``. Pure: the same batch
-            size gives the same values, and torch's global random state is left alone.
+        module: The module, in training mode. Its forward takes tensors and returns logits: ``(batch, classes)``, or
+            ``(batch, classes, positions)`` where every position is classified (the nodes of a graph).
+        example: ``batch -> inputs``: a tuple of tensors, each with leading dimension ``batch``. Pure: the same
+            batch size gives the same values, and torch's global random state is left alone.
         classes: Number of logits, so that labels can be drawn; 0 if the output is not a classification.
 
     Raises:

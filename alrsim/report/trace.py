@@ -127,23 +127,24 @@ def _memory(pid: int, timeline: Timeline) -> Iterator[Event]:
 
 
 def _arrows(pid: int, timeline: Timeline, graph: TaskGraph, last_flow: int) -> Iterator[Event]:
-    """One arrow per dependency between two units; inside a unit it would only repeat the lane order."""
+    """One arrow per buffer and unit that receives it, to the first reader there (it is sent only once), and one
+    per plain order between two units. Arrows inside a unit would only repeat the order of its lane."""
     tids = {unit: tid for tid, unit in enumerate(timeline.units, start=1)}
     by_task: dict[int, Span] = {graph.index[span.task]: span for span in timeline.spans if span.task in graph.index}
-    flow = last_flow
-    for reader, span in by_task.items():
-        for producer in dict.fromkeys(other for other, _ in graph.dependencies(reader)):
+    flow, sent = last_flow, set[tuple[int, str]]()
+    for reader, span in by_task.items():  # in order of start, so the first reader comes first
+        producers: dict[int, None] = {}
+        for producer, buffer in graph.dependencies(reader):
             source = by_task.get(producer)
-            if source is None or source.unit == span.unit:
+            if source is None or source.unit == span.unit or (buffer, span.unit) in sent:
                 continue
+            if buffer != NONE:
+                sent.add((buffer, span.unit))
+            producers[producer] = None
+        for producer in producers:
+            source = by_task[producer]
             flow += 1
             shared = {"name": "needs", "cat": "dependency", "id": flow, "pid": pid}
-            leaves = _micros(timeline, source.start) + _micros(timeline, source.end - source.start)
+            leaves = _micros(timeline, source.end)
             yield {"ph": "s", **shared, "tid": tids[source.unit], "ts": leaves}
-            yield {
-                "ph": "f",
-                "bp": "e",
-                **shared,
-                "tid": tids[span.unit],
-                "ts": _micros(timeline, span.start),
-            }
+            yield {"ph": "f", "bp": "e", **shared, "tid": tids[span.unit], "ts": _micros(timeline, span.start)}

@@ -24,8 +24,11 @@ _PRECISIONS = ", ".join(precision for precision in Precision if precision is not
 
 
 def faults_of(error: ValidationError, document: Document) -> tuple[Fault, ...]:
-    """One fault per complaint, in the order of the file."""
-    faults = [_fault(detail, document) for detail in error.errors()]
+    """One fault per complaint, in the order of the file; a misspelt key is not also called missing."""
+    details = error.errors()
+    meant = {(*d["loc"][:-1], _meant(d["loc"])) for d in details if d["type"] == "extra_forbidden"}
+    told = [d for d in details if not (d["type"] == "missing" and d["loc"] in meant)]
+    faults = [_fault(detail, document) for detail in told]
     return tuple(sorted(faults, key=lambda fault: fault.line or 0))
 
 
@@ -37,7 +40,7 @@ def _fault(detail: Any, document: Document) -> Fault:
     if kind == "enum" and "[key]" in detail["loc"]:
         message, fix = f"unknown precision {path[-1]!r}", f"use one of {_PRECISIONS}"
     elif kind == "extra_forbidden":
-        message, fix = f"unknown key {path[-1]!r}", _hint(str(path[-1]), path[:-1])
+        message, fix = f"unknown key {path[-1]!r}", _hint(path)
     elif kind == "missing":
         message, fix = f"missing key {path[-1]!r}", _MISSING.get(str(path[-1]), "")
     else:
@@ -70,6 +73,9 @@ def _wrong_value(kind: str, given: Any, context: Any, text: str, path: KeyPath) 
         if path[-1] == "dense":
             return f"dense must be true, is {given}", "give the dense peak: half of a 2:4 sparse one"
         return f"must be {context['expected']}, is {shown}", ""
+    if kind in ("too_short", "too_long"):
+        limit = context.get("min_length", context.get("max_length"))
+        return f"must have {'at least' if kind == 'too_short' else 'at most'} {limit} entries, is {shown}", ""
     if kind in _WANTED:
         fix = (
             "write it without quotes or units, with a dot before the exponent (1.0e+3)" if kind == "float_type" else ""
@@ -107,19 +113,22 @@ _MISSING = {
 }
 
 
-def _hint(key: str, section: KeyPath) -> str:
-    """What was probably meant: the key with its unit, else a key spelt almost like it."""
-    known = tuple(_section_model(section).model_fields)
-    stem = key.rsplit("_", 1)[0]
-    with_unit = [name for name in known if _without_unit(name) == key and name != key]
-    with_unit += [name for name in known if _without_unit(name) == stem and name != stem]
-    if with_unit:
-        return f"did you mean {with_unit[0]}? The unit belongs to the key"
+def _hint(path: KeyPath) -> str:
+    meant = _meant(path)
+    if not meant:
+        return f"keys here are {', '.join(_section_model(path[:-1]).model_fields)}"
+    return f"did you mean {meant}?" + (" The unit belongs to the key" if _without_unit(meant) != meant else "")
+
+
+def _meant(path: KeyPath) -> str:
+    """The key that was probably meant: the same with its unit, else one that is spelt almost like it, else ``""``."""
+    key, known = str(path[-1]), tuple(_section_model(path[:-1]).model_fields)
+    for stem in (key, key.rsplit("_", 1)[0]):
+        with_unit = [name for name in known if _without_unit(name) == stem and name != key]
+        if with_unit:
+            return with_unit[0]
     longer = [name for name in known if name.startswith(f"{key}_")]
-    if longer:
-        return f"did you mean {longer[0]}?"
-    close = get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]}?" if close else f"keys here are {', '.join(known)}"
+    return next(iter(longer or get_close_matches(key, known, n=1, cutoff=0.6)), "")
 
 
 def _without_unit(name: str) -> str:

@@ -1,7 +1,7 @@
 """Read a profile as a person would: every figure in a row, and every doubt about one."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -63,11 +63,22 @@ class Finding:
 
 
 def describe(profile: Profile) -> tuple[FigureRow, ...]:
-    """Every figure of a profile, in the order of the file; a heterogeneous one lists its groups' figures too."""
-    rows = [_row(path, figure) for path, figure in figures(profile.spec)]
+    """Every figure of a profile, and every precision that it does not offer (its note says why).
+
+    A heterogeneous profile lists the rows of its groups after its own, with the group's name before the key path.
+    """
+    rows = list(_rows(profile.spec))
     for group, part in zip(profile.spec.groups, profile.parts, strict=True):
-        rows += [_row(f"{group.name}: {path}", figure) for path, figure in figures(part.spec)]
+        rows += [replace(row, figure=f"{group.name}: {row.figure}") for row in _rows(part.spec)]
     return tuple(rows)
+
+
+def _rows(spec: Specification) -> Iterator[FigureRow]:
+    for path, figure in figures(spec):
+        yield _row(path, figure)
+    if spec.unit is not None:
+        for precision, reason in spec.unit.not_offered.items():
+            yield FigureRow(f"unit.not_offered.{precision}", "not offered", "", "", "", reason)
 
 
 def figures(spec: Specification) -> Iterator[tuple[str, Evidence]]:

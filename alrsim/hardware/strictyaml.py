@@ -32,6 +32,11 @@ class Document:
         return self.lines.get(path)
 
 
+MAX_CHARACTERS = 200_000
+MAX_DEPTH = 20
+_PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+
+
 class _FaultError(Exception):
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
@@ -39,16 +44,10 @@ class _FaultError(Exception):
 
 def parse_yaml(text: str) -> Document | Fault:
     """The document, or what is wrong with it."""
+    if len(text) > MAX_CHARACTERS:
+        return Fault(f"is {len(text)} characters long; at most {MAX_CHARACTERS} are read")
     try:
-        aliased = next((event for event in yaml.parse(text) if _is_alias(event)), None)
-        if aliased is not None:
-            raise _FaultError(
-                Fault(
-                    "anchors and aliases (& and *) are not allowed",
-                    line=aliased.start_mark.line + 1,
-                    fix="write the figure out, with its own source",
-                )
-            )
+        _refuse_tricks(text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is None:
             raise _FaultError(Fault("is empty", fix="copy a shipped profile and edit it"))
@@ -58,22 +57,32 @@ def parse_yaml(text: str) -> Document | Fault:
         return found.fault
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        return Fault(
-            f"is not valid YAML: {error.problem or error.context}",
-            line=None if mark is None else mark.line + 1,
-        )
+        line = None if mark is None else mark.line + 1
+        return Fault(f"is not valid YAML: {error.problem or error.context}", line=line)
     except yaml.YAMLError as error:
         return Fault(f"is not valid YAML: {str(error).splitlines()[0]}")
-    except RecursionError:
-        return Fault("is nested too deeply")
 
 
-def _is_alias(event: Any) -> bool:
-    return isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None
+def _refuse_tricks(text: str) -> None:
+    """Stop at what would make later steps slow, deep or surprising, before anything is built from it."""
+    depth = 0
+    for event in yaml.parse(text):
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            fix = "write the figure out, with its own source"
+            raise _FaultError(Fault("anchors and aliases (& and *) are not allowed", line=line, fix=fix))
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise _FaultError(Fault(f"is nested more than {MAX_DEPTH} levels deep", line=line))
 
 
 def _plain(node: Any, path: KeyPath, lines: dict[KeyPath, int], constructor: Any) -> Any:
     lines.setdefault(path, node.start_mark.line + 1)
+    if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN_TAGS:
+        raise _FaultError(Fault(f"YAML tag {node.tag} is not allowed", path, node.start_mark.line + 1))
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, path, lines, constructor)
     if isinstance(node, yaml.SequenceNode):

@@ -1,0 +1,5 @@
+"""Who runs what and in which order: one pure function ``Problem -> Schedule`` for each scheduler."""
+
+from alrsim.schedulers.registry import SCHEDULERS, Scheduler, SchedulerEntry, rule_name, schedule
+
+__all__ = ["SCHEDULERS", "Scheduler", "SchedulerEntry", "rule_name", "schedule"]

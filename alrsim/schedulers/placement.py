@@ -1,0 +1,153 @@
+"""Where stages live: one unit for each stage, the loss module last. Parameters, updates and forwards stay there."""
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+from alrsim.errors import ScheduleError
+from alrsim.tasks.problem import Problem
+
+Placement = tuple[int, ...]
+"""Unit index per stage; the loss module is the entry after the last stage."""
+
+
+def one_stage_per_unit(problem: Problem, name: str) -> Placement:
+    """Stage s on unit s; a loss unit of its own is skipped while there are units enough.
+
+    Raises:
+        ScheduleError: more stages than units.
+    """
+    stages, units = problem.tasks.stages, len(problem.machine.units)
+    if stages > units:
+        raise ScheduleError(
+            f"{name} places one stage on each unit: {stages} stages, {units} units",
+            where=f"scheduler {name}",
+            fix=f"cut the model into {units} stages (balanced:{units}), or use serial, list, lr-fixed or lr-free, "
+            "which take any number of stages",
+        )
+    return _one_each(problem)
+
+
+def round_robin(problem: Problem, name: str) -> Placement:
+    """Stage s on unit s modulo units.
+
+    Raises:
+        ScheduleError: the number of stages is not a multiple of the number of units, or only once as many.
+    """
+    stages, units = problem.tasks.stages, len(problem.machine.units)
+    if stages % units or stages < 2 * units:
+        raise ScheduleError(
+            f"{name} places the same number of chunks, at least 2, on each unit: {stages} stages, {units} units",
+            where=f"scheduler {name}",
+            fix=f"cut the model into {2 * units} or {3 * units} stages (balanced:{2 * units}), or use 1f1b",
+        )
+    return with_loss(problem, [stage % units for stage in range(stages)])
+
+
+def v_shape(problem: Problem, name: str) -> Placement:
+    """Two chunks for each unit, down and up again: stages r and 2p - 1 - r on unit r.
+
+    Raises:
+        ScheduleError: the number of stages is not twice the number of units.
+    """
+    stages, units = problem.tasks.stages, len(problem.machine.units)
+    if stages != 2 * units:
+        raise ScheduleError(
+            f"{name} places two chunks on each unit in the shape of a V: {stages} stages, {units} units",
+            where=f"scheduler {name}",
+            fix=f"cut the model into {2 * units} stages (balanced:{2 * units})",
+        )
+    return with_loss(problem, [min(stage, 2 * units - 1 - stage) for stage in range(stages)])
+
+
+def contiguous_blocks(problem: Problem) -> Placement:
+    """Runs of neighbouring stages, one run for each unit in machine order; with units enough, one stage each.
+
+    The slowest unit is as fast as possible (exact dynamic programme over the durations of all tasks of a stage on
+    each unit, the loss module's on its unit); among those the sum of squared loads is smallest.
+    """
+    stages = problem.tasks.stages
+    if stages <= len(problem.machine.units):
+        return _one_each(problem)
+    loads = stage_loads(problem)
+    extra = [0] * len(loads)
+    for unit, row in enumerate(loads):
+        if problem.loss_unit is None:
+            row[stages - 1] += row[stages]
+        elif problem.loss_unit == unit:
+            extra[unit] = row[stages]
+    prefix = [[0, *accumulate(row[:stages])] for row in loads]
+    ends = _balance(prefix, extra, stages)
+    placed = [
+        unit for unit, (first, last) in enumerate(zip([0, *ends], ends, strict=False)) for _ in range(first, last)
+    ]
+    return with_loss(problem, placed)
+
+
+def stage_loads(problem: Problem) -> list[list[int]]:
+    """``loads[unit][stage]``: ticks of all tasks of a stage (the loss module last) if they ran on that unit."""
+    units = len(problem.machine.units)
+    loads = [[0] * (problem.tasks.stages + 1) for _ in range(units)]
+    for task, row in zip(problem.tasks.tasks, problem.durations, strict=True):
+        for unit in range(units):
+            loads[unit][task.id.stage] += row[unit]
+    return loads
+
+
+def with_loss(problem: Problem, placed: Sequence[int]) -> Placement:
+    """Add the loss module: on the problem's loss unit, else where the last stage is."""
+    return (*placed, placed[-1] if problem.loss_unit is None else problem.loss_unit)
+
+
+def depth(problem: Problem, placement: Placement) -> int:
+    """Rows of the pipeline: the stages, and the loss module where it has a unit of its own."""
+    return problem.tasks.stages + (placement[-1] not in placement[:-1])
+
+
+def _one_each(problem: Problem) -> Placement:
+    stages, every = problem.tasks.stages, range(len(problem.machine.units))
+    others = [unit for unit in every if unit != problem.loss_unit]
+    return with_loss(problem, (others if len(others) >= stages else list(every))[:stages])
+
+
+def _balance(prefix: list[list[int]], extra: list[int], stages: int) -> list[int]:
+    """The end of each unit's run of stages."""
+    bound = _smallest_bound(prefix, extra, stages)
+    # Second pass: among the placements within the bound, the smallest sum of squares. best[s] = (cost, cuts back)
+    best: list[int | None] = [0] + [None] * stages
+    cuts: list[list[int]] = []
+    for row, more in zip(prefix, extra, strict=True):
+        here: list[int | None] = [None] * (stages + 1)
+        cut = [0] * (stages + 1)
+        for last in range(stages + 1):
+            for first in range(last, -1, -1):
+                load = row[last] - row[first] + more
+                if load > bound:
+                    break
+                before = best[first]
+                if before is not None and (here[last] is None or before + load * load < (here[last] or 0)):
+                    here[last], cut[last] = before + load * load, first
+        best = here
+        cuts.append(cut)
+    ends = [stages]
+    for cut in reversed(cuts[1:]):
+        ends.append(cut[ends[-1]])
+    return ends[::-1]
+
+
+def _smallest_bound(prefix: list[list[int]], extra: list[int], stages: int) -> int:
+    """Min-max load. Both terms of the maximum are monotone in the cut, so the best cut is found by bisection."""
+    best = [0] + [prefix[0][-1] * 2 + sum(extra) + sum(row[-1] for row in prefix)] * stages
+    for row, more in zip(prefix, extra, strict=True):
+        here = []
+        for last in range(stages + 1):
+            low, high = 0, last
+            while low < high:  # first cut at which the part before weighs at least as much as the part here
+                middle = (low + high) // 2
+                if best[middle] >= row[last] - row[middle] + more:
+                    high = middle
+                else:
+                    low = middle + 1
+            options = [max(best[cut], row[last] - row[cut] + more) for cut in {low, max(low - 1, 0)}]
+            here.append(min(options))
+        best = here
+    return best[stages]

@@ -1,0 +1,182 @@
+"""The registry of operator costs, and the cost of every operator of a graph."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from alrsim.cost.elementwise import ELEMENTWISE
+from alrsim.cost.matrix import MATRIX
+from alrsim.cost.movement import LAYOUTS, MOVEMENT
+from alrsim.cost.normalization import NORMALIZATION
+from alrsim.cost.parts import FLOATS, CostFunction, Gradient, OpView, Parts
+from alrsim.cost.recurrent import RECURRENT
+from alrsim.cost.reduction import REDUCTION
+from alrsim.errors import ModelError
+from alrsim.graph.graph import Graph, Op
+from alrsim.graph.work import NO_WORK, Work
+
+OPERATORS: dict[str, CostFunction] = {
+    **MATRIX,
+    **RECURRENT,
+    **NORMALIZATION,
+    **REDUCTION,
+    **ELEMENTWISE,
+    **MOVEMENT,
+}
+"""Cost function by ONNX operator type (standard domain)."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpCost:
+    """What one operator costs for the graph's batch.
+
+    Attributes:
+        forward: The forward pass.
+        input_gradient: Gradients of the activations that it reads and that depend on a parameter, interior work
+            (such as a recursion over time) and sums over several readers of its outputs included.
+        weight_gradient: Gradients of the parameters that it reads.
+        parameters: Trainable elements that it is the first operator to read.
+        output_elements: Elements that it writes.
+        saved: Activations of the forward pass that its gradients read again.
+        kept: Further elements that its gradients need: masks, indices, statistics, gates.
+    """
+
+    forward: Work = NO_WORK
+    input_gradient: Work = NO_WORK
+    weight_gradient: Work = NO_WORK
+    parameters: int = 0
+    output_elements: int = 0
+    saved: tuple[str, ...] = ()
+    kept: int = 0
+
+
+@dataclass(frozen=True)
+class GraphParts:
+    """The parts of every operator, and which values depend on what.
+
+    Attributes:
+        weights: Values that depend on parameters only, parameters included.
+        needs: Values that depend on a parameter and are differentiable (torch's ``requires_grad``).
+    """
+
+    graph: Graph
+    parts: Mapping[str, Parts]
+    weights: frozenset[str]
+    needs: frozenset[str]
+
+
+def cost_graph(graph: Graph) -> Mapping[str, OpCost]:
+    """Cost of every operator by name; gradients as BP of the whole graph needs them.
+
+    Raises:
+        ModelError: an operator without a cost function (all of them are listed).
+    """
+    parts = graph_parts(graph)
+    readers = Counter(value for op in graph.ops for value in differentiable_inputs(parts, op, parts.needs))
+    seen: set[str] = set()
+    costs: dict[str, OpCost] = {}
+    for op in graph.ops:
+        cost = gradient_cost(parts, op, parts.needs)
+        fan_out = NO_WORK
+        for value in op.outputs:
+            if value and value not in parts.weights:
+                fan_out += sum_of_gradients(graph.tensors[value].elements, readers[value])
+        fresh = [value for value in dict.fromkeys(op.inputs) if value in graph.parameters and value not in seen]
+        seen.update(fresh)
+        costs[op.name] = replace(
+            cost,
+            input_gradient=cost.input_gradient + fan_out,
+            parameters=sum(graph.tensors[value].elements for value in fresh),
+        )
+    return costs
+
+
+def graph_parts(graph: Graph) -> GraphParts:
+    """Ask every operator's cost function once.
+
+    Raises:
+        ModelError: an operator without a cost function (all of them are listed).
+    """
+    unpriced = [op for op in graph.ops if op.domain or op.kind not in OPERATORS]
+    if unpriced:
+        kinds = Counter(f"{op.domain}::{op.kind}" if op.domain else op.kind for op in unpriced)
+        listed = ", ".join(f"{kind} ({count} times)" for kind, count in kinds.items())
+        raise ModelError(
+            f"operators without a known cost: {listed}; the first is {unpriced[0].name!r}",
+            where=graph.name,
+            fix="replace them by standard operators, or add a cost function to alrsim.cost.operators.OPERATORS",
+        )
+    weights, needs = set(graph.parameters), set(graph.parameters)
+    parts: dict[str, Parts] = {}
+    constants = set(graph.constants)
+    for op in graph.ops:
+        held = [value for value in op.inputs if value and value not in constants]
+        of_weights = bool(held) and all(value in weights for value in held)
+        if of_weights:
+            weights.update(filter(None, op.outputs))
+        parts[op.name] = _parts(op, graph, weights)
+        if any(value in needs for position, value in enumerate(op.inputs) if position in parts[op.name].gradients):
+            needs.update(value for value in op.outputs if value and graph.tensors[value].dtype in FLOATS)
+    return GraphParts(graph, parts, frozenset(weights), frozenset(needs))
+
+
+def _parts(op: Op, graph: Graph, weights: Collection[str]) -> Parts:
+    """An operator's parts; laying out weights anew is done once, when the model is loaded, and costs no step time."""
+    if op.kind in LAYOUTS and any(op.inputs) and all(value in weights for value in op.outputs if value):
+        return Parts(NO_WORK, {position: Gradient(NO_WORK) for position in range(len(op.inputs))})
+    try:
+        return OPERATORS[op.kind](OpView(op, graph, weights))
+    except (IndexError, KeyError, ValueError, ZeroDivisionError) as error:
+        raise ModelError(
+            f"operator {op.name!r} ({op.kind}) has inputs or attributes that its cost cannot be told from: {error}",
+            where=graph.name,
+            fix="check the model with onnx.checker",
+        ) from None
+
+
+def differentiable_inputs(parts: GraphParts, op: Op, needs: Collection[str]) -> list[str]:
+    """The inputs whose gradients are wanted, in order; a value that is read twice is there twice."""
+    gradients = parts.parts[op.name].gradients
+    return [value for position, value in enumerate(op.inputs) if value in needs and position in gradients]
+
+
+def gradient_cost(parts: GraphParts, op: Op, needs: Collection[str]) -> OpCost:
+    """The operator's cost if exactly the gradients of ``needs`` are wanted (without sums over readers)."""
+    own = parts.parts[op.name]
+    inward = weightward = NO_WORK
+    saved: dict[str, None] = {}
+    wanted = False
+    for position, value in enumerate(op.inputs):
+        gradient = own.gradients.get(position)
+        if gradient is None or value not in needs:
+            continue
+        wanted = True
+        saved.update(dict.fromkeys(gradient.saves))
+        if value in parts.weights:
+            weightward += gradient.work
+        else:
+            inward += gradient.work
+    if wanted:
+        inward += own.interior
+        saved.update(dict.fromkeys(own.interior_saves))
+    return OpCost(
+        forward=own.forward,
+        input_gradient=inward,
+        weight_gradient=weightward,
+        output_elements=sum(parts.graph.tensors[value].elements for value in op.outputs if value),
+        saved=tuple(value for value in saved if value and value not in parts.weights),
+        kept=own.kept if wanted else 0,
+    )
+
+
+def sum_of_gradients(elements: int, readers: int) -> Work:
+    """Adding up the gradients that several readers send back for one value."""
+    if readers < 2:
+        return NO_WORK
+    more = readers - 1
+    return Work(
+        elementwise=more * elements,
+        activation_reads=2 * more * elements,
+        activation_writes=more * elements,
+        launches=more,
+    )

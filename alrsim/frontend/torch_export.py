@@ -3,7 +3,6 @@
 import contextlib
 import io
 import logging
-import traceback
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from torch.export import ExportedProgram
 
 from alrsim.errors import FileError, ModelError, OptionError
 from alrsim.files import write_atomically
+from alrsim.frontend.blame import blame, first_line
 from alrsim.frontend.fx_map import attach_origins
 from alrsim.frontend.onnx_import import import_onnx
 from alrsim.frontend.onnx_repair import repair
@@ -134,21 +134,14 @@ def _training(module: torch.nn.Module) -> Iterator[None]:
 
 
 def _export_error(name: str, error: Exception) -> ModelError:
-    frames = traceback.extract_tb(error.__traceback__)
-    user = [frame for frame in frames if _is_user_code(frame.filename)]
-    where = f"{name}, {user[-1].filename}:{user[-1].lineno}" if user else name
-    line = f" at `{user[-1].line}`" if user and user[-1].line else ""
-    cause = next((text.strip() for text in str(error).splitlines() if text.strip()), type(error).__name__)
+    at, line = blame(error)
     dependent = "data-dependent" in str(error)
-    what = "its control flow depends on the data" if dependent else f"{type(error).__name__}: {cause}"
+    what = "its control flow depends on the data" if dependent else first_line(error)
     fix = (
         "branch on shapes or on Python constants, or use torch.where"
         if dependent
         else "check that the module runs on its example input and uses operators that torch.onnx knows"
     )
-    return ModelError(f"torch cannot export the model{line}: {what}", where=where, fix=fix)
-
-
-def _is_user_code(filename: str) -> bool:
-    inside = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<", "site-packages")
-    return not any(part in filename for part in inside)
+    return ModelError(
+        f"torch cannot export the model: {what}" + (f" in `{line}`" if line else ""), where=at or name, fix=fix
+    )

@@ -1,0 +1,73 @@
+"""scikit-learn's handwritten digits: 1,797 real images of 8x8 pixels that come with the package, no download."""
+
+from functools import cache
+from math import isqrt
+
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+from torch.nn import functional as F
+
+from alrsim.datasets.samples import Samples
+from alrsim.errors import OptionError
+from alrsim.frontend.source import TorchModel
+
+CLASSES = 10
+SIZE = 8
+
+
+def digits(batch: int, image_size: int = SIZE, channels: int = 1, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Images ``(batch, channels, image_size, image_size)`` float32 and labels ``(batch,)`` int64.
+
+    Pixels are standardised over the whole data set (mean 0, standard deviation 1), resized bilinearly and repeated over
+    the channels. The order is a permutation drawn from ``seed``; a batch beyond 1,797 goes through another one.
+
+    Raises:
+        OptionError: a size that is not positive.
+    """
+    for name, value in (("batch", batch), ("image_size", image_size), ("channels", channels)):
+        if value < 1:
+            raise OptionError(f"{name} is {value}, must be at least 1", where="digits")
+    images, labels = _standardised()
+    generator = torch.Generator().manual_seed(seed)
+    rounds = -(-batch // len(labels))
+    order = torch.cat([torch.randperm(len(labels), generator=generator) for _ in range(rounds)])[:batch]
+    chosen = images[order]
+    if image_size != SIZE:
+        chosen = F.interpolate(chosen, size=(image_size, image_size), mode="bilinear", align_corners=False)
+    return chosen.repeat(1, channels, 1, 1), labels[order]
+
+
+def digits_for(model: TorchModel, batch: int, seed: int) -> Samples:
+    """Digits in the shape of the model's input: square images, or the pixels of one as a vector.
+
+    Raises:
+        OptionError: the model takes no image, or has fewer than 10 classes.
+    """
+    example = model.example(1)
+    shape = tuple(example[0].shape[1:])
+    square = isqrt(shape[0]) ** 2 == shape[0] if len(shape) == 1 else len(shape) == 3 and shape[1] == shape[2]
+    if len(example) != 1 or not example[0].is_floating_point() or not square:
+        what = " and ".join(f"{tuple(item.shape[1:])} {str(item.dtype).removeprefix('torch.')}" for item in example)
+        raise OptionError(
+            f"digits are square images, {model.name} takes {what}", where="--dataset", fix="use --dataset random"
+        )
+    if model.classes < CLASSES:
+        raise OptionError(
+            f"digits have {CLASSES} classes, {model.name} has {model.classes}",
+            where="--dataset",
+            fix=f"build it with classes={CLASSES}, or use --dataset random",
+        )
+    if len(shape) == 1:
+        images, labels = digits(batch, isqrt(shape[0]), 1, seed)
+        return Samples((images.flatten(1),), labels)
+    images, labels = digits(batch, shape[1], shape[0], seed)
+    return Samples((images,), labels)
+
+
+@cache
+def _standardised() -> tuple[Tensor, Tensor]:
+    data = load_digits()
+    images = torch.from_numpy(data.images).to(torch.float64).reshape(-1, 1, SIZE, SIZE)
+    standard = (images - images.mean()) / images.std(correction=0)
+    return standard.float(), torch.from_numpy(data.target).long()

@@ -13,7 +13,9 @@ from torch import Tensor
 Baseline = Literal["clean", "copy-mean", "antithetic", "none"]
 
 
-def loss_weights(losses: Tensor, baseline: Baseline, *, clean: Tensor | None = None, every: Tensor | None = None) -> Tensor:
+def loss_weights(
+    losses: Tensor, baseline: Baseline, *, clean: Tensor | None = None, every: Tensor | None = None
+) -> Tensor:
     """``w_kb``, the weight of each row's noise.
 
     Args:

@@ -1,0 +1,1 @@
+"""Run a schedule for real: the same tasks, in the same lanes, on one torch worker thread per unit."""

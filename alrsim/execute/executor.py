@@ -1,0 +1,379 @@
+"""Carry out a schedule: the same value that the simulator takes, on real tensors."""
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from statistics import quantiles
+
+import torch
+from torch import Tensor
+
+from alrsim.errors import ExecutionError
+from alrsim.execute.job import Job, Run, Settings, build_job, clone_parameters, optimizer_state
+from alrsim.execute.kernels import KERNELS, Kernel
+from alrsim.execute.ledger import Ledger, label, measured_graph, require_ordered
+from alrsim.execute.program import Program
+from alrsim.execute.store import Store
+from alrsim.execute.workers import Times, core_count, run_lanes
+from alrsim.rules.options import RuleOptions
+from alrsim.schedule.check import check
+from alrsim.schedule.lower import homes
+from alrsim.schedule.schedule import Lane, Schedule
+from alrsim.tasks.problem import Problem
+from alrsim.tasks.taskgraph import Category, TaskGraph
+from alrsim.tasks.token import Kind
+from alrsim.timeline.memory import memory_points
+from alrsim.timeline.timeline import Span, Timeline, TransferSpan
+
+SHORT = 20
+"""A task shorter than this many dispatch overheads is flagged."""
+
+Fact = str | int | float | bool | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's samples.
+
+    Attributes:
+        inputs: The model's inputs, each ``(samples, ...)``.
+        targets: Class indices, ``(samples,)`` or ``(samples, positions)``.
+    """
+
+    inputs: tuple[Tensor, ...]
+    targets: Tensor
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What a measured run gave.
+
+    Attributes:
+        timeline: Of the repeat with the median makespan.
+        gradients: Of the step's mean loss, by parameter.
+        buffers: Running statistics after the step, by name.
+        parameters: After the step's update (equal to the program's own where updates are no tasks).
+        losses: Per-sample losses by loss token, ``(copies, samples)``.
+        makespans: Of every repeat, in ns, in order of running.
+    """
+
+    timeline: Timeline
+    gradients: Mapping[str, Tensor]
+    buffers: Mapping[str, Tensor]
+    parameters: Mapping[str, Tensor]
+    losses: Mapping[str, Tensor]
+    makespans: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job with its data and what the recording pass found; ready to be timed under any schedule."""
+
+    job: Job
+    batch: Batch
+    ledger: Ledger
+    inputs: tuple[Mapping[str, Tensor], ...]
+    targets: tuple[Tensor, ...]
+    kernels: Mapping[Kind, Kernel] = field(default_factory=lambda: KERNELS, repr=False)
+
+
+def prepare(
+    program: Program,
+    graph: TaskGraph,
+    batch: Batch,
+    options: RuleOptions,
+    settings: Settings | None = None,
+    *,
+    kernels: Mapping[Kind, Kernel] = KERNELS,
+) -> Prepared:
+    """Compile the stages for every stacked batch size and run the tasks once in reference order, recording.
+
+    Raises:
+        ExecutionError: data of the wrong shape, or anything that the executor cannot do.
+    """
+    job = build_job(program, graph, options, settings or Settings())
+    for one in job.instances.ordered:
+        program.at(one.copies)
+    inputs, targets = _microbatches(job, batch)
+    prepared = Prepared(job, batch, Ledger(), inputs, targets, kernels)
+    run = _new_run(prepared, recording=True)
+    order = [tuple([index]) for index in range(len(graph.tasks))]
+    run_lanes(graph, [order], _body(prepared, run), pin=False)
+    require_ordered(graph, prepared.ledger)
+    return prepared
+
+
+def execute(
+    program: Program,
+    problem: Problem,
+    schedule: Schedule,
+    batch: Batch,
+    options: RuleOptions,
+    settings: Settings | None = None,
+    *,
+    repeats: int = 5,
+    warmup: int = 1,
+    dispatch_overhead_ns: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    kernels: Mapping[Kind, Kernel] = KERNELS,
+) -> Execution:
+    """Run a schedule ``warmup + repeats`` times on one worker thread per lane.
+
+    Every run starts from the program's parameters, so that all repeats compute the same step.
+
+    Args:
+        options: Those that the rule made ``problem.tasks`` from.
+        dispatch_overhead_ns: For the flag of short tasks; measured if not given.
+        progress: Called with (runs done, runs in total).
+
+    Raises:
+        ScheduleError, DeadlockError: the schedule does not fit the problem.
+        ExecutionError: a task failed (names the token), or the executor cannot do what is asked.
+    """
+    check(problem, schedule)
+    prepared = prepare(program, problem.tasks, batch, options, settings, kernels=kernels)
+    return execute_prepared(
+        prepared,
+        problem,
+        schedule,
+        repeats=repeats,
+        warmup=warmup,
+        dispatch_overhead_ns=dispatch_overhead_ns,
+        progress=progress,
+    )
+
+
+def execute_prepared(
+    prepared: Prepared,
+    problem: Problem,
+    schedule: Schedule,
+    *,
+    repeats: int = 5,
+    warmup: int = 1,
+    dispatch_overhead_ns: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Execution:
+    """:func:`execute` without the recording pass; the schedule must have been checked."""
+    if repeats < 1 or warmup < 0:
+        raise ExecutionError(f"{repeats} repeats and {warmup} warm-up runs: need at least 1 and 0", where="--repeats")
+    graph = prepared.job.graph
+    lanes = lane_items(graph, schedule)
+    if dispatch_overhead_ns is None:
+        dispatch_overhead_ns = dispatch_overhead()
+    measured: list[Times] = []
+    run = None
+    for index in range(warmup + repeats):
+        run = _new_run(prepared, recording=False)
+        times = run_lanes(graph, lanes, _body(prepared, run))
+        if index >= warmup:
+            measured.append(times)
+        if progress is not None:
+            progress(index + 1, warmup + repeats)
+    assert run is not None
+    makespans = tuple(max(times.end) for times in measured)
+    middle = sorted(range(repeats), key=lambda index: (makespans[index], index))[(repeats - 1) // 2]
+    facts = _facts(prepared, schedule, measured[middle], makespans, warmup, dispatch_overhead_ns)
+    timeline = _timeline(prepared, problem, schedule, measured[middle], facts)
+    return _result(prepared, run, timeline, makespans)
+
+
+def sequential(
+    program: Program,
+    graph: TaskGraph,
+    batch: Batch,
+    options: RuleOptions,
+    settings: Settings | None = None,
+) -> Execution:
+    """The reference: the same kernels in the order of the task graph, on one thread."""
+    from alrsim.hardware.machine import abstract_machine
+
+    problem = Problem(graph, abstract_machine(1), tuple((1,) for _ in graph.tasks), "reference")
+    schedule = Schedule((Lane("u0", tuple(task.id for task in graph.tasks)),), "sequential")
+    return execute(program, problem, schedule, batch, options, settings, repeats=1, warmup=0, dispatch_overhead_ns=0)
+
+
+def lane_items(graph: TaskGraph, schedule: Schedule) -> list[list[tuple[int, ...]]]:
+    """Items per lane: single tasks, or fused pairs that run back to back."""
+    second = dict(schedule.overlaps)
+    absorbed = set(second.values())
+    index = graph.index
+    return [
+        [
+            (index[task], index[second[task]]) if task in second else (index[task],)
+            for task in lane.tasks
+            if task not in absorbed
+        ]
+        for lane in schedule.lanes
+    ]
+
+
+def dispatch_overhead(tasks: int = 400) -> int:
+    """ns that the executor spends per task besides the kernel: empty tasks through the same workers, median of 5."""
+    from alrsim.execute.empty import empty_lane
+
+    graph = empty_lane(tasks)
+    lane = [(index,) for index in range(tasks)]
+    spans = sorted(max(run_lanes(graph, [lane], lambda _task: None).end) for _ in range(5))
+    return spans[2] // tasks
+
+
+def _body(prepared: Prepared, run: Run) -> Callable[[int], None]:
+    tasks, store = prepared.job.graph.tasks, run.store
+    calls = [
+        (partial(prepared.kernels[task.id.kind], run, index, task.id), str(task.id)) for index, task in enumerate(tasks)
+    ]
+
+    def body(index: int) -> None:
+        call, token = calls[index]
+        with torch.profiler.record_function(token):
+            call()
+        store.finish(index)
+
+    return body
+
+
+def _microbatches(job: Job, batch: Batch) -> tuple[tuple[Mapping[str, Tensor], ...], tuple[Tensor, ...]]:
+    names, size, count = job.program.inputs, job.program.batch, job.options.microbatches
+    if len(batch.inputs) != len(names):
+        raise ExecutionError(f"the model reads {len(names)} inputs, got {len(batch.inputs)}", where=job.program.name)
+    for name, value in (*zip(names, batch.inputs, strict=True), ("targets", batch.targets)):
+        expected = (size * count, *job.program.shapes[name][1:]) if name in job.program.shapes else (size * count,)
+        if tuple(value.shape[: len(expected)]) != expected:
+            raise ExecutionError(
+                f"{name} has shape {tuple(value.shape)}, expected {expected}: {count} micro-batches of {size}",
+                where=job.program.name,
+            )
+    parts = [torch.split(value, size) for value in batch.inputs]
+    inputs = tuple(dict(zip(names, (part[index] for part in parts), strict=True)) for index in range(count))
+    return inputs, torch.split(batch.targets, size)
+
+
+def _new_run(prepared: Prepared, *, recording: bool) -> Run:
+    job = prepared.job
+    store = Store(prepared.ledger, recording=recording, tasks=len(job.graph.tasks))
+    parameters = clone_parameters(job.program)
+    for stage in job.program.at(1):
+        if stage.parameters:
+            store.values["grad", stage.index] = {
+                name: torch.zeros_like(parameters[name], requires_grad=False) for name in stage.parameters
+            }
+    for index, values in enumerate(prepared.inputs):
+        for name, value in values.items():
+            home = min(edge.target for edge in job.program.stages.edges if edge.value == name)
+            store.preload(("input", name, index), value, category=Category.ACTIVATION, size=value.nbytes, stage=home)
+    state = optimizer_state(parameters, job.options.optimizer)
+    return Run(job, store, prepared.targets, parameters, dict(job.program.buffers), state)
+
+
+def _result(prepared: Prepared, run: Run, timeline: Timeline, makespans: tuple[int, ...]) -> Execution:
+    values = run.store.values
+    gradients = {name: value for key, total in values.items() if key[0] == "grad" for name, value in total.items()}
+    buffers = {**run.buffers, **{str(key[1]): value for key, value in values.items() if key[0] == "stat"}}
+    loss = prepared.job.loss_stage
+    losses = {
+        f"{loss}L{key[1]}" + (f".{key[2]}" if int(key[2]) >= 0 else ""): value
+        for key, value in values.items()
+        if key[0] == "loss"
+    }
+    parameters = {name: value.detach() for name, value in run.parameters.items()}
+    return Execution(timeline, gradients, buffers, parameters, losses, makespans)
+
+
+def _timeline(
+    prepared: Prepared, problem: Problem, schedule: Schedule, times: Times, facts: Mapping[str, Fact]
+) -> Timeline:
+    graph, unit_of = prepared.job.graph, schedule.unit_of
+    names = tuple(lane.unit for lane in schedule.lanes)
+    order = sorted(
+        range(len(graph.tasks)),
+        key=lambda task: (times.start[task], unit_of[graph.tasks[task].id], times.end[task]),
+    )
+    spans = tuple(
+        Span(graph.tasks[task].id, names[unit_of[graph.tasks[task].id]], times.start[task], times.end[task])
+        for task in order
+    )
+    home = homes(problem, schedule)
+    real = measured_graph(graph, prepared.ledger, _resident(prepared))
+    layers = {names[unit_of[task.id]] for task in graph.tasks if task.id.stage < graph.stages}
+    timeline = Timeline(
+        "measured",
+        schedule.digest,
+        names,
+        spans,
+        _handoffs(prepared, schedule, times, home),
+        layer_units=tuple(name for name in names if name in layers),
+        facts=facts,
+    )
+    return replace(timeline, memory=memory_points(real, timeline, [names[unit] for unit in home]))
+
+
+def _resident(prepared: Prepared) -> dict[int, dict[Category, int]]:
+    """Bytes of parameters, gradients and optimizer state that live for the whole step, per stage."""
+    states = {"sgd": 0, "momentum": 1, "adam": 2}[prepared.job.options.optimizer]
+    found: dict[int, dict[Category, int]] = {}
+    for stage in prepared.job.program.at(1):
+        size = sum(prepared.job.program.parameters[name].nbytes for name in stage.parameters)
+        if size:
+            found[stage.index] = {Category.PARAM: size, Category.GRAD: size}
+            if states:
+                found[stage.index][Category.OPTIMIZER] = states * size
+    return found
+
+
+def _handoffs(prepared: Prepared, schedule: Schedule, times: Times, home: Sequence[int]) -> tuple[TransferSpan, ...]:
+    """A buffer read on another unit is handed over by reference: it is there at its producer's end, or, if the
+    reader was asleep, when it woke up."""
+    graph, unit_of = prepared.job.graph, schedule.unit_of
+    names = tuple(lane.unit for lane in schedule.lanes)
+    unit = [unit_of[task.id] for task in graph.tasks]
+    spans = []
+    for key, entry in prepared.ledger.entries.items():
+        here = unit[entry.producer] if entry.producer >= 0 else home[entry.stage]
+        for there in sorted({unit[reader] for reader in entry.readers} - {here}):
+            start = times.end[entry.producer] if entry.producer >= 0 else 0
+            end = max(start, times.woken.get((entry.producer, there), start))
+            spans.append(TransferSpan(label(key), names[here], names[there], start, end, entry.bytes))
+    return tuple(sorted(spans, key=lambda span: (span.start, span.source, span.target, span.buffer)))
+
+
+def _facts(
+    prepared: Prepared,
+    schedule: Schedule,
+    times: Times,
+    makespans: Sequence[int],
+    warmup: int,
+    overhead: int,
+) -> dict[str, Fact]:
+    tasks = prepared.job.graph.tasks
+    cores, busy = core_count(), sum(bool(lane.tasks) for lane in schedule.lanes)
+    short = [
+        str(task.id) for index, task in enumerate(tasks) if times.end[index] - times.start[index] < SHORT * overhead
+    ]
+    flags = []
+    if busy > cores:
+        flags.append(f"units > cores: {busy} busy units share {cores} cores")
+    if short:
+        flags.append(
+            f"{len(short)} of {len(tasks)} tasks are shorter than {SHORT}x the dispatch overhead of {overhead} ns, "
+            f"such as {short[0]}"
+        )
+    quarter, _, upper = quantiles(makespans, n=4) if len(makespans) > 1 else (makespans[0],) * 3
+    settings = prepared.job.settings
+    return {
+        "device": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+        "threads": 1,
+        "cores": cores,
+        "units": len(schedule.lanes),
+        "seed": settings.seed,
+        "sigma": settings.sigma,
+        "noise": settings.noise,
+        "repeats": len(makespans),
+        "warmup": warmup,
+        "makespan_min_ns": min(makespans),
+        "makespan_max_ns": max(makespans),
+        "makespan_iqr_ns": round(upper - quarter),
+        "dispatch_overhead_ns": overhead,
+        "flags": tuple(flags),
+    }

@@ -1,0 +1,202 @@
+"""What a run computes: the program, the task graph and the estimator's options, with everything derived from them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from alrsim.errors import ExecutionError
+from alrsim.estimators.noise import NoiseKind
+from alrsim.execute.program import Program
+from alrsim.execute.store import Store
+from alrsim.graph.stages import MODEL_INPUT
+from alrsim.hardware.precision import Precision
+from alrsim.rules.instances import Instance, Instances, forward_instances
+from alrsim.rules.options import RuleOptions
+from alrsim.rules.segmentation import Segmentation, cut_segments
+from alrsim.tasks.taskgraph import TaskGraph
+from alrsim.tasks.token import NONE, TaskId
+
+Optimizer = Literal["sgd", "momentum", "adam"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Numbers that a task graph does not hold.
+
+    Attributes:
+        sigma: Standard deviation of the noise (absolute; 1-5 % of the standard deviation of the values is usual).
+        noise: Distribution of the noise.
+        seed: Of the noise.
+        learning_rate: Of the update, which changes a copy of the parameters.
+    """
+
+    sigma: float = 0.02
+    noise: NoiseKind = "gauss"
+    seed: int = 0
+    learning_rate: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not self.sigma > 0:
+            raise ExecutionError(f"sigma is {self.sigma}, must be positive", where="--sigma")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A program with a task graph.
+
+    Raises (from :func:`build_job`):
+        ExecutionError: what the executor cannot do: formats, a missing loss, batch norm under LR.
+    """
+
+    program: Program
+    graph: TaskGraph
+    options: RuleOptions
+    settings: Settings
+    segmentation: Segmentation
+    instances: Instances
+    by_group: Mapping[int, Instance]
+    first_reader: Mapping[int, int]
+    """Layer-wise noise: the first stage that reads a noised stage's leaving values; it stores the noise."""
+    tokens: frozenset[TaskId] = field(repr=False)
+
+    @property
+    def loss_stage(self) -> int:
+        return self.graph.stages
+
+    @property
+    def samples(self) -> int:
+        """Samples in the step."""
+        return self.program.batch * self.options.microbatches
+
+    @property
+    def layerwise(self) -> bool:
+        return self.options.scope == "layerwise"
+
+    def has(self, id_: TaskId) -> bool:
+        return id_ in self.tokens
+
+    def exits(self, stage: int) -> bool:
+        """Whether noise is added to the stage's leaving values."""
+        return bool(self.segmentation.noised[stage])
+
+    def wanted(self, stage: int, source: int) -> bool:
+        """Whether the gradient of a value from ``source`` is computed by the stage."""
+        if source == MODEL_INPUT:
+            return self.options.first_input_gradient
+        return self.segmentation.joined(source, stage) and self.segmentation.trainable[source]
+
+    def state_of(self, id_: TaskId) -> Instance:
+        """The forward from whose state a gradient task is computed."""
+        clean = self.instances.clean
+        alone = self.segmentation.is_exact(id_.stage) or id_.group == NONE or self.layerwise
+        if clean is not None and alone:
+            return clean
+        return self.by_group[id_.group]
+
+    def keeps(self, stage: int, one: Instance) -> bool:
+        """Whether the stage's gradient is computed from the state of this forward."""
+        if not self.segmentation.trainable[stage]:
+            return False
+        exact = self.segmentation.is_exact(stage)
+        clean = exact or self.options.reduction == "accumulate" or self.layerwise
+        return one.noisy is not clean
+
+    def enters(self, source: int, target: int, one: Instance) -> bool:
+        """Layer-wise: whether the reader adds the segment's noise to a clean value."""
+        return (
+            one.source is not None
+            and source != MODEL_INPUT
+            and self.segmentation.segment[source] == one.source
+            and self.exits(source)
+            and not self.segmentation.joined(source, target)
+        )
+
+
+@dataclass
+class Run:
+    """One execution of a job: its data and its own copy of the parameters."""
+
+    job: Job
+    store: Store
+    targets: Sequence[Tensor]
+    parameters: dict[str, Tensor]
+    buffers: dict[str, Tensor]
+    optimizer: dict[str, list[Tensor]]
+
+
+def build_job(program: Program, graph: TaskGraph, options: RuleOptions, settings: Settings) -> Job:
+    """Derive what the kernels need to know.
+
+    Raises:
+        ExecutionError: if the executor cannot carry out these options.
+    """
+    rule = graph.rule.split(maxsplit=1)[0]
+    count = len(program.stages.stages)
+    if graph.stages != count or graph.microbatches != options.microbatches:
+        raise ExecutionError(
+            f"the tasks have {graph.stages} stages and {graph.microbatches} micro-batches, the program and options "
+            f"{count} and {options.microbatches}",
+            where=program.name,
+        )
+    starts: tuple[int, ...] = ()
+    if rule in ("lr", "alr"):
+        starts = tuple(range(1, count))
+    elif rule == "segments":
+        starts = options.segments or ()
+    exact = rule.startswith("bp") or (rule == "segments" and options.exact_head)
+    segmentation = cut_segments(program.stages, starts, exact=exact, options=options)
+    if segmentation.has_lr:
+        options = replace(options, loss_gradient=options.loss_gradient and exact)
+    _refuse(program, options, segmentation)
+    instances = forward_instances(program.stages, segmentation, options)
+    readers: dict[int, int] = {}
+    for edge in program.stages.edges:
+        if edge.source != MODEL_INPUT and not segmentation.joined(edge.source, edge.target):
+            readers[edge.source] = min(edge.target, readers.get(edge.source, edge.target))
+    return Job(
+        program,
+        graph,
+        options,
+        settings,
+        segmentation,
+        instances,
+        {one.group: one for one in instances.ordered},
+        readers,
+        frozenset(graph.index),
+    )
+
+
+def _refuse(program: Program, options: RuleOptions, segmentation: Segmentation) -> None:
+    plan = options.precision
+    for what, value in (("parameters", plan.parameters), ("activations", plan.activations)):
+        if value is not Precision.FP32:
+            raise ExecutionError(
+                f"{what} in {value} cannot be executed", where="--precision", fix="use fp32, or simulate only"
+            )
+    if not segmentation.has_lr:
+        return
+    if not options.loss:
+        raise ExecutionError("LR gradients need the loss tasks", where="--no-loss", fix="leave the loss on")
+    if program.batch_statistics:
+        raise ExecutionError(
+            "batch norm in training mode mixes the samples of a batch, so the noise of one sample changes the losses "
+            "of the others and a per-sample LR gradient is wrong",
+            where=f"{program.name}, module {program.batch_statistics[0]}",
+            fix="build the model with norm=group or norm=none",
+        )
+
+
+def clone_parameters(program: Program) -> dict[str, Tensor]:
+    """A copy of the parameters that a run may update."""
+    return {name: value.clone().requires_grad_() for name, value in program.parameters.items()}
+
+
+def optimizer_state(parameters: Mapping[str, Tensor], optimizer: Optimizer) -> dict[str, list[Tensor]]:
+    """Zero optimizer state."""
+    count = {"sgd": 0, "momentum": 1, "adam": 2}[optimizer]
+    return {
+        name: [torch.zeros_like(value, requires_grad=False) for _ in range(count)] for name, value in parameters.items()
+    }

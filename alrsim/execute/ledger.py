@@ -1,0 +1,125 @@
+"""What one sequential pass found out about data: who writes, reads and sums what, and how many bytes it is.
+
+The pass gives every later run its reference counts, the order of its sums and the sizes of its buffers, so that
+timed runs do no bookkeeping that could be done before.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from alrsim.errors import ExecutionError
+from alrsim.tasks.taskgraph import Buffer, Category, TaskGraph
+from alrsim.tasks.token import NONE
+
+Key = tuple[str | int, ...]
+"""A buffer of the run: what it is, then value or stage, micro-batch and copy group."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """A buffer seen in the pass."""
+
+    category: Category
+    bytes: int
+    stage: int
+    producer: int
+    readers: dict[int, None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Sum:
+    """An ordered sum: the tasks that add to it, in reference order, with the bytes of each term."""
+
+    stage: int
+    category: Category
+    terms: list[tuple[int, int]] = field(default_factory=list)
+    readers: dict[int, None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Everything that the pass saw."""
+
+    entries: dict[Key, Entry] = field(default_factory=dict)
+    sums: dict[Key, Sum] = field(default_factory=dict)
+
+    def reads_of(self, tasks: int) -> list[list[Key]]:
+        """Keys that each task reads; a key is freed after its last reader."""
+        reads: list[list[Key]] = [[] for _ in range(tasks)]
+        for key, readers in self.readers().items():
+            for reader in readers:
+                reads[reader].append(key)
+        return reads
+
+    def readers(self) -> dict[Key, dict[int, None]]:
+        """Tasks that read each buffer and each sum."""
+        found = {key: entry.readers for key, entry in self.entries.items()}
+        return {**found, **{key: sum_.readers for key, sum_ in self.sums.items()}}
+
+
+def require_ordered(graph: TaskGraph, ledger: Ledger) -> None:
+    """Prove that the task graph orders every reader behind its producers, so that no schedule can break the data.
+
+    Raises:
+        ExecutionError: names the reader, the producer and the value.
+    """
+    before: list[int] = []
+    for index in range(len(graph.tasks)):
+        ancestors = 0
+        for other, _ in graph.dependencies(index):
+            ancestors |= before[other] | 1 << other
+        before.append(ancestors)
+    needs = [(key, entry.producer, reader) for key, entry in ledger.entries.items() for reader in entry.readers]
+    needs += [
+        (key, task, reader) for key, sum_ in ledger.sums.items() for task, _ in sum_.terms for reader in sum_.readers
+    ]
+    for key, producer, reader in needs:
+        if producer != NONE and producer != reader and not before[reader] >> producer & 1:
+            tasks = graph.tasks
+            raise ExecutionError(
+                f"{tasks[reader].id} reads {label(key)} of {tasks[producer].id}, but the rule does not make it wait",
+                where=graph.rule,
+                fix="this is a fault of the rule: it lacks a dependency",
+            )
+
+
+def measured_graph(graph: TaskGraph, ledger: Ledger, resident: Mapping[int, Mapping[Category, int]]) -> TaskGraph:
+    """The task graph with the buffers that the run really has, for :func:`alrsim.timeline.memory.memory_points`.
+
+    Args:
+        resident: Bytes per stage and category that live for the whole step.
+    """
+    buffers: list[Buffer] = []
+    for stage, sizes in resident.items():
+        buffers += [
+            Buffer(f"{stage}:{category}", category, size, stage, resident=True) for category, size in sizes.items()
+        ]
+    reads: list[list[int]] = [[] for _ in graph.tasks]
+
+    def add(buffer: Buffer) -> None:
+        for reader in buffer.readers:
+            reads[reader].append(len(buffers))
+        buffers.append(buffer)
+
+    for key, entry in ledger.entries.items():
+        readers = tuple(sorted(entry.readers))
+        add(Buffer(label(key), entry.category, entry.bytes, entry.stage, entry.producer, readers))
+    for key, sum_ in ledger.sums.items():
+        readers = tuple(sorted(sum_.readers))
+        for rank, (task, size) in enumerate(sum_.terms):
+            category = sum_.category if rank == 0 else Category.TEMP
+            name = f"{label(key)}+{graph.tasks[task].id}"
+            add(Buffer(name, category, size, sum_.stage, task, readers, False, label(key), rank))
+    tasks = tuple(
+        replace(task, reads=tuple(reads[index]), after=_plain(graph, index)) for index, task in enumerate(graph.tasks)
+    )
+    return replace(graph, tasks=tasks, buffers=tuple(buffers))
+
+
+def label(key: Key) -> str:
+    """A key in words."""
+    return ":".join(str(part) for part in key if part != NONE)
+
+
+def _plain(graph: TaskGraph, index: int) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(other for other, _ in graph.dependencies(index)))

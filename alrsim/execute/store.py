@@ -1,0 +1,87 @@
+"""The live data of one run: buffers with reference counts, and sums whose order no schedule can change."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from alrsim.execute.ledger import Entry, Key, Ledger, Sum
+from alrsim.tasks.taskgraph import Category
+from alrsim.tasks.token import NONE
+
+Fold = Callable[[Any, Any], Any]
+"""``fold(sum so far, term) -> sum``; the sum so far is ``None`` before the first term."""
+
+
+class Store:
+    """Shared by all workers of a run.
+
+    A *recording* store fills a ledger and frees nothing. A *counting* store follows a ledger: it frees what has no
+    reader left, and holds a term that is early until the terms before it are in.
+    """
+
+    def __init__(self, ledger: Ledger, *, recording: bool, tasks: int) -> None:
+        self.ledger, self.recording = ledger, recording
+        self.values: dict[Key, Any] = {}
+        self._lock = threading.Lock()
+        self._held: dict[Key, dict[int, Any]] = {}
+        self._next: dict[Key, int] = {}
+        self._reads = [] if recording else ledger.reads_of(tasks)
+        self._left = {} if recording else {key: len(readers) for key, readers in ledger.readers().items()}
+        self._order = {} if recording else {key: [task for task, _ in sum_.terms] for key, sum_ in ledger.sums.items()}
+
+    def put(self, task: int, key: Key, value: Any, category: Category, size: int, stage: int) -> None:
+        """Write a buffer. Recording: what nobody reads later is dropped only at the end."""
+        if self.recording:
+            self.ledger.entries[key] = Entry(category, size, stage, task)
+        elif not self._left.get(key) and key[0] not in KEPT:
+            return
+        self.values[key] = value
+
+    def get(self, task: int, key: Key) -> Any:
+        """Read a buffer, or the value of a sum."""
+        if self.recording:
+            record = self.ledger.entries.get(key) or self.ledger.sums[key]
+            record.readers[task] = None
+        return self.values[key]
+
+    def touch(self, task: int, key: Key) -> None:
+        """Read a buffer that this task uses through another one (autograd's saved tensors)."""
+        if self.recording and self.ledger.entries[key].producer != task:
+            self.ledger.entries[key].readers[task] = None
+
+    def add(
+        self, task: int, key: Key, term: Any, size: int, stage: int, fold: Fold, category: Category = Category.TEMP
+    ) -> None:
+        """Add a term to an ordered sum. A term whose predecessors are missing is held until they are in."""
+        if self.recording:
+            self.ledger.sums.setdefault(key, Sum(stage, category)).terms.append((task, size))
+            self.values[key] = fold(self.values.get(key), term)
+            return
+        with self._lock:
+            held, order = self._held.setdefault(key, {}), self._order[key]
+            held[task] = term
+            position = self._next.get(key, 0)
+            while position < len(order) and order[position] in held:
+                self.values[key] = fold(self.values.get(key), held.pop(order[position]))
+                position += 1
+            self._next[key] = position
+
+    def preload(self, key: Key, value: Any, *, category: Category, size: int, stage: int) -> None:
+        """A buffer that is there before the step."""
+        if self.recording:
+            self.ledger.entries[key] = Entry(category, size, stage, NONE)
+        self.values[key] = value
+
+    def finish(self, task: int) -> None:
+        """Drop what no task will read any more."""
+        if self.recording:
+            return
+        with self._lock:
+            for key in self._reads[task]:
+                self._left[key] -= 1
+                if not self._left[key] and key[0] not in KEPT:
+                    self.values.pop(key, None)
+
+
+KEPT = frozenset({"grad", "stat", "loss"})
+"""Results of the run: never dropped."""

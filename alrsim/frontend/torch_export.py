@@ -4,7 +4,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from alrsim.frontend.fx_map import attach_origins
 from alrsim.frontend.onnx_import import import_onnx
 from alrsim.frontend.onnx_repair import repair
 from alrsim.frontend.source import TorchModel
+from alrsim.frontend.tied_weights import find_aliases, use_first_names
 from alrsim.graph.graph import Graph
 
 OPSET = 21
@@ -33,7 +34,8 @@ class Exported:
 
     Attributes:
         graph: The operator graph. Each operator's ``fx_nodes`` are nodes of ``program``, its ``module`` is the dotted
-            path in the torch module. Parameters and buffers have their torch names.
+            path in the torch module. Parameters and buffers have their torch names,
+            shared ones their first.
         program: The DECOMPOSED program that the ONNX graph was translated from (``onnx_program.exported_program``),
             not the one that ``torch.export.export`` gave: running BatchNorm statistics are functional outputs
             (``_native_batch_norm_legit_functional``), everything else is ATen as torch calls it (``conv2d``,
@@ -75,8 +77,11 @@ def export_model(model: TorchModel, batch: int) -> Exported:
     assert translated is not None, "torch.onnx.export(dynamo=True) without a file returns the program"
     assert translated.exported_program is not None, "the dynamo exporter keeps the program that it translated"
     proto, program = translated.model_proto, translated.exported_program
+    aliases = find_aliases(model.module)
+    use_first_names(proto, program, aliases)
     repair(proto, program)
-    return Exported(attach_origins(_import(model.name, proto, program), proto, program), program, proto)
+    graph = _import(model.name, proto, program, aliases)
+    return Exported(attach_origins(graph, proto, program), program, proto)
 
 
 def save_onnx(exported: Exported, path: Path) -> None:
@@ -95,11 +100,12 @@ def save_onnx(exported: Exported, path: Path) -> None:
     write_atomically(Path(path), exported.proto.SerializeToString())
 
 
-def _import(name: str, proto: onnx.ModelProto, program: ExportedProgram) -> Graph:
+def _import(name: str, proto: onnx.ModelProto, program: ExportedProgram, aliases: Mapping[str, str]) -> Graph:
     """The operator graph. An ONNX file calls parameters and buffers alike initializers; torch knows which is which."""
     signature, state = program.graph_signature, program.state_dict
-    trained = tuple(item for item in signature.parameters if state[item].requires_grad)
-    buffers = tuple(item for item in (*signature.parameters, *signature.buffers) if item not in trained)
+    parameters = tuple(item for item in signature.parameters if item not in aliases)
+    trained = tuple(item for item in parameters if state[item].requires_grad)
+    buffers = tuple(item for item in (*parameters, *signature.buffers) if item not in trained)
     graph = import_onnx(proto, name=name, bind={}, parameters=trained, buffers=buffers)
     unread = sorted(set(trained) - set(graph.parameters))
     notes = (f"the forward pass never reads parameters {', '.join(unread)}",) if unread else ()

@@ -47,7 +47,8 @@ def load_factory(spec: str) -> TorchModel:
     if not colon or not source or not attribute.isidentifier():
         raise OptionError(f"{spec!r} does not name a model factory", where="MODEL", fix=_FORM)
     from_file = source.endswith(".py") or "/" in source
-    with _importable(Path(source).resolve().parent if from_file else Path.cwd()), _seeded():
+    folder = Path(source).resolve().parent if from_file else Path.cwd()
+    with _importable(folder), _seeded(), contextlib.redirect_stdout(sys.stderr):  # stdout is for our own answer
         module = _run_file(Path(source)) if from_file else _import(source)
         factory = _find(module, attribute, source)
         try:

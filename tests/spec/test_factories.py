@@ -89,6 +89,12 @@ def test_a_file_may_import_its_neighbours_and_hides_no_real_module(tmp_path: Pat
     assert json.loads("[1]") == [1]
 
 
+def test_what_a_factory_prints_stays_out_of_the_answer(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, "print('loading')\ndef make_model(): return print('making') or (Net(), torch.ones(1, 6))")
+    load_factory(f"{path}:make_model")
+    assert capfd.readouterr() == ("", "loading\nmaking\n")
+
+
 def test_a_factory_may_live_in_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "alrsim_test_package"
     package.mkdir()

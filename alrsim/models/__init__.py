@@ -23,7 +23,7 @@ ZOO: Mapping[str, ZooEntry] = {entry.name: entry for entry in _ENTRIES}
 """Every architecture by its name."""
 
 
-def build(name: str, **options: object) -> TorchModel:
+def build(name: str, /, **options: object) -> TorchModel:
     """A zoo model in training mode; its parameters depend on the options (``seed`` among them) and nothing else.
 
     Raises:

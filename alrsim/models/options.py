@@ -52,7 +52,7 @@ def resolve(model: str, known: Mapping[str, Option], given: Mapping[str, object]
     if unknown:
         raise OptionError(
             f"model {model} has no option {unknown[0]!r}",
-            where="--model-option",
+            where="--option",
             fix="options: " + ", ".join(f"{name}={option.default}" for name, option in known.items()),
         )
     return {name: _value(model, name, option, given.get(name, option.default)) for name, option in known.items()}

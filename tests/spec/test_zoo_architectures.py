@@ -146,6 +146,7 @@ def test_a_neuron_leaks_integrates_fires_and_resets() -> None:
         ("resnet5", {"image_size": 20}, "image_size=20: is not a multiple of 8"),
         ("mlp", {"classes": 1}, "classes=1: is too small"),
         ("mlp", {"norm": "group"}, "has no option 'norm'"),
+        ("mlp", {"name": "x"}, "has no option 'name'"),
         ("lstm", {"seed": -1}, "seed=-1: is too small"),
         ("gat", {"heads": None}, "heads=None: is not a whole number"),
     ],

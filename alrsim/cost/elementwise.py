@@ -53,11 +53,43 @@ UNARY_FLOPS: dict[str, Unary] = {
     "Trilu": Unary(1, 1, ""),
 }
 
-_NO_GRADIENT = """
-And ArgMax ArgMin Bernoulli BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Ceil DequantizeLinear Equal EyeLike
-Floor Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual Mod Multinomial NonZero Not OneHot Or QuantizeLinear
-RandomNormal RandomNormalLike RandomUniform RandomUniformLike Range Round Sign Xor
-""".split()
+_NO_GRADIENT = [
+    "And",
+    "ArgMax",
+    "ArgMin",
+    "Bernoulli",
+    "BitShift",
+    "BitwiseAnd",
+    "BitwiseNot",
+    "BitwiseOr",
+    "BitwiseXor",
+    "Ceil",
+    "DequantizeLinear",
+    "Equal",
+    "EyeLike",
+    "Floor",
+    "Greater",
+    "GreaterOrEqual",
+    "IsInf",
+    "IsNaN",
+    "Less",
+    "LessOrEqual",
+    "Mod",
+    "Multinomial",
+    "NonZero",
+    "Not",
+    "OneHot",
+    "Or",
+    "QuantizeLinear",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+    "Range",
+    "Round",
+    "Sign",
+    "Xor",
+]
 
 
 def unary(view: OpView) -> Parts:

@@ -65,10 +65,26 @@ def interpolate(view: OpView) -> Parts:
     return Parts(view.forward(elementwise=flops), {0: gradient})
 
 
-_MOVES = """
-Cast CastLike Compress ConstantOfShape DepthToSpace Expand Gather GatherElements GatherND Pad ReverseSequence Shape Size
-Slice SpaceToDepth Split Tile Transpose
-""".split()
+_MOVES = [
+    "Cast",
+    "CastLike",
+    "Compress",
+    "ConstantOfShape",
+    "DepthToSpace",
+    "Expand",
+    "Gather",
+    "GatherElements",
+    "GatherND",
+    "Pad",
+    "ReverseSequence",
+    "Shape",
+    "Size",
+    "Slice",
+    "SpaceToDepth",
+    "Split",
+    "Tile",
+    "Transpose",
+]
 
 MOVEMENT: dict[str, CostFunction] = {
     **dict.fromkeys(VIEWS, view_only),

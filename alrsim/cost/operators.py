@@ -1,7 +1,7 @@
 """The registry of operator costs, and the cost of every operator of a graph."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from alrsim.cost.elementwise import ELEMENTWISE
@@ -72,20 +72,29 @@ def cost_graph(graph: Graph) -> Mapping[str, OpCost]:
         ModelError: an operator without a cost function (all of them are listed).
     """
     parts = graph_parts(graph)
-    readers = Counter(value for op in graph.ops for value in differentiable_inputs(parts, op, parts.needs))
+    wanted = parts.needs & reached(parts, graph.ops, graph.outputs)
+    readers = Counter(value for op in graph.ops for value in gradient_inputs(parts, op, wanted))
+    readers.update(value for value in graph.outputs if value in wanted)
     seen: set[str] = set()
+    met: set[str] = set()
     costs: dict[str, OpCost] = {}
     for op in graph.ops:
-        cost = gradient_cost(parts, op, parts.needs)
+        cost = gradient_cost(parts, op, wanted)
         fan_out = NO_WORK
         for value in op.outputs:
             if value and value not in parts.weights:
                 fan_out += sum_of_gradients(graph.tensors[value].elements, readers[value])
         fresh = [value for value in dict.fromkeys(op.inputs) if value in graph.parameters and value not in seen]
         seen.update(fresh)
+        again = NO_WORK
+        if not all(value in parts.weights for value in op.outputs if value):
+            for value in (value for value in op.inputs if value in graph.parameters):
+                again += sum_of_weights(graph.tensors[value].elements, 2 if value in met else 1)
+                met.add(value)
         costs[op.name] = replace(
             cost,
             input_gradient=cost.input_gradient + fan_out,
+            weight_gradient=cost.weight_gradient + again,
             parameters=sum(graph.tensors[value].elements for value in fresh),
         )
     return costs
@@ -106,18 +115,16 @@ def graph_parts(graph: Graph) -> GraphParts:
             where=graph.name,
             fix="replace them by standard operators, or add a cost function to alrsim.cost.operators.OPERATORS",
         )
-    weights, needs = set(graph.parameters), set(graph.parameters)
+    weights = set(graph.parameters)
     parts: dict[str, Parts] = {}
     constants = set(graph.constants)
     for op in graph.ops:
         held = [value for value in op.inputs if value and value not in constants]
-        of_weights = bool(held) and all(value in weights for value in held)
-        if of_weights:
+        if held and all(value in weights for value in held):
             weights.update(filter(None, op.outputs))
         parts[op.name] = _parts(op, graph, weights)
-        if any(value in needs for position, value in enumerate(op.inputs) if position in parts[op.name].gradients):
-            needs.update(value for value in op.outputs if value and graph.tensors[value].dtype in FLOATS)
-    return GraphParts(graph, parts, frozenset(weights), frozenset(needs))
+    without_needs = GraphParts(graph, parts, frozenset(weights), frozenset())
+    return replace(without_needs, needs=depending(without_needs, graph.ops, graph.parameters))
 
 
 def _parts(op: Op, graph: Graph, weights: Collection[str]) -> Parts:
@@ -134,29 +141,53 @@ def _parts(op: Op, graph: Graph, weights: Collection[str]) -> Parts:
         ) from None
 
 
-def differentiable_inputs(parts: GraphParts, op: Op, needs: Collection[str]) -> list[str]:
-    """The inputs whose gradients are wanted, in order; a value that is read twice is there twice."""
+def depending(parts: GraphParts, ops: Iterable[Op], sources: Iterable[str]) -> frozenset[str]:
+    """The sources and every value that depends on one of them in a differentiable way."""
+    found = set(sources)
+    for op in ops:
+        gradients = parts.parts[op.name].gradients
+        if any(value in found for position, value in enumerate(op.inputs) if position in gradients):
+            found.update(value for value in op.outputs if value and parts.graph.tensors[value].dtype in FLOATS)
+    return frozenset(found)
+
+
+def reached(parts: GraphParts, ops: Sequence[Op], outputs: Iterable[str]) -> frozenset[str]:
+    """Values to which a gradient comes back from one of the outputs, the outputs included."""
+    found = {value for value in outputs if parts.graph.tensors[value].dtype in FLOATS}
+    for op in reversed(ops):
+        if not found.isdisjoint(filter(None, op.outputs)):
+            gradients = parts.parts[op.name].gradients
+            found.update(value for position, value in enumerate(op.inputs) if value and position in gradients)
+    return frozenset(found)
+
+
+def gradient_inputs(parts: GraphParts, op: Op, wanted: Collection[str]) -> list[str]:
+    """The inputs whose gradients the operator computes, in order; a value that is read twice is there twice."""
+    if not any(value in wanted for value in op.outputs):
+        return []
     gradients = parts.parts[op.name].gradients
-    return [value for position, value in enumerate(op.inputs) if value in needs and position in gradients]
+    return [value for position, value in enumerate(op.inputs) if value in wanted and position in gradients]
 
 
-def gradient_cost(parts: GraphParts, op: Op, needs: Collection[str]) -> OpCost:
-    """The operator's cost if exactly the gradients of ``needs`` are wanted (without sums over readers)."""
+def gradient_cost(parts: GraphParts, op: Op, wanted: Collection[str]) -> OpCost:
+    """The operator's cost if exactly the gradients of ``wanted`` are computed (without sums over readers)."""
+    if not any(value in wanted for value in op.outputs):
+        wanted = ()
     own = parts.parts[op.name]
     inward = weightward = NO_WORK
     saved: dict[str, None] = {}
-    wanted = False
+    any_wanted = False
     for position, value in enumerate(op.inputs):
         gradient = own.gradients.get(position)
-        if gradient is None or value not in needs:
+        if gradient is None or value not in wanted:
             continue
-        wanted = True
+        any_wanted = True
         saved.update(dict.fromkeys(gradient.saves))
         if value in parts.weights:
             weightward += gradient.work
         else:
             inward += gradient.work
-    if wanted:
+    if any_wanted:
         inward += own.interior
         saved.update(dict.fromkeys(own.interior_saves))
     return OpCost(
@@ -165,7 +196,7 @@ def gradient_cost(parts: GraphParts, op: Op, needs: Collection[str]) -> OpCost:
         weight_gradient=weightward,
         output_elements=sum(parts.graph.tensors[value].elements for value in op.outputs if value),
         saved=tuple(value for value in saved if value and value not in parts.weights),
-        kept=own.kept if wanted else 0,
+        kept=own.kept if any_wanted else 0,
     )
 
 
@@ -180,3 +211,11 @@ def sum_of_gradients(elements: int, readers: int) -> Work:
         activation_writes=more * elements,
         launches=more,
     )
+
+
+def sum_of_weights(elements: int, readers: int) -> Work:
+    """Adding up the gradients that several readers give one parameter."""
+    if readers < 2:
+        return NO_WORK
+    more = (readers - 1) * elements
+    return Work(elementwise=more, param_reads=2 * more, param_writes=more, launches=readers - 1)

@@ -113,7 +113,13 @@ class OpView:
 
     def forward(self, *, macs: int = 0, elementwise: int = 0, launches: int = 1) -> Work:
         """The usual forward pass: every input is read once, every output written once."""
-        counts = Work(macs=macs, elementwise=elementwise, activation_writes=self.out_size, launches=launches)
+        counts = Work(
+            macs=macs,
+            elementwise=elementwise,
+            activation_writes=self.out_size,
+            launches=launches,
+            products=launches if macs else 0,
+        )
         return counts + self.reads(range(len(self.op.inputs)))
 
     def gradient(
@@ -137,6 +143,7 @@ class OpView:
             activation_reads=self.out_size + others,
             activation_writes=0 if weight else size,
             launches=launches,
+            products=launches if macs else 0,
         )
         return Gradient(work, saves)
 

@@ -39,6 +39,7 @@ def recurrent(view: OpView) -> Parts:
         activation_reads=view.out_size + gate_gradient,
         activation_writes=gate_gradient,
         launches=steps * directions,
+        products=(steps - 1) * directions,
     )
     outputs = tuple(filter(None, view.op.outputs[:1]))
     gradients = {

@@ -37,10 +37,21 @@ def top_k(view: OpView) -> Parts:
     return Parts(view.forward(elementwise=view.size(0)), {0: view.gradient(0)}, kept=view.out_size)
 
 
-_REDUCTIONS = """
-GlobalAveragePool GlobalLpPool GlobalMaxPool ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin
-ReduceProd ReduceSum ReduceSumSquare
-""".split()
+_REDUCTIONS = [
+    "GlobalAveragePool",
+    "GlobalLpPool",
+    "GlobalMaxPool",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSum",
+    "ReduceSumSquare",
+]
 
 
 REDUCTION: dict[str, CostFunction] = {

@@ -15,6 +15,8 @@ class Work:
         activation_reads: Activation (or activation-gradient) elements read.
         activation_writes: Activation (or activation-gradient) elements written.
         launches: Kernels launched, for launch overhead.
+        products: How many of them are matrix products or convolutions; ``macs / products`` is the typical size that
+            decides how efficient they are.
     """
 
     macs: int = 0
@@ -24,6 +26,7 @@ class Work:
     activation_reads: int = 0
     activation_writes: int = 0
     launches: int = 0
+    products: int = 0
 
     def __add__(self, other: "Work") -> "Work":
         return Work(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -38,6 +41,7 @@ class Work:
             self.activation_reads * copies,
             self.activation_writes * copies,
             self.launches,
+            self.products,
         )
 
     @property

@@ -1,0 +1,160 @@
+"""Cut a graph into stages: by module, by operator, by layer, by names, or into balanced parts."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+
+from alrsim.cost.atoms import Atoms, find_atoms
+from alrsim.cost.layers import cut_layers
+from alrsim.cost.operators import cost_graph
+from alrsim.errors import OptionError
+from alrsim.graph.graph import Graph, Op
+
+Cut = tuple[tuple[str, ...], ...]
+
+CUTS = ("balanced:K", "module[:DEPTH]", "operator", "layer", "names:OP1,OP2")
+
+
+def cut_graph(graph: Graph, spec: str, *, weights: Mapping[str, float] | None = None) -> Cut:
+    """Operator names per stage. Stages are runs of a topological order, so no edge points backward.
+
+    Args:
+        spec: ``balanced:K`` minimises the slowest of K stages; ``module:DEPTH`` joins neighbours whose module paths
+            agree in their first DEPTH parts (default 1); ``operator`` makes every operator a stage; ``layer`` ends a
+            stage at every convolution, matrix product or recurrent operator (see :mod:`alrsim.cost.layers`);
+            ``names:a,b`` starts a new stage at each of the named operators (or torch graph nodes).
+        weights: For ``balanced``: cost of every operator by name; default: FLOPs, forward and gradients.
+
+    Operators that come from one torch graph node, or share a parameter, are never separated.
+
+    Raises:
+        OptionError: an unknown specification, or one that the graph cannot satisfy.
+    """
+    kind, _, argument = spec.partition(":")
+    atoms = find_atoms(graph)
+    if not atoms.runs:
+        raise OptionError(f"model {graph.name!r} has no operators to cut", where="--cut")
+    if kind == "balanced":
+        sizes = cut_weights(graph) if weights is None else weights
+        return _join(atoms, _balanced(atoms, _positive(argument, spec), sizes))
+    if kind == "module":
+        return _join(atoms, _by_module(graph, atoms, _positive(argument or "1", spec)))
+    if kind == "names" and argument:
+        return _join(atoms, _by_names(graph, atoms, argument.split(",")))
+    if spec == "operator":
+        return _join(atoms, range(len(atoms.runs)))
+    if spec == "layer":
+        return _join(atoms, cut_layers(graph, atoms))
+    raise OptionError(f"unknown cut {spec!r}", where="--cut", fix=f"use one of {', '.join(CUTS)}")
+
+
+def cut_weights(graph: Graph) -> dict[str, float]:
+    """FLOPs of every operator: forward, input gradient and weight gradient."""
+    return {
+        name: float(cost.forward.flops + cost.input_gradient.flops + cost.weight_gradient.flops)
+        for name, cost in cost_graph(graph).items()
+    }
+
+
+def balance(sizes: Sequence[float], parts: int) -> list[int]:
+    """First index of each of ``parts`` non-empty runs such that the largest sum is as small as possible.
+
+    Exact dynamic programme: ``best[k][j] = min over i of max(best[k-1][i], sum(sizes[i:j]))``. The first argument
+    grows with i and the second shrinks, so that their crossing is found by bisection: O(parts n log n). Of several
+    optimal cuts the one with the earliest last part is taken, and so on back to the first.
+    """
+    count = len(sizes)
+    sums = [0.0]
+    for size in sizes:
+        sums.append(sums[-1] + size)
+    best = sums[:]
+    choices: list[list[int]] = []
+    for part in range(2, parts + 1):
+        row, chosen = [0.0] * (count + 1), [0] * (count + 1)
+        for end in range(part, count + 1):
+            low, high = part - 1, end - 1
+            while low < high:
+                middle = (low + high) // 2
+                if best[middle] >= sums[end] - sums[middle]:
+                    high = middle
+                else:
+                    low = middle + 1
+            candidates = (low - 1, low) if low > part - 1 else (low,)
+            row[end], chosen[end] = min((max(best[i], sums[end] - sums[i]), i) for i in candidates)
+        best = row
+        choices.append(chosen)
+    starts, end = [], count
+    for chosen in reversed(choices):
+        end = chosen[end]
+        starts.append(end)
+    return [0, *reversed(starts)]
+
+
+def _balanced(atoms: Atoms, parts: int, sizes: Mapping[str, float]) -> list[int]:
+    if parts > len(atoms.runs):
+        reason = f" (operators that share {', '.join(atoms.shared[:3])} stay together)" if atoms.shared else ""
+        raise OptionError(
+            f"cannot cut into {parts} stages: the model has {len(atoms.runs)} pieces that can be apart{reason}",
+            where="--cut",
+            fix=f"use balanced:{len(atoms.runs)} or fewer stages, or a larger model",
+        )
+    return balance([sum(sizes[op.name] for op in run) for run in atoms.runs], parts)
+
+
+def _by_module(graph: Graph, atoms: Atoms, depth: int) -> list[int]:
+    """Starts where the module path changes; operators outside any module stay with what comes before them."""
+    starts, current = [0], ""
+    for index, run in enumerate(atoms.runs):
+        path = next((op.module for op in run if op.module), "")
+        key = ".".join(path.split(".")[:depth])
+        if not key:
+            continue
+        if current and key != current:
+            starts.append(index)
+        current = key
+    if not current:
+        raise OptionError(
+            f"model {graph.name!r} does not say which module its operators came from",
+            where="--cut module",
+            fix="use layer, balanced:K or names:..., or give the torch model instead of a plain .onnx file",
+        )
+    return starts
+
+
+def _by_names(graph: Graph, atoms: Atoms, names: Sequence[str]) -> list[int]:
+    where: dict[str, int] = {}
+    for index, run in enumerate(atoms.runs):
+        for op in run:
+            for name in (op.name, *op.fx_nodes):
+                where.setdefault(name, index)
+    starts = {0}
+    for name in (item.strip() for item in names):
+        if name not in where:
+            close = difflib.get_close_matches(name, where, n=3) or list(where)[:5]
+            raise OptionError(
+                f"model {graph.name!r} has no operator {name!r}",
+                where="--cut names",
+                fix=f"close names: {', '.join(close)}",
+            )
+        if where[name] in starts and where[name]:
+            raise OptionError(
+                f"operator {name!r} cannot start a stage of its own: it stays with one that another name starts",
+                where="--cut names",
+                fix=f"remove {name!r}",
+            )
+        starts.add(where[name])
+    return sorted(starts)
+
+
+def _positive(text: str, spec: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise OptionError(f"{spec!r} needs a positive whole number", where="--cut", fix="for example balanced:4")
+    return int(text)
+
+
+def _join(atoms: Atoms, starts: Sequence[int]) -> Cut:
+    ends = [*starts[1:], len(atoms.runs)]
+    return tuple(tuple(op.name for op in _flat(atoms.runs[start:end])) for start, end in zip(starts, ends, strict=True))
+
+
+def _flat(runs: Sequence[Sequence[Op]]) -> list[Op]:
+    return [op for run in runs for op in run]

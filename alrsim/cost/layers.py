@@ -1,0 +1,74 @@
+"""One stage per layer, such that as many stages as possible are a single linear map behind cheap operators.
+
+A stage is ``[operators without parameters ..., convolution or matrix product]``: its output is the layer's
+pre-activation, where the likelihood-ratio papers inject their noise. Normalisations and other operators with
+parameters stay with the layer before them, trailing operators join the last stage. Where a value inside the leading
+operators is also read elsewhere (the shortcut of a residual block), the operators up to it become a stage without
+parameters, so that the layer behind them keeps one output.
+"""
+
+import itertools
+from collections.abc import Collection
+
+from alrsim.cost.atoms import Atoms
+from alrsim.graph.graph import Graph, Op
+
+LAYERS = ("Conv", "ConvTranspose", "Einsum", "GRU", "Gather", "Gemm", "LSTM", "MatMul", "RNN")
+LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+def cut_layers(graph: Graph, atoms: Atoms) -> list[int]:
+    """First atom of every stage."""
+    trained = [index for index, run in enumerate(atoms.runs) if any(_reads(op, atoms.roots) for op in run)]
+    layers = [index for index in trained if any(_is_layer(op, atoms.roots) for op in atoms.runs[index])]
+    starts = [0]
+    for layer, following in itertools.pairwise(layers):
+        starts.append(max(index for index in trained if layer <= index < following) + 1)
+    for start, layer in zip(tuple(starts), layers, strict=False):
+        shared = _last_shared(graph, atoms, start, layer)
+        if shared is not None:
+            starts.append(shared + 1)
+    return sorted(starts)
+
+
+def is_linear(ops: Collection[Op], roots: Collection[str], outputs: Collection[str]) -> Op | None:
+    """The convolution or matrix product of a linear-map stage, ``None`` if it is not one.
+
+    It is one if that operator (with its bias) is the only one that reads parameters, and the stage's only output is
+    its output.
+
+    Args:
+        roots: Values that depend on parameters only.
+        outputs: Values that the stage hands to others.
+    """
+    trained = [op for op in ops if _reads(op, roots) and not all(value in roots for value in op.outputs if value)]
+    if not trained or not _is_layer(trained[0], roots) or trained[0].kind not in LINEAR:
+        return None
+    first = trained[0]
+    reads = [position for position, value in enumerate(first.inputs[:2]) if value in roots]
+    end = first
+    if len(trained) == 2 and trained[1].kind == "Add" and first.outputs[0] in trained[1].inputs:
+        end = trained[1]
+    elif len(trained) > 1:
+        return None
+    return first if len(reads) == 1 and set(outputs) == {end.outputs[0]} else None
+
+
+def _reads(op: Op, roots: Collection[str]) -> bool:
+    return any(value in roots for value in op.inputs)
+
+
+def _is_layer(op: Op, roots: Collection[str]) -> bool:
+    return op.kind in LAYERS and _reads(op, roots) and not all(value in roots for value in op.outputs if value)
+
+
+def _last_shared(graph: Graph, atoms: Atoms, start: int, layer: int) -> int | None:
+    """The last atom in front of the layer with a value that is read behind the layer, too."""
+    inside = {op.name for run in atoms.runs[start : layer + 1] for op in run}
+    outside = {value for op in graph.ops if op.name not in inside for value in op.inputs} | set(graph.outputs)
+    found = [
+        index
+        for index in range(start, layer)
+        if any(value in outside for op in atoms.runs[index] for value in op.outputs)
+    ]
+    return found[-1] if found else None

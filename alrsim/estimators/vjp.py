@@ -29,7 +29,10 @@ def local_vjp(
     with torch.enable_grad():
         outputs = function(leaves, weights)
     sources = [*weights, *(leaf for leaf, flag in zip(leaves, ask, strict=True) if flag)]
-    found = iter(torch.autograd.grad(list(outputs), sources, list(cotangents), allow_unused=True))
+    # An output that passes a value through unchanged depends on none of the sources.
+    pairs = [(output, signal) for output, signal in zip(outputs, cotangents, strict=True) if output.requires_grad]
+    results, signals = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    found = iter(torch.autograd.grad(results, sources, signals, allow_unused=True))
     gradients = [_or_zeros(next(found), weight) for weight in weights]
     return gradients, [next(found) if flag else None for flag in ask]
 

@@ -97,9 +97,9 @@ def prepare(
         program.at(one.copies)
     inputs, targets = _microbatches(job, batch)
     prepared = Prepared(job, batch, Ledger(), inputs, targets, kernels)
-    run = _new_run(prepared, recording=True)
-    order = [tuple([index]) for index in range(len(graph.tasks))]
-    run_lanes(graph, [order], _body(prepared, run), pin=False)
+    run = new_run(prepared, recording=True)
+    order = [(index,) for index in range(len(graph.tasks))]
+    run_lanes(graph, [order], task_body(prepared, run), pin=False)
     require_ordered(graph, prepared.ledger)
     return prepared
 
@@ -164,8 +164,8 @@ def execute_prepared(
     measured: list[Times] = []
     run = None
     for index in range(warmup + repeats):
-        run = _new_run(prepared, recording=False)
-        times = run_lanes(graph, lanes, _body(prepared, run))
+        run = new_run(prepared, recording=False)
+        times = run_lanes(graph, lanes, task_body(prepared, run))
         if index >= warmup:
             measured.append(times)
         if progress is not None:
@@ -218,7 +218,8 @@ def dispatch_overhead(tasks: int = 400) -> int:
     return spans[2] // tasks
 
 
-def _body(prepared: Prepared, run: Run) -> Callable[[int], None]:
+def task_body(prepared: Prepared, run: Run) -> Callable[[int], None]:
+    """What a worker calls for each task: its kernel under the token's profiler label, then the freeing of buffers."""
     tasks, store = prepared.job.graph.tasks, run.store
     calls = [
         (partial(prepared.kernels[task.id.kind], run, index, task.id), str(task.id)) for index, task in enumerate(tasks)
@@ -249,7 +250,8 @@ def _microbatches(job: Job, batch: Batch) -> tuple[tuple[Mapping[str, Tensor], .
     return inputs, torch.split(batch.targets, size)
 
 
-def _new_run(prepared: Prepared, *, recording: bool) -> Run:
+def new_run(prepared: Prepared, *, recording: bool) -> Run:
+    """Fresh parameters, gradients and store for one run."""
     job = prepared.job
     store = Store(prepared.ledger, recording=recording, tasks=len(job.graph.tasks))
     parameters = clone_parameters(job.program)

@@ -158,7 +158,7 @@ def _put_outputs(run: Run, task: int, id_: TaskId, one: Instance, code: StageCod
         if name in noise:
             if any(edge.value == name and job.segmentation.joined(id_.stage, edge.target) for edge in edges):
                 _put_value(run, task, id_, ("raw", name, id_.microbatch, id_.group), value)
-            value = value + _flat(noise[name], one).mul_(job.settings.sigma)
+            value = torch.add(value, _flat(noise[name], one), alpha=job.settings.sigma)
         _put_value(run, task, id_, ("value", name, id_.microbatch, id_.group), value)
 
 
@@ -228,16 +228,17 @@ def _forward_saving(
             outputs, interior, terms = code.run(leaves, parameters, buffers)
     names = {name for product in code.products for name in product.values}
     saved = Saved(leaves, list(outputs), {name: interior[name] for name in names})
-    for known in (*parameters, *buffers):
-        sizes.pop(known.untyped_storage().data_ptr(), None)
-    holds: list[Key] = []
-    for value in inputs:
-        if value.key is not None and sizes.pop(value.tensor.untyped_storage().data_ptr(), None) is not None:
-            holds.append(value.key)
-    for name, output in zip(code.outputs, outputs, strict=True):
-        if sizes.pop(output.untyped_storage().data_ptr(), None) is not None:
-            holds.append(("value", name, id_.microbatch, id_.group))
-    saved.holds = tuple(holds)
+    for resident in (*parameters, *buffers):
+        sizes.pop(resident.untyped_storage().data_ptr(), None)
+    known: list[tuple[Key | None, Tensor]] = [(value.key, value.tensor) for value in inputs]
+    known += [
+        (("value", name, id_.microbatch, id_.group), output) for name, output in zip(code.outputs, outputs, strict=True)
+    ]
+    saved.holds = tuple(
+        key
+        for key, tensor in known
+        if key is not None and sizes.pop(tensor.untyped_storage().data_ptr(), None) is not None
+    )
     key: Key = ("saved", id_.stage, id_.microbatch, id_.group)
     store.put(task, key, saved, Category.ACTIVATION, sum(sizes.values()), id_.stage)
     return outputs, [term.detach() for term in terms]

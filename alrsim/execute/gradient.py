@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from alrsim.errors import ExecutionError
-from alrsim.estimators.codes import decode, encode
+from alrsim.estimators.codes import decode
 from alrsim.estimators.cotangent import cotangent, cotangent_rows, loss_weights
 from alrsim.estimators.vjp import local_vjp
 from alrsim.execute.forward import (
@@ -56,7 +56,7 @@ def input_gradient(run: Run, task: int, id_: TaskId) -> None:
     names = list(saved.products)
     sources = [*wanted, *(saved.products[name] for name in names)]
     signals = _signals(run, task, id_, state, code, saved)
-    found = torch.autograd.grad(saved.outputs, sources, signals, retain_graph=True, allow_unused=True)
+    found = _pull(saved.outputs, sources, signals)
     _put_input_gradients(run, task, id_, saved, found[: len(wanted)])
     deltas = {name: delta for name, delta in zip(names, found[len(wanted) :], strict=True) if delta is not None}
     size = sum({value.untyped_storage().data_ptr(): value.nbytes for value in deltas.values()}.values())
@@ -79,7 +79,7 @@ def weight_gradient(run: Run, task: int, id_: TaskId) -> None:
         if signals:
             results, given = [pair[0] for pair in signals], [pair[1] for pair in signals]
             parameters = [run.parameters[name] for name in product.parameters]
-            found = torch.autograd.grad(results, parameters, given, retain_graph=True, allow_unused=True)
+            found = _pull(results, parameters, given)
             gradients.update(zip(product.parameters, found, strict=True))
     _add_weights(run, task, id_, gradients)
 
@@ -139,6 +139,13 @@ def update(run: Run, task: int, id_: TaskId) -> None:
             value.add_(state[0].mul_(0.9).add_(gradient), alpha=-rate)
         else:
             value.add_(gradient, alpha=-rate)
+
+
+def _pull(outputs: Sequence[Tensor], sources: Sequence[Tensor], signals: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+    """autograd.grad; an output that passes a value through unchanged depends on no source and is left out."""
+    pairs = [(output, signal) for output, signal in zip(outputs, signals, strict=True) if output.requires_grad]
+    results, given = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    return torch.autograd.grad(results, list(sources), given, retain_graph=True, allow_unused=True)
 
 
 def _saved(run: Run, task: int, id_: TaskId) -> tuple[Instance, StageCode, Saved]:

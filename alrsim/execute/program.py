@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
-from torch.fx import GraphModule, Node
 from torch.fx import Graph as FxGraph
+from torch.fx import GraphModule, Node
 
 from alrsim.errors import ExecutionError
 from alrsim.execute.operators import (

@@ -29,7 +29,7 @@ def simulate(
       messages of one task leave one after the other. The unit's core is free meanwhile.
 
     ZB-H1 with 4 units, 8 micro-batches, f = b = w = 1 and a transfer time of 0.25 takes 30.0 under ``latency`` and
-    ``link`` and 31.25 under ``blocking``.
+    ``link`` (a sender is never blocked) and 31.75 under ``blocking``.
 
     On a host with fewer cores than units a task holds one core from start to end; units that wait for one get it
     first come, first served. Ties are decided as written in :mod:`alrsim.simulate.run`.

@@ -8,6 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from alrsim.report.result import CompareResult, MethodResult
+from alrsim.report.timescale import scale_for
+from alrsim.timeline.memory import peak_memory
+from alrsim.timeline.metrics import bubble_size, named_shares, typed, work
+from alrsim.timeline.timeline import Timeline
 from alrsim.units import Bytes, format_bytes, format_ns
 
 PLAIN_WIDTH = 170
@@ -28,7 +32,7 @@ def to_text(table: Table, width: int = PLAIN_WIDTH) -> str:
     """The table as plain text without colour."""
     stream = StringIO()
     Console(file=stream, width=width, no_color=True, highlight=False, emoji=False).print(table)
-    return stream.getvalue()
+    return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines())
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", left: int = 1) -> Table:
@@ -88,3 +92,19 @@ def memory_cell(peaks: Mapping[str, Bytes], full: int = 4) -> str:
         return "\n".join(f"{unit} {format_bytes(count)}" for unit, count in peaks.items())
     high, low = max(peaks, key=lambda u: peaks[u]), min(peaks, key=lambda u: peaks[u])
     return f"max {high} {format_bytes(peaks[high])}\nmin {low} {format_bytes(peaks[low])}"
+
+
+def metrics_table(timeline: Timeline) -> Table:
+    """Every number of one timeline, by name."""
+    scale = scale_for(float(typed(timeline, timeline.makespan)), timeline.time_unit)
+    peaks = peak_memory(timeline)
+
+    def time(ticks: int) -> str:
+        return scale.text(float(typed(timeline, ticks)))
+
+    rows = [("makespan", time(timeline.makespan)), ("work", time(work(timeline)))]
+    rows += [(name, f"{100 * float(share):.1f} %") for name, share in named_shares(timeline).items()]
+    rows += [(f"bubble_size {unit}", time(ticks)) for unit, ticks in bubble_size(timeline).items()]
+    if timeline.time_unit == "ns":
+        rows += [(f"peak memory {unit}", format_bytes(count)) for unit, count in peaks.items()]
+    return plain_table(("number", "value"), rows)

@@ -145,6 +145,6 @@ def _arrows(pid: int, timeline: Timeline, graph: TaskGraph, last_flow: int) -> I
             source = by_task[producer]
             flow += 1
             shared = {"name": "needs", "cat": "dependency", "id": flow, "pid": pid}
-            leaves = _micros(timeline, source.end)
+            leaves = _micros(timeline, max(source.start, source.end - 1))  # inside the slice, as the format wants
             yield {"ph": "s", **shared, "tid": tids[source.unit], "ts": leaves}
             yield {"ph": "f", "bp": "e", **shared, "tid": tids[span.unit], "ts": _micros(timeline, span.start)}

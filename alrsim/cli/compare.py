@@ -1,0 +1,117 @@
+"""``alrsim compare``: the main job. Methods side by side on one model and machine, predicted and measured."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alrsim.cli.common import load_with_warnings
+from alrsim.cli.measuring import plan_and_measure, require_measurable
+from alrsim.cli.model import request
+from alrsim.cli.options import (
+    Baseline,
+    Batch,
+    Bind,
+    Chunks,
+    Copies,
+    Cut,
+    FirstInputGradient,
+    Group,
+    Hardware,
+    JsonTarget,
+    Loss,
+    Microbatches,
+    ModelArgument,
+    ModelOptions,
+    Optimizer,
+    OutFolder,
+    Overlap,
+    PrecisionText,
+    Reduce,
+    Repeats,
+    Scope,
+    Seed,
+    Segments,
+    Semantics,
+    Units,
+    Update,
+)
+from alrsim.cli.output import check_targets, publish, say, show
+from alrsim.cli.parse import DEFAULT_METHODS, parse_methods, require_positive
+from alrsim.cli.pipeline import find_machine, settings_from
+from alrsim.cli.planning import Setup, plan_all
+from alrsim.cli.results import compare_result, cost_model_note, report_files
+from alrsim.report.result import CompareResult, compare_document, verdict
+from alrsim.report.tables import compare_table
+from alrsim.timeline.timeline import Timeline
+
+
+def run(
+    context: typer.Context,
+    model: ModelArgument,
+    hardware: Hardware = "cpu-2core",
+    units: Units = None,
+    microbatches: Microbatches = 4,
+    copies: Copies = 1,
+    precision: PrecisionText = None,
+    methods: Annotated[
+        str, typer.Option("--methods", metavar="LIST", help="Methods, comma-separated; the first is the base.")
+    ] = DEFAULT_METHODS,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Run every schedule on this host too; predict from calibrated costs.")
+    ] = False,
+    batch: Batch = None,
+    option: ModelOptions = None,
+    bind: Bind = None,
+    cut: Cut = None,
+    chunks: Chunks = None,
+    group: Group = None,
+    baseline: Baseline = "clean",
+    scope: Scope = "joint",
+    reduction: Reduce = "stack",
+    optimizer: Optimizer = "sgd",
+    update: Update = True,
+    loss: Loss = True,
+    segments: Segments = None,
+    first_input_gradient: FirstInputGradient = False,
+    semantics: Semantics = "link",
+    overlap: Overlap = "1",
+    repeats: Repeats = 5,
+    seed: Seed = 0,
+    json: JsonTarget = None,
+    out: OutFolder = None,
+) -> None:
+    """Compare methods on a model and a machine: time, every named bubble, memory; with --measure also for real."""
+    check_targets(json, out)
+    settings = settings_from(context.params)
+    chosen = parse_methods(methods)
+    require_positive({"--repeats": repeats})
+    profile, machine = find_machine(hardware, units)
+    asked = request(model, option, bind, batch, microbatches)
+    if measure:
+        require_measurable(profile, asked.source)
+    loaded = load_with_warnings(asked)
+    setup = Setup(loaded, settings, profile, machine)
+    measured: list[Timeline | None] = [None] * len(chosen)
+    if measure:
+        planned, measured = plan_and_measure(setup, chosen, repeats=repeats, seed=seed)
+    else:
+        planned = plan_all(setup, chosen)
+    result = compare_result(loaded.name, profile.name, planned, measured, warnings=loaded.graph.warnings)
+    files = report_files(result, planned, measured) if out is not None else {}
+    publish(compare_document(result), json_target=json, out=out, files=files, text=lambda: tell(result, out, files))
+
+
+def tell(result: CompareResult, out: Path | None, files: Mapping[str, bytes]) -> None:
+    """Print the comparison for people."""
+    show(compare_table(result))
+    say(cost_model_note(result) + ".")
+    say(verdict(result))
+    for method in result.methods:
+        for shortage in method.shortages:
+            say(f"{method.method} does not fit: {shortage}; try more units, more micro-batches or --precision")
+        for note in method.notes:
+            say(f"{method.method}: {note}")
+    for name in files:
+        say(f"wrote {out}/{name}")

@@ -1,0 +1,165 @@
+"""Measured comparisons: calibrate on this host, schedule on the calibrated costs, run the very same schedules."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from alrsim.cli.model import LoadedModel
+from alrsim.cli.output import progress
+from alrsim.cli.parse import MethodName
+from alrsim.cli.pipeline import Planned, build_schedule, build_tasks, cut_spec, cut_stages, predict, rule_options
+from alrsim.cli.planning import Setup, warn_batch_statistics
+from alrsim.errors import OptionError
+from alrsim.graph.stages import StageGraph
+from alrsim.hardware.machine import Link, Machine
+from alrsim.hardware.profile import Profile
+from alrsim.rules.options import RuleOptions
+from alrsim.tasks.problem import Problem
+from alrsim.tasks.taskgraph import TaskGraph
+from alrsim.timeline.timeline import Timeline
+
+if TYPE_CHECKING:
+    from alrsim.execute.calibrate import MeasuredCosts
+    from alrsim.execute.executor import Batch
+    from alrsim.execute.program import Program
+
+CALIBRATED = "calibrated"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is measured: the model's programs by cut, and one batch of data.
+
+    Attributes:
+        dataset: Name of the data set.
+        costs: Calibrated costs by what they depend on.
+    """
+
+    setup: Setup
+    batch: "Batch"
+    dataset: str
+    seed: int
+    stages: dict[str, StageGraph] = field(default_factory=dict)
+    programs: dict[str, "Program"] = field(default_factory=dict)
+    costs: dict[tuple[str, str, RuleOptions], "MeasuredCosts"] = field(default_factory=dict)
+
+
+def require_measurable(profile: Profile, source: str) -> None:
+    """Refuse what cannot be run on this host, before anything slow.
+
+    Raises:
+        OptionError: a profile of another machine, or a model without torch code.
+    """
+    if profile.spec.kind != "host":
+        raise OptionError(
+            f"measuring runs on this host, and {profile.name} describes {profile.spec.device}",
+            where="--hardware",
+            fix="measure with --hardware cpu-2core, or predict only",
+        )
+    if source not in ("zoo", "factory"):
+        raise OptionError(
+            "only torch models can be run: an .onnx file or a saved graph has no torch code",
+            where="MODEL",
+            fix="give a zoo name or a factory file.py:make",
+        )
+
+
+def open_bench(setup: Setup, seed: int) -> Bench:
+    """Draw one batch: scikit-learn's digits where they fit the model, random data elsewhere."""
+    from alrsim.datasets import default_dataset, load_samples
+    from alrsim.execute.executor import Batch
+
+    model = setup.loaded.torch_model
+    assert model is not None, "require_measurable lets only torch models through"
+    name = default_dataset(model)
+    samples = load_samples(name, model, setup.loaded.samples * setup.settings.microbatches, seed)
+    return Bench(setup, Batch(samples.inputs, samples.labels), name, seed)
+
+
+def plan_and_measure(
+    setup: Setup, methods: Sequence[MethodName], *, repeats: int, seed: int
+) -> tuple[list[Planned], list[Timeline | None]]:
+    """Calibrate, schedule, simulate and run every method.
+
+    Raises:
+        ExecutionError: what the executor cannot run; names the operator or the token.
+    """
+    warn_batch_statistics(setup.loaded.graph, methods)
+    bench = open_bench(setup, seed)
+    planned, measured = [], []
+    with progress(2 * len(methods), "measure") as step:
+        for method in methods:
+            step(f"calibrate {method.label}")
+            plan = plan_calibrated(bench, method, repeats)
+            step(f"run {method.label}")
+            planned.append(plan)
+            measured.append(run_planned(bench, plan, repeats))
+    return planned, list(measured)
+
+
+def program_of(bench: Bench, spec: str) -> "Program":
+    """The torch program, cut where the graph is cut; methods with the same cut share it."""
+    from alrsim.execute.program import build_program
+
+    if spec not in bench.programs:
+        loaded: LoadedModel = bench.setup.loaded
+        assert loaded.exported is not None
+        bench.stages[spec] = cut_stages(loaded.graph, spec)
+        bench.programs[spec] = build_program(loaded.graph, loaded.exported.program, bench.stages[spec])
+    return bench.programs[spec]
+
+
+def plan_calibrated(bench: Bench, method: MethodName, repeats: int) -> Planned:
+    """Schedule and simulate on costs that were measured on this host, task by task."""
+    from alrsim.execute.calibrate import calibrate
+    from alrsim.execute.job import Settings as RunSettings
+
+    setup = bench.setup
+    spec = cut_spec(setup.settings, method, len(setup.machine.units))
+    program = program_of(bench, spec)
+    options = rule_options(setup.settings, method)
+    stages = bench.stages[spec]
+    tasks = build_tasks(stages, method, options)
+    key = (spec, method.rule, options)
+    if key not in bench.costs:
+        bench.costs[key] = calibrate(
+            program,
+            tasks,
+            bench.batch,
+            options,
+            RunSettings(seed=bench.seed),
+            units=len(setup.machine.units),
+            repeats=repeats,
+        )
+    problem = calibrated_problem(tasks, setup.machine, bench.costs[key])
+    order = build_schedule(problem, method)
+    return Planned(method, stages, options, problem, order, predict(problem, order, setup.settings))
+
+
+def calibrated_problem(tasks: TaskGraph, machine: Machine, costs: "MeasuredCosts") -> Problem:
+    """Durations as measured, with the executor's own time per task; a message takes one thread hand-off."""
+    from alrsim.execute.workers import core_count
+
+    rows = {key: (time + costs.dispatch_overhead_ns,) * len(machine.units) for key, time in costs.table.items()}
+    links = tuple(Link(link.source, link.target, latency_ns=costs.handoff_ns) for link in machine.links)
+    host = replace(machine, links=links, shared_cores=core_count())
+    durations = tuple(rows[task.id.stage, task.id.kind, task.copies] for task in tasks.tasks)
+    return Problem(tasks, host, durations, CALIBRATED)
+
+
+def run_planned(bench: Bench, plan: Planned, repeats: int) -> Timeline:
+    """Run a schedule; the timeline of the repeat with the median makespan."""
+    from alrsim.execute.executor import execute
+    from alrsim.execute.job import Settings as RunSettings
+
+    spec = cut_spec(bench.setup.settings, plan.method, len(bench.setup.machine.units))
+    done = execute(
+        program_of(bench, spec),
+        plan.problem,
+        plan.schedule,
+        bench.batch,
+        plan.options,
+        RunSettings(seed=bench.seed),
+        repeats=repeats,
+    )
+    return done.timeline

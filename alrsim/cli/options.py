@@ -1,0 +1,93 @@
+"""The options that several verbs share: their types and help, so that every verb spells them alike."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A zoo name (resnet5, mlp, lstm...), a factory (file.py:make or package.module:make), an .onnx file, "
+        "or a graph file written by `alrsim graph -o`.",
+        show_default=False,
+    ),
+]
+ModelOptions = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="KEY=VALUE", help="Option of a zoo model, such as norm=group. Repeatable."),
+]
+Bind = Annotated[
+    list[str] | None,
+    typer.Option("--bind", metavar="DIM=N", help="Size of a dynamic dimension of an .onnx file. Repeatable."),
+]
+Batch = Annotated[
+    int | None,
+    typer.Option("--batch", metavar="N", help="Samples in the whole batch. Default: 32, or what the file holds."),
+]
+Microbatches = Annotated[
+    int, typer.Option("--microbatches", "-m", metavar="M", help="Micro-batches that the batch is split into.")
+]
+Hardware = Annotated[
+    str, typer.Option("--hardware", metavar="P", help="Hardware profile: a name (see `hardware list`) or a file.")
+]
+Units = Annotated[int | None, typer.Option("--units", "-n", metavar="N", help="Units. Default: what the profile has.")]
+Cut = Annotated[
+    str | None,
+    typer.Option(
+        "--cut",
+        metavar="SPEC",
+        help="balanced:K | module[:DEPTH] | operator | layer | names:op1,op2. "
+        "Default: balanced over the units for BP, layer for LR.",
+    ),
+]
+Chunks = Annotated[
+    int | None,
+    typer.Option("--chunks", metavar="V", help="Stages per unit of interleaved-1f1b and zb-v. Default 2."),
+]
+Copies = Annotated[int, typer.Option("--copies", metavar="C", help="LR: noisy copies of each micro-batch.")]
+Group = Annotated[
+    int | None, typer.Option("--group", metavar="N", help="LR: copies stacked in one task. Default: all.")
+]
+Baseline = Annotated[str, typer.Option("--baseline", metavar="B", help="LR: clean | copy-mean | antithetic | none.")]
+Scope = Annotated[str, typer.Option("--scope", metavar="S", help="LR: noise joint | layerwise.")]
+Reduce = Annotated[str, typer.Option("--reduce", metavar="R", help="LR: stack | accumulate over copies.")]
+PrecisionText = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        metavar="SPEC",
+        help="One format for all (fp32, bf16, fp16) or params=bf16,activations=bf16,saved=int8,noise=regenerated.",
+    ),
+]
+Optimizer = Annotated[str, typer.Option("--optimizer", metavar="O", help="sgd | momentum | adam.")]
+Update = Annotated[bool, typer.Option("--update/--no-update", help="Parameter updates are tasks.")]
+Loss = Annotated[bool, typer.Option("--loss/--no-loss", help="The loss is a task.")]
+Segments = Annotated[
+    str | None,
+    typer.Option("--segments", metavar="S1,S2", help="Method segments: first stage of every later segment."),
+]
+FirstInputGradient = Annotated[
+    bool,
+    typer.Option("--first-input-gradient", help="BP: stage 0 computes an input gradient too, and pays for it."),
+]
+Semantics = Annotated[str, typer.Option("--transfer-semantics", metavar="T", help="latency | link | blocking.")]
+Overlap = Annotated[
+    str, typer.Option("--overlap", metavar="F", help="Time of a fused pair of tasks, as a share of their sum.")
+]
+Method = Annotated[
+    str,
+    typer.Option("--method", metavar="RULE:SCHEDULER", help="Such as bp:1f1b, bp:zb-h1, lr:lr-fixed, alr:lr-free."),
+]
+JsonTarget = Annotated[
+    str | None, typer.Option("--json", metavar="FILE", help="Write JSON to a file, or to stdout with -.")
+]
+OutFolder = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Folder for pictures and traces; made if missing.")
+]
+OutputFile = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the value to a file for later verbs.")
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of noise and data in measured runs.")]
+Repeats = Annotated[int, typer.Option("--repeats", metavar="N", help="Measured runs; the median is reported.")]

@@ -1,0 +1,171 @@
+"""From planned and measured methods to the result that tables and JSON show, and to the files beside it."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from alrsim.cli.output import encode
+from alrsim.cli.pipeline import Planned
+from alrsim.hardware.machine import Machine
+from alrsim.report.result import CompareResult, MeasuredResult, MethodResult, Shortage, compare_document
+from alrsim.timeline.comparison import Comparison
+from alrsim.timeline.memory import memory_by_category, peak_memory
+from alrsim.timeline.metrics import bubble_size, named_shares, speedup
+from alrsim.timeline.timeline import Timeline
+from alrsim.units import format_ns
+
+if TYPE_CHECKING:
+    from alrsim.report.gantt import Panel
+
+
+def bubbles_of(timeline: Timeline) -> dict[str, float]:
+    """Every named bubble; ``bubble_size_ns`` is the mean idle time per unit (per unit in ``simulate --json``)."""
+    shares = {name: float(share) for name, share in named_shares(timeline).items()}
+    idle = bubble_size(timeline)
+    mean = Fraction(sum(idle.values()), max(1, len(idle)))
+    return {**shares, "bubble_size_ns": round(mean)}
+
+
+def shortages_of(machine: Machine, timeline: Timeline) -> tuple[Shortage, ...]:
+    """Units whose peak is above their capacity."""
+    peaks = peak_memory(timeline)
+    return tuple(
+        Shortage(unit.name, peaks[unit.name], unit.memory_bytes)
+        for unit in machine.units
+        if unit.memory_bytes is not None and peaks[unit.name] > unit.memory_bytes
+    )
+
+
+def method_result(planned: Planned, first: Planned, measured: Timeline | None, base: Timeline | None) -> MethodResult:
+    """One row.
+
+    Args:
+        first: The first method of the comparison, predicted.
+        measured: What running this method gave.
+        base: What running the first method gave.
+    """
+    timeline = planned.timeline
+    tasks = planned.problem.tasks
+    return MethodResult(
+        method=planned.method.label,
+        schedule=planned.schedule.as_dict(),
+        makespan_ns=timeline.makespan,
+        speedup=float(speedup(first.timeline, timeline)),
+        bubbles=bubbles_of(timeline),
+        peak_memory_bytes=peak_memory(timeline),
+        memory_by_category={
+            unit: {category.value: count for category, count in live.items()}
+            for unit, live in memory_by_category(timeline).items()
+        },
+        forwards_per_step=tasks.forwards_per_step,
+        shortages=shortages_of(planned.problem.machine, timeline),
+        notes=tasks.notes,
+        measured=None if measured is None or base is None else measured_result(timeline, measured, base),
+    )
+
+
+def measured_result(predicted: Timeline, measured: Timeline, base: Timeline) -> MeasuredResult:
+    """The measured columns; refuses to compare two different schedules."""
+    error = Comparison(predicted, measured).makespan_error
+    facts = measured.facts
+    flags = facts.get("flags", ())
+    slowest, fastest = (facts.get(f"makespan_{end}_ns", measured.makespan) for end in ("max", "min"))
+    return MeasuredResult(
+        makespan_ns=measured.makespan,
+        repeats=int(str(facts.get("repeats", 1))),
+        spread=(int(str(slowest)) - int(str(fastest))) / measured.makespan,
+        makespan_error=float(error),
+        speedup=float(speedup(base, measured)),
+        flags=flags if isinstance(flags, tuple) else (str(flags),),
+    )
+
+
+def known_error(cost_model: str, rows: Sequence[MethodResult]) -> str:
+    """What is known of the cost model's error, in words."""
+    if cost_model == "unit":
+        return "none, every task takes one step by definition"
+    errors = [row.measured.makespan_error for row in rows if row.measured is not None]
+    if errors:
+        low, high = min(errors), max(errors)
+        return f"{100 * low:+.1f} % to {100 * high:+.1f} % of the makespans measured here"
+    return "unknown for this machine; it is not calibrated, so trust ranking and ratios more than times"
+
+
+def compare_result(
+    model: str,
+    hardware: str,
+    planned: Sequence[Planned],
+    measured: Sequence[Timeline | None],
+    *,
+    warnings: tuple[str, ...] = (),
+) -> CompareResult:
+    """The whole comparison; speed-ups are over the first method."""
+    first, base = planned[0], measured[0]
+    rows = tuple(method_result(p, first, m, base) for p, m in zip(planned, measured, strict=True))
+    return CompareResult(
+        model=model,
+        hardware=hardware,
+        units=len(first.problem.machine.units),
+        microbatches=first.options.microbatches,
+        copies=first.options.copies,
+        cost_model=first.problem.cost_model,
+        cost_model_error=known_error(first.problem.cost_model, rows),
+        methods=rows,
+        warnings=warnings,
+    )
+
+
+def report_files(
+    result: CompareResult, planned: Sequence[Planned], measured: Sequence[Timeline | None]
+) -> dict[str, bytes]:
+    """``result.json``, ``gantt.png``, ``memory.png`` and ``trace.json.gz``, all in memory."""
+    from alrsim.report.gantt import draw_gantt
+    from alrsim.report.memory_plot import MemoryRow, draw_memory
+    from alrsim.report.trace import trace_bytes, trace_document
+
+    where = f"{result.model} on {result.units} units of {result.hardware}"
+    title = f"{where}: {result.microbatches} micro-batches, {result.copies} copies"
+    labels = [p.method.label for p in planned]
+    lines = [
+        (label, line)
+        for label, p, m in zip(labels, planned, measured, strict=True)
+        for line in (p.timeline, m)
+        if line is not None
+    ]
+    rows = [MemoryRow(label, p.timeline, m) for label, p, m in zip(labels, planned, measured, strict=True)]
+    capacity = {unit.name: unit.memory_bytes for unit in planned[0].problem.machine.units}
+    trace = trace_document(
+        lines,
+        tasks={label: p.problem.tasks for label, p in zip(labels, planned, strict=True)},
+        about={"model": result.model, "hardware": result.hardware, "cost_model": result.cost_model},
+    )
+    return {
+        "result.json": encode(compare_document(result)),
+        "gantt.png": draw_gantt(panels_of(result, planned, measured), title, note=cost_model_note(result)),
+        "memory.png": draw_memory(rows, f"Live memory: {where}", capacity=capacity),
+        "trace.json.gz": trace_bytes(trace),
+    }
+
+
+def cost_model_note(result: CompareResult) -> str:
+    """Which cost model predicted, and how wrong it is known to be."""
+    return f"predicted by cost model {result.cost_model}; its error: {result.cost_model_error}"
+
+
+def panels_of(result: CompareResult, planned: Sequence[Planned], measured: Sequence[Timeline | None]) -> "list[Panel]":
+    """Predicted above measured, method by method."""
+    from alrsim.report.gantt import Panel
+
+    panels = []
+    for row, plan, run in zip(result.methods, planned, measured, strict=True):
+        idle = 100 * row.bubbles["idle_fraction"]
+        words = f"predicted {format_ns(row.makespan_ns)} · idle {idle:.1f} % · {row.speedup:.2f}x"
+        panels.append(Panel(row.method, plan.timeline, words))
+        if run is not None and row.measured is not None:
+            got = row.measured
+            words = (
+                f"measured {format_ns(got.makespan_ns)} (median of {got.repeats}) · "
+                f"prediction off by {100 * got.makespan_error:+.1f} % · {got.speedup:.2f}x"
+            )
+            panels.append(Panel(row.method, run, words))
+    return panels

@@ -1,0 +1,111 @@
+"""``alrsim schedule``: place and order the tasks of a model's step, as a file for later verbs."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from alrsim.cli.common import load_with_warnings
+from alrsim.cli.model import request
+from alrsim.cli.options import (
+    Baseline,
+    Batch,
+    Bind,
+    Chunks,
+    Copies,
+    Cut,
+    FirstInputGradient,
+    Group,
+    Hardware,
+    JsonTarget,
+    Loss,
+    Method,
+    Microbatches,
+    ModelArgument,
+    ModelOptions,
+    Optimizer,
+    OutputFile,
+    PrecisionText,
+    Reduce,
+    Scope,
+    Segments,
+    Units,
+    Update,
+)
+from alrsim.cli.output import check_targets, publish, say
+from alrsim.cli.parse import parse_method
+from alrsim.cli.pipeline import find_machine, settings_from
+from alrsim.cli.planning import Setup, plan_all
+from alrsim.errors import OptionError
+from alrsim.schedule.schedule import Schedule
+
+
+def run(
+    context: typer.Context,
+    model: ModelArgument,
+    method: Method = "bp:1f1b",
+    hardware: Hardware = "cpu-2core",
+    units: Units = None,
+    microbatches: Microbatches = 4,
+    copies: Copies = 1,
+    precision: PrecisionText = None,
+    batch: Batch = None,
+    option: ModelOptions = None,
+    bind: Bind = None,
+    cut: Cut = None,
+    chunks: Chunks = None,
+    group: Group = None,
+    baseline: Baseline = "clean",
+    scope: Scope = "joint",
+    reduction: Reduce = "stack",
+    optimizer: Optimizer = "sgd",
+    update: Update = True,
+    loss: Loss = True,
+    segments: Segments = None,
+    first_input_gradient: FirstInputGradient = False,
+    output: OutputFile = None,
+    json: JsonTarget = None,
+) -> None:
+    """Place and order the tasks. -o FILE.json is alrsim's own form, -o FILE.csv PyTorch's."""
+    check_targets(json, file=output)
+    chosen = parse_method(method)
+    settings = settings_from(context.params)
+    profile, machine = find_machine(hardware, units)
+    loaded = load_with_warnings(request(model, option, bind, batch, microbatches))
+    (planned,) = plan_all(Setup(loaded, settings, profile, machine), [chosen])
+    order = planned.schedule
+    if output is not None:
+        _write(order, output)
+    document: dict[str, Any] = {
+        "model": loaded.name,
+        "hardware": profile.name,
+        "method": chosen.label,
+        "rule": planned.problem.tasks.rule,
+        "stages": len(planned.stages.stages),
+        "microbatches": settings.microbatches,
+        "tasks": len(planned.problem.tasks.tasks),
+        "digest": order.digest,
+        "schedule": order.as_dict(),
+    }
+    publish(document, json_target=json, text=lambda: tell(document, output))
+
+
+def _write(order: Schedule, output: Path) -> None:
+    from alrsim.schedule.files import write_schedule
+    from alrsim.schedule.pytorch_csv import write_pytorch_csv
+
+    if output.suffix == ".csv":
+        write_pytorch_csv(output, order)
+    elif output.suffix == ".json":
+        write_schedule(output, order)
+    else:
+        raise OptionError(f"{output.name!r} ends neither in .json nor in .csv", where="--output")
+
+
+def tell(document: dict[str, Any], output: Path | None) -> None:
+    """The lanes, for people."""
+    say(f"{document['method']} for {document['model']}: {document['stages']} stages, {document['tasks']} tasks")
+    for unit, lane in document["schedule"].items():
+        say(f"{unit}: {lane}")
+    if output is not None:
+        say(f"wrote {output}")

@@ -1,0 +1,300 @@
+"""The two ways to a simulation: a model with a profile, or a table of durations; with a schedule file or a method."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from alrsim.cli.common import load_with_warnings
+from alrsim.cli.model import request
+from alrsim.cli.output import progress, say, show, warn
+from alrsim.cli.parse import MethodName, parse_durations, parse_method, require_positive
+from alrsim.cli.pipeline import Settings, build_schedule, cut_stages, find_machine, predict, rule_options
+from alrsim.cli.planning import Setup, plan_all
+from alrsim.cli.textbook import Outline, file_problem, outline, outline_of_method, unit_names
+from alrsim.errors import FileError, OptionError
+from alrsim.rules import RULES
+from alrsim.rules.options import RuleOptions
+from alrsim.schedule.schedule import Lane, Schedule
+from alrsim.tasks.problem import Problem
+from alrsim.timeline.timeline import Timeline
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was typed besides the shared options."""
+
+    model: str | None
+    file: Path | None
+    method: str | None
+    microbatches: int | None
+    units: int | None
+    stages: int | None
+    batch: int | None
+    option: list[str] | None
+    bind: list[str] | None
+    hardware: str
+    repair: bool
+    loss_unit: int | None = None
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A simulation with what it was made from.
+
+    Attributes:
+        name: Of the schedule: its file or its method.
+        about: Model and hardware, or the durations.
+        notes: What was changed to fit the schedule to the problem.
+    """
+
+    name: str
+    about: Mapping[str, Any]
+    problem: Problem
+    schedule: Schedule
+    timeline: Timeline
+    notes: tuple[str, ...] = ()
+
+
+def sort_arguments(arguments: Sequence[str], schedule: Path | None) -> tuple[str | None, Path | None]:
+    """Tell the schedule file from the model: a ``.csv`` or a JSON that is no saved graph is a schedule.
+
+    Raises:
+        OptionError: more than one of either.
+    """
+    files = [Path(text) for text in arguments if _is_schedule(text)]
+    models = [text for text in arguments if not _is_schedule(text)]
+    if schedule is not None:
+        files.append(schedule)
+    for found, what in ((files, "schedule files"), (models, "models")):
+        if len(found) > 1:
+            raise OptionError(
+                f"got {len(found)} {what}: {', '.join(map(str, found))}", where="simulate", fix="give one"
+            )
+    return (models[0] if models else None), (files[0] if files else None)
+
+
+def _is_schedule(text: str) -> bool:
+    if text.endswith(".csv"):
+        return True
+    if not text.endswith(".json"):
+        return False
+    from alrsim.files import read_json
+
+    document = read_json(Path(text))
+    return not (isinstance(document, dict) and document.get("format") == "alrsim.graph/1")
+
+
+def simulate_durations(asked: Asked, settings: Settings, durations: str) -> Simulated:
+    """A textbook problem: everything that is not typed is read off the schedule file, or follows from the method."""
+    table = parse_durations(durations)
+    if asked.model is not None:
+        raise OptionError(f"got a model ({asked.model}) and --durations", where="simulate", fix="give one of the two")
+    require_positive({"--stages": asked.stages, "--units": asked.units})
+    about = {"durations": {key: str(value) for key, value in table.items()}}
+    if asked.file is None:
+        method = _method(asked)
+        found = _outline_from_options(asked, settings, method, table)
+        options = replace(found.options(rule_options(settings, method)), segments=settings.segments)
+        problem = file_problem(found, table, options, overlap=settings.overlap, loss_unit=asked.loss_unit)
+        order = build_schedule(problem, method)
+        return Simulated(method.label, about, problem, order, predict(problem, order, settings))
+    _refuse_both(asked)
+    read = peek_schedule(asked.file, asked.repair)
+    found = outline(read)
+    _agree(asked, found)
+    options = found.options(rule_options(settings, MethodName("file", found.rule, "file")))
+    problem = file_problem(found, table, options, overlap=settings.overlap)
+    return _simulate_file(asked, settings, problem, about)
+
+
+def _outline_from_options(asked: Asked, settings: Settings, method: MethodName, table: Mapping[str, Any]) -> Outline:
+    from alrsim.schedulers import SCHEDULERS
+
+    entry = SCHEDULERS[method.scheduler]
+    chunks = (settings.chunks or entry.chunks or 1) if (entry.chunks or 1) > 1 else 1
+    if asked.units is None and asked.stages is None:
+        raise OptionError(
+            "needs a schedule file, or --units (and --stages) with --method", where="simulate", fix="--units 4"
+        )
+    units = asked.units or max(1, (asked.stages or 1) // chunks)
+    return outline_of_method(method, table, asked.stages or units * chunks, settings.microbatches, unit_names(units))
+
+
+def simulate_model(asked: Asked, settings: Settings) -> Simulated:
+    """A model on a machine, under a method or a schedule file."""
+    if asked.model is None:
+        raise OptionError(
+            "needs a model with --hardware, or --durations",
+            where="simulate",
+            fix="alrsim simulate resnet5 --method bp:1f1b, or alrsim simulate schedule.csv --durations f=2,b=3,w=1",
+        )
+    if asked.stages is not None:
+        raise OptionError("is for --durations; a model is cut with --cut", where="--stages")
+    if asked.file is None:
+        method = _method(asked)
+        profile, machine = find_machine(asked.hardware, asked.units)
+        wanted = request(asked.model, asked.option, asked.bind, asked.batch, settings.microbatches)
+        loaded = load_with_warnings(wanted)
+        (planned,) = plan_all(Setup(loaded, settings, profile, machine), [method])
+        about = {"model": loaded.name, "hardware": profile.name}
+        return Simulated(method.label, about, planned.problem, planned.schedule, planned.timeline)
+    _refuse_both(asked)
+    return _simulate_file_on_model(asked, settings)
+
+
+def _simulate_file_on_model(asked: Asked, settings: Settings) -> Simulated:
+    from alrsim.cli.pipeline import build_problem
+
+    assert asked.file is not None
+    assert asked.model is not None
+    read = peek_schedule(asked.file, asked.repair)
+    found = outline(read)
+    _agree(asked, found)
+    profile, machine = find_machine(asked.hardware, asked.units or len(found.units))
+    loaded = load_with_warnings(request(asked.model, asked.option, asked.bind, asked.batch, found.microbatches))
+    spec = settings.cut or ("layer" if found.rule == "lr" else f"balanced:{found.stages}")
+    stages = cut_stages(loaded.graph, spec)
+    if len(stages.stages) != found.stages:
+        raise OptionError(
+            f"{asked.file} has {found.stages} stages, but cut {spec} makes {len(stages.stages)} of {loaded.name}",
+            where="--cut",
+            fix=f"--cut balanced:{found.stages}",
+        )
+    options = options_for_file(asked.file, found, rule_options(settings, MethodName("file", found.rule, "file")))
+    tasks = RULES[found.rule](stages, options)
+    problem = build_problem(tasks, machine, options.precision, profile)
+    return _simulate_file(asked, settings, problem, {"model": loaded.name, "hardware": profile.name})
+
+
+def options_for_file(file: Path, found: Outline, options: RuleOptions) -> RuleOptions:
+    """PyTorch's rows have no losses, so those of the model stay (they are filled in); ours say what there is."""
+    read = found.options(options)
+    if file.suffix != ".csv":
+        return read
+    return replace(read, loss=options.loss, update=options.update, first_input_gradient=True)
+
+
+def peek_schedule(file: Path, repair: bool) -> Schedule:
+    """The lanes of a file, before there is a problem to fit them to."""
+    from alrsim.files import read_text
+    from alrsim.schedule.files import parse_json
+    from alrsim.schedule.pytorch_csv import parse_pytorch_csv
+
+    text, where = read_text(file), str(file)
+    if not text.strip():
+        raise FileError("is empty", where=where, fix="give a schedule: JSON of alrsim or CSV of PyTorch")
+    if text.lstrip().startswith(("{", "[")):
+        return parse_json(text, name=file.stem, where=where)
+    return parse_pytorch_csv(text, name=file.stem, where=where, repair=repair).schedule
+
+
+def _simulate_file(asked: Asked, settings: Settings, problem: Problem, about: Mapping[str, Any]) -> Simulated:
+    from alrsim.schedule.files import read_schedule
+
+    assert asked.file is not None
+    fitted = read_schedule(asked.file, problem, repair=asked.repair)
+    order = _with_idle_lanes(fitted.schedule, fitted.problem)
+    for note in fitted.notes:
+        warn(note)
+    with progress(1, "simulate") as step:
+        step(asked.file.name)
+        timeline = predict(fitted.problem, order, settings)
+    return Simulated(asked.file.name, about, fitted.problem, order, timeline, fitted.notes)
+
+
+def _with_idle_lanes(schedule: Schedule, problem: Problem) -> Schedule:
+    """Units beyond the file's lanes stay idle."""
+    have = {lane.unit for lane in schedule.lanes}
+    names = [unit.name for unit in problem.machine.units]
+    if not have < set(names):
+        return schedule
+    idle = tuple(Lane(name, ()) for name in names if name not in have)
+    order = {name: rank for rank, name in enumerate(names)}
+    return replace(schedule, lanes=tuple(sorted((*schedule.lanes, *idle), key=lambda lane: order[lane.unit])))
+
+
+def _method(asked: Asked) -> MethodName:
+    if asked.method is None:
+        raise OptionError(
+            "needs a schedule file or --method", where="simulate", fix="--method bp:1f1b, or schedule.json"
+        )
+    if asked.repair:
+        raise OptionError("only a schedule file can be repaired", where="--repair")
+    return parse_method(asked.method)
+
+
+def _refuse_both(asked: Asked) -> None:
+    if asked.method is not None:
+        raise OptionError(
+            f"got a schedule file ({asked.file}) and --method", where="simulate", fix="give one of the two"
+        )
+
+
+def _agree(asked: Asked, found: Outline) -> None:
+    """Numbers that are typed beside a file must be the file's."""
+    for option, typed, has in (
+        ("--microbatches", asked.microbatches, found.microbatches),
+        ("--stages", asked.stages, found.stages),
+    ):
+        if typed is not None and typed != has:
+            raise OptionError(f"is {typed}, but {asked.file} has {has}", where=option, fix="leave it out")
+    if asked.units is not None and asked.units < len(found.units):
+        raise OptionError(f"is {asked.units}, but {asked.file} has {len(found.units)} lanes", where="--units")
+
+
+def simulation_document(done: Simulated) -> dict[str, Any]:
+    """The JSON of ``alrsim simulate`` (schema ``simulate.schema.json``)."""
+    from alrsim.report.timeline_json import timeline_document
+
+    document = timeline_document(done.timeline)
+    if done.timeline.time_unit == "user":
+        document["peak_memory_bytes"] = {}
+        document["memory_by_category"] = {}
+    tasks = done.problem.tasks
+    return {
+        **done.about,
+        "name": done.name,
+        "rule": tasks.rule,
+        "stages": tasks.stages,
+        "microbatches": tasks.microbatches,
+        "forwards_per_step": tasks.forwards_per_step,
+        "transfer_semantics": done.timeline.facts.get("transfer_semantics", ""),
+        "schedule": done.schedule.as_dict(),
+        "notes": [*done.notes, *tasks.notes],
+        **document,
+    }
+
+
+def simulation_files(done: Simulated) -> dict[str, bytes]:
+    """``gantt.png``, ``trace.json.gz`` and, with a model, ``memory.png``."""
+    from alrsim.report.gantt import Panel, draw_gantt
+    from alrsim.report.memory_plot import MemoryRow, draw_memory
+    from alrsim.report.trace import trace_bytes, trace_document
+
+    line = done.timeline
+    word = "predicted" if line.source == "simulated" else "measured"
+    title = f"{done.name}: {done.about.get('model', 'durations as typed')}"
+    document = trace_document([(done.name, line)], tasks={done.name: done.problem.tasks}, about=dict(done.about))
+    files = {
+        "gantt.png": draw_gantt([Panel(done.name, line, word)], title),
+        "trace.json.gz": trace_bytes(document),
+    }
+    if line.time_unit == "ns":
+        files["memory.png"] = draw_memory([MemoryRow(done.name, line)], f"Live memory: {title}")
+    return files
+
+
+def tell(done: Simulated, out: Path | None, files: Mapping[str, bytes], output: Path | None) -> None:
+    """Chart and numbers, for people."""
+    from alrsim.report.tables import metrics_table
+    from alrsim.report.text import draw_text
+
+    say(draw_text(done.timeline, width=120))
+    show(metrics_table(done.timeline))
+    for note in done.problem.tasks.notes:
+        say(f"note: {note}")
+    for name in files:
+        say(f"wrote {out}/{name}")
+    if output is not None:
+        say(f"wrote {output}")

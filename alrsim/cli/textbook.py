@@ -1,0 +1,142 @@
+"""Textbook problems: stages without a model, durations as typed, and everything else read off the schedule."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from alrsim.cli.parse import MethodName
+from alrsim.errors import OptionError
+from alrsim.hardware.machine import Machine
+from alrsim.rules.options import RuleOptions
+from alrsim.schedule.schedule import Schedule
+from alrsim.simulate.textbook import textbook_problem
+from alrsim.tasks.problem import Problem
+from alrsim.tasks.token import NONE, Kind
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a schedule says about its problem.
+
+    Attributes:
+        rule: Key of :data:`alrsim.rules.RULES`.
+        units: Lane names in order.
+        kinds: Kinds of the layer stages.
+        loss_kinds: Kinds of the loss module.
+        groups: Copy groups, ``()`` where copies are not split.
+    """
+
+    rule: str
+    stages: int
+    microbatches: int
+    units: tuple[str, ...]
+    kinds: frozenset[Kind]
+    loss_kinds: frozenset[Kind]
+    groups: tuple[int, ...] = ()
+    first_input_gradient: bool = False
+
+    def options(self, options: RuleOptions) -> RuleOptions:
+        """The given options, with what the schedule's tokens decide put in their place."""
+        noisy = [group for group in self.groups if group > 0]
+        changed = replace(
+            options,
+            microbatches=self.microbatches,
+            loss="L" in self.loss_kinds,
+            loss_gradient="B" in self.loss_kinds,
+            update="U" in self.kinds or "U" in self.loss_kinds,
+            loss_update="U" in self.loss_kinds,
+            first_input_gradient=options.first_input_gradient or self.first_input_gradient,
+        )
+        if self.rule != "lr":
+            return changed
+        copies = max(options.copies, len(noisy), 1)
+        return replace(
+            changed,
+            copies=copies,
+            group=copies // len(noisy) if noisy and copies % len(noisy) == 0 else None,
+            baseline=options.baseline if 0 in self.groups else "none",
+            reduction="accumulate" if "C" in self.kinds else "stack",
+        )
+
+
+def outline(schedule: Schedule) -> Outline:
+    """Read stages, micro-batches, rule and options off the tokens of a schedule.
+
+    The loss module is the stage after the last; it is told from a layer by having L, or no forward.
+
+    Raises:
+        OptionError: a schedule without forwards.
+    """
+    tasks = [task for lane in schedule.lanes for task in lane.tasks]
+    forward = [task for task in tasks if task.kind == "F"]
+    if not forward:
+        raise OptionError("has no forward task, so it is no training step", where=f"schedule {schedule.name}")
+    stages = 1 + max(task.stage for task in forward)
+    kinds = frozenset(task.kind for task in tasks if task.stage < stages)
+    rule = "lr" if kinds & {"G", "C"} else "bp-split" if kinds & {"I", "W"} else "bp"
+    return Outline(
+        rule=rule,
+        stages=stages,
+        microbatches=1 + max(task.microbatch for task in forward),
+        units=tuple(lane.unit for lane in schedule.lanes),
+        kinds=kinds,
+        loss_kinds=frozenset(task.kind for task in tasks if task.stage == stages),
+        groups=tuple(sorted({task.group for task in forward if task.group != NONE})),
+        first_input_gradient=any(task.kind == "I" and task.stage == 0 for task in tasks),
+    )
+
+
+def outline_of_method(
+    method: MethodName, durations: Mapping[str, Fraction], stages: int, microbatches: int, units: tuple[str, ...]
+) -> Outline:
+    """The problem of a method without a file: L and U are tasks only if they take time."""
+    gradients: dict[str, set[Kind]] = {"bp": {"B"}, "bp-split": {"I", "W"}, "lr": {"G"}}
+    kinds: set[Kind] = {"F", *gradients.get(method.rule, {"G"})}
+    if durations["u"]:
+        kinds.add("U")
+    if durations["c"] and method.is_lr:
+        kinds.add("C")
+    loss: frozenset[Kind] = frozenset({"L"}) if durations["l"] else frozenset()
+    groups = (0, 1) if "C" in kinds else ()
+    return Outline(method.rule, stages, microbatches, units, frozenset(kinds), loss, groups)
+
+
+def file_problem(
+    found: Outline,
+    durations: Mapping[str, Fraction],
+    options: RuleOptions,
+    *,
+    overlap: Fraction = Fraction(1),
+    loss_unit: int | None = None,
+) -> Problem:
+    """A textbook problem on units named as the schedule's lanes, fine enough for fused pairs to stay exact.
+
+    Args:
+        options: From :meth:`Outline.options`; stage 0 always has an input gradient, as in the textbooks.
+    """
+    exact = textbook_problem(
+        found.rule,
+        durations,
+        stages=found.stages,
+        units=len(found.units),
+        options=replace(options, first_input_gradient=True),
+        loss_unit=loss_unit,
+    )
+    finer = overlap.denominator
+    return replace(
+        exact,
+        machine=_renamed(exact.machine, found.units, finer),
+        durations=tuple(tuple(time * finer for time in row) for row in exact.durations),
+        ticks_per_unit=exact.ticks_per_unit * finer,
+    )
+
+
+def _renamed(machine: Machine, names: tuple[str, ...], finer: int) -> Machine:
+    units = tuple(replace(unit, name=name) for unit, name in zip(machine.units, names, strict=True))
+    links = tuple(replace(link, occupancy_ns=link.occupancy_ns * finer) for link in machine.links)
+    return replace(machine, units=units, links=links)
+
+
+def unit_names(count: int) -> tuple[str, ...]:
+    """``u0``, ``u1``..."""
+    return tuple(f"u{index}" for index in range(count))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from alrsim.errors import ExecutionError
+from alrsim.execute.allocator import keep_freed_memory
 from alrsim.execute.job import Job, Run, Settings, build_job, clone_parameters, optimizer_state
 from alrsim.execute.kernels import KERNELS, Kernel
 from alrsim.execute.ledger import Ledger, label, measured_graph, require_ordered
@@ -25,6 +26,9 @@ from alrsim.tasks.taskgraph import Category, TaskGraph
 from alrsim.tasks.token import Kind
 from alrsim.timeline.memory import memory_points
 from alrsim.timeline.timeline import Span, Timeline, TransferSpan
+
+BUSY = 0.9
+"""A run whose workers had less than this share of their cores while they computed is flagged."""
 
 SHORT = 20
 """A task shorter than this many dispatch overheads is flagged."""
@@ -92,6 +96,7 @@ def prepare(
     Raises:
         ExecutionError: data of the wrong shape, or anything that the executor cannot do.
     """
+    keep_freed_memory()
     job = build_job(program, graph, options, settings or Settings())
     for one in job.instances.ordered:
         program.at(one.copies)
@@ -360,6 +365,9 @@ def _facts(
             f"{len(short)} of {len(tasks)} tasks are shorter than {SHORT}x the dispatch overhead of {overhead} ns, "
             f"such as {short[0]}"
         )
+    share = sum(times.cpu) / max(1, sum(end - start for start, end in zip(times.start, times.end, strict=True)))
+    if share < BUSY:
+        flags.append(f"host busy: tasks had {share:.0%} of their cores, other programs the rest")
     quarter, _, upper = quantiles(makespans, n=4) if len(makespans) > 1 else (makespans[0],) * 3
     settings = prepared.job.settings
     return {
@@ -377,5 +385,7 @@ def _facts(
         "makespan_max_ns": max(makespans),
         "makespan_iqr_ns": round(upper - quarter),
         "dispatch_overhead_ns": overhead,
+        "cpu_share": round(share, 3),
+        "freed_memory_kept": keep_freed_memory(),
         "flags": tuple(flags),
     }

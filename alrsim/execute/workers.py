@@ -31,10 +31,11 @@ Body = Callable[[int], None]
 
 @dataclass(slots=True)
 class Times:
-    """When tasks ran, in ns after the common start, by task index."""
+    """When tasks ran, in ns after the common start, and how long their thread was computing, by task index."""
 
     start: list[int]
     end: list[int]
+    cpu: list[int]
     woken: dict[tuple[int, int], int] = field(default_factory=dict)
     """``(dependency, lane) -> time`` at which a worker that was waiting for the dependency woke up."""
 
@@ -70,7 +71,7 @@ def run_lanes(graph: TaskGraph, lanes: Sequence[Sequence[tuple[int, ...]]], body
         [threading.Event() for _ in range(count)],
         threading.Event(),
         threading.Barrier(len(lanes) + 1),
-        Times([0] * count, [0] * count),
+        Times([0] * count, [0] * count, [0] * count),
         [],
         [],
     )
@@ -158,9 +159,11 @@ def _work(
             if stop.is_set():
                 return
             for task in tasks:
+                cpu = time.thread_time_ns()
                 times.start[task] = time.perf_counter_ns() - origin
                 body(task)
                 times.end[task] = time.perf_counter_ns() - origin
+                times.cpu[task] = time.thread_time_ns() - cpu
             for task in tasks:
                 done[task].set()
     except BaseException as error:  # handed to the caller, who names the token

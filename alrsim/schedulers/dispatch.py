@@ -3,14 +3,14 @@
 Each task waits in one queue of its unit. A free unit looks through its queues in ascending number and starts the
 first candidate it finds, so lower queues go first and higher ones fill the gaps:
 
-    waiting --(last input arrives)--> ready --(unit free, queue's turn, admitted)--> running --> done
+    waiting --(last input arrives)--> ready --(unit free, queue's turn)--> running --> done
 
 A *forced* queue offers its tasks only in the order of their keys, however early a later one is ready; the other
 queues offer the smallest key among the ready tasks. Everything is a heap: n tasks and e inputs take
 O((n + e) log n). Ties: by time, then unit index, then key, then reference index.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
@@ -24,14 +24,6 @@ from alrsim.tasks.token import NONE
 Key = tuple[int, ...]
 
 
-def _admit_all(_unit: int, _task: int) -> bool:
-    return True
-
-
-def _ignore(_unit: int, _task: int) -> None:
-    return None
-
-
 @dataclass(frozen=True)
 class Plan:
     """What a scheduler decides before time starts.
@@ -41,18 +33,12 @@ class Plan:
         queue: Queue number per task.
         key: Order inside the queue, per task.
         forced: Queues that keep the order of their keys.
-        admit: Whether a unit may start a task now (a memory cap); asked again after each completion on the unit.
-        started: Told of every start.
-        finished: Told of every end.
     """
 
     placement: Placement
     queue: Sequence[int]
     key: Sequence[Key]
     forced: frozenset[int] = frozenset()
-    admit: Callable[[int, int], bool] = _admit_all
-    started: Callable[[int, int], None] = _ignore
-    finished: Callable[[int, int], None] = _ignore
 
 
 @dataclass
@@ -77,7 +63,7 @@ def dispatch(problem: Problem, plan: Plan, name: str) -> Schedule:
     """Carry a plan out and keep the order of every unit.
 
     Raises:
-        ScheduleError: the plan cannot go on (its forced orders wait for each other, or its cap admits nothing).
+        ScheduleError: the plan cannot go on: its forced orders wait for each other.
     """
     lanes, _ = dispatch_times(problem, plan, name)
     return schedule_of(problem, lanes, name)
@@ -112,7 +98,6 @@ def dispatch_times(problem: Problem, plan: Plan, name: str) -> tuple[list[list[i
                 continue
             done += 1
             state.busy[unit[task]] = False
-            plan.finished(unit[task], task)
             for other, buffer in after[task]:
                 delay = 0 if buffer == NONE else delays.between(buffer, unit[task], unit[other])
                 _arrive(state, other, now + delay)
@@ -184,7 +169,7 @@ def _start_next(problem: Problem, plan: Plan, state: _State, unit: int, now: int
             task = row[-1] if row and state.arrived[row[-1]] else NONE
         else:
             task = heap[0][1] if heap else NONE
-        if task == NONE or not plan.admit(unit, task):
+        if task == NONE:
             continue
         if queue in plan.forced:
             state.forced[unit][queue].pop()
@@ -193,7 +178,6 @@ def _start_next(problem: Problem, plan: Plan, state: _State, unit: int, now: int
         state.busy[unit] = True
         state.lanes[unit].append(task)
         state.starts[task] = now
-        plan.started(unit, task)
         heappush(state.events, (now + problem.durations[task][unit], _END, task))
         return
 

@@ -14,6 +14,10 @@ def lr_fixed(problem: Problem) -> Schedule:
 
     A free unit takes the first forward that is ready (reference order: micro-batches ascending), else a gradient.
     """
+    return dispatch(problem, fixed_plan(problem), "lr-fixed")
+
+
+def fixed_plan(problem: Problem) -> Plan:
+    """The order of the queues, and reference order inside them."""
     queue = [_QUEUE[task.id.kind] for task in problem.tasks.tasks]
-    plan = Plan(contiguous_blocks(problem), queue, [(index,) for index in range(len(queue))])
-    return dispatch(problem, plan, "lr-fixed")
+    return Plan(contiguous_blocks(problem), queue, [(index,) for index in range(len(queue))])

@@ -1,8 +1,9 @@
 """LR with gradients on any free unit (the ALR paper's "leading free units").
 
 Forwards, losses, updates and BP gradients inside a segment stay on their stage's unit and go first there. An LR
-gradient (G) or accumulation (C) that is ready goes to the idle unit that would finish it earliest, transfers of its
-inputs charged; if its own unit is busy but would still finish it no later, it waits there. Ties: unit index.
+gradient (G) or accumulation (C) that is ready goes to the idle unit from which its own unit would have the result
+earliest, the ways of its inputs and of its result charged; if its own unit is busy but would still have it no later,
+it waits there. Ties: unit index. Where this greedy choice does not pay, every gradient stays at home.
 
 Every choice looks at the heads of one heap for each home unit, so it costs O(units^2), whatever is queued.
 """
@@ -12,7 +13,8 @@ from heapq import heappop, heappush
 
 from alrsim.schedule.lower import Delays
 from alrsim.schedule.schedule import Schedule
-from alrsim.schedulers.dispatch import initial_arrival, schedule_of, successors
+from alrsim.schedulers.dispatch import dispatch_times, initial_arrival, schedule_of, successors
+from alrsim.schedulers.lr_fixed import fixed_plan
 from alrsim.schedulers.placement import Placement, contiguous_blocks
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import NONE, Kind
@@ -38,11 +40,22 @@ class _Run:
     lanes: list[list[int]]
     own: list[list[tuple[int, int]]]
     free: list[list[int]]
+    results: dict[int, list[int]]
     events: list[tuple[int, int, int]] = field(default_factory=list)
 
 
 def lr_free(problem: Problem) -> Schedule:
-    """9 steps on the paper's grid (4 layers, 3 micro-batches, 5 units), where fixed placement needs 10."""
+    """9 steps on the paper's grid (4 layers, 3 micro-batches, 5 units), where fixed placement needs 10.
+
+    Never slower than ``lr-fixed``, whose schedule is returned where the greedy one would be.
+    """
+    run = _carry_out(problem)
+    lanes, starts = dispatch_times(problem, fixed_plan(problem), "lr-free")
+    at_home = max((starts[lane[-1]] + problem.durations[lane[-1]][unit] for unit, lane in enumerate(lanes) if lane))
+    return schedule_of(problem, run.lanes if max(run.ends) <= at_home else lanes, "lr-free")
+
+
+def _carry_out(problem: Problem) -> _Run:
     tasks = problem.tasks.tasks
     run, after = _begin(problem)
     while run.events:
@@ -61,7 +74,7 @@ def lr_free(problem: Problem) -> Schedule:
             if heap and not run.busy[unit]:
                 _start(run, heappop(heap)[1], unit, now)
         _place_free(run, now)
-    return schedule_of(problem, run.lanes, "lr-free")
+    return run
 
 
 def _begin(problem: Problem) -> tuple[_Run, list[list[tuple[int, int]]]]:
@@ -86,11 +99,21 @@ def _begin(problem: Problem) -> tuple[_Run, list[list[tuple[int, int]]]]:
         [[] for _ in range(units)],
         [[] for _ in range(units)],
         [[] for _ in range(units)],
+        _results(problem),
     )
     for task in range(len(tasks)):
         if pending[task] == 0:
             heappush(run.events, (earliest[task], _READY, task))
     return run, after
+
+
+def _results(problem: Problem) -> dict[int, list[int]]:
+    """The buffers that each free task hands on."""
+    results: dict[int, list[int]] = {}
+    for index, buffer in enumerate(problem.tasks.buffers):
+        if buffer.readers and buffer.producer != NONE and problem.tasks.tasks[buffer.producer].id.kind in _FREE:
+            results.setdefault(buffer.producer, []).append(index)
+    return results
 
 
 def _release(run: _Run, task: int, now: int, after: list[list[tuple[int, int]]]) -> None:
@@ -121,16 +144,16 @@ def _place_free(run: _Run, now: int) -> None:
         if not idle or not heads:
             return
         task, home = min(heads)
-        finish, unit, start = min(_finish(run, task, unit, now) for unit in idle)
-        if run.busy[home] and _finish(run, task, home, run.busy_until[home])[0] <= finish:
+        back, unit, start = min(_back_home(run, task, unit, now) for unit in idle)
+        if run.busy[home] and _back_home(run, task, home, run.busy_until[home])[0] <= back:
             waiting.add(home)
             continue
         heappop(run.free[home])
         _start(run, task, unit, start)
 
 
-def _finish(run: _Run, task: int, unit: int, now: int) -> tuple[int, int, int]:
-    """``(end, unit, start)`` of a free task on a unit, its inputs' way included."""
+def _back_home(run: _Run, task: int, unit: int, now: int) -> tuple[int, int, int]:
+    """``(arrival of the result at home, unit, start)`` of a free task on a unit, its inputs' way included."""
     graph, start = run.problem.tasks, now
     for index in graph.tasks[task].reads:
         buffer = graph.buffers[index]
@@ -140,4 +163,6 @@ def _finish(run: _Run, task: int, unit: int, now: int) -> tuple[int, int, int]:
             left, source = run.ends[buffer.producer], run.unit[buffer.producer]
         if source != unit:
             start = max(start, left + run.delays.between(index, source, unit))
-    return start + run.problem.durations[task][unit], unit, start
+    home = run.placement[graph.tasks[task].id.stage]
+    way = max((run.delays.between(index, unit, home) for index in run.results.get(task, ())), default=0)
+    return start + run.problem.durations[task][unit] + way, unit, start

@@ -1,71 +1,70 @@
-"""ZB-V (Qi et al. 2023, arXiv 2401.10241): two chunks on each unit in the shape of a V, weight gradients in the gaps.
+"""ZB-V (Qi et al. 2023, arXiv 2401.10241): two chunks on each unit in the shape of a V, no bubble inside a unit."""
 
-No order is written down: each unit runs, of what is ready, a forward of its second chunk first, then an input
-gradient, then a forward of its first chunk, then a weight gradient, under a cap on the chunks that it holds.
-"""
+from collections import deque
+from itertools import count
 
 from alrsim.schedule.schedule import Schedule
-from alrsim.schedulers.dispatch import Key, Plan, dispatch
 from alrsim.schedulers.placement import v_shape
+from alrsim.schedulers.slots import Phase, Slot, fixed_order
 from alrsim.tasks.problem import Problem
-from alrsim.tasks.token import NONE
-
-_LOSS, _UP, _INPUT, _DOWN, _WEIGHT, _UPDATE = range(6)
-
-
-class Held:
-    """The chunks that each unit holds: from the start of a forward to the end of its last gradient.
-
-    The second chunk always finds room: the first may fill the unit's cap but for one place, so the oldest
-    micro-batch can always go on and no unit starves.
-    """
-
-    def __init__(self, problem: Problem) -> None:
-        self.units = len(problem.machine.units)
-        tasks = problem.tasks.tasks
-        last = {(task.id.stage, task.id.microbatch): i for i, task in enumerate(tasks) if task.id.kind in "IWB"}
-        self.releases = set(last.values())
-        self.chunk: list[int] = []
-        for task in tasks:
-            held = task.id.kind == "F" and (task.id.stage, task.id.microbatch) in last
-            self.chunk.append(int(task.id.stage >= self.units) if held else NONE)
-        self.stage = [task.id.stage for task in tasks]
-        self.held = [[0, 0] for _ in range(self.units)]
-
-    def admit(self, unit: int, task: int) -> bool:
-        chunk = self.chunk[task]
-        if chunk == NONE:
-            return True
-        down, up = self.held[unit]
-        if down + up >= 2 * self.units:
-            return False
-        return chunk == 1 or down < 2 * self.units - 1
-
-    def started(self, unit: int, task: int) -> None:
-        if self.chunk[task] != NONE:
-            self.held[unit][self.chunk[task]] += 1
-
-    def finished(self, unit: int, task: int) -> None:
-        if task in self.releases:
-            self.held[unit][int(self.stage[task] >= self.units)] -= 1
 
 
 def zb_v(problem: Problem) -> Schedule:
-    """Every unit works 2 m t_chunk without a pause where f = b = w and m >= 2p, and holds at most 2p chunks.
+    """Where f = b = w and m >= 2p every unit works 2 m t_chunk without a pause; unit r starts r steps late.
+
+    The makespan is then 2 m t_chunk + (p - 1) f, and no unit holds more than 2p chunks. With fewer micro-batches the
+    order for 2p of them is used, without those that do not exist.
 
     Raises:
         ScheduleError: not two stages for each unit.
     """
     placement = v_shape(problem, "zb-v")
-    units, last = len(problem.machine.units), problem.tasks.stages
-    queue: list[int] = []
-    key: list[Key] = []
-    for task in problem.tasks.tasks:
-        stage, kind, microbatch, _ = task.id
-        forward = _UP if stage >= units else _DOWN
-        number = {"F": forward, "I": _INPUT, "W": _WEIGHT, "B": _INPUT, "U": _UPDATE}.get(kind, _LOSS)
-        queue.append(_LOSS if stage == last and kind != "U" else number)
-        key.append((microbatch, -stage))
-    held = Held(problem)
-    plan = Plan(placement, queue, key, admit=held.admit, started=held.started, finished=held.finished)
-    return dispatch(problem, plan, "zb-v")
+    units, microbatches = len(problem.machine.units), problem.tasks.microbatches
+    lanes = [unit_order(unit, units, max(microbatches, 2 * units)) for unit in range(units)]
+    slots = [[slot for slot in lane if slot.microbatch < microbatches] for lane in lanes]
+    return fixed_order(problem, placement, slots, "zb-v")
+
+
+def unit_order(unit: int, units: int, microbatches: int) -> list[Slot]:
+    """One unit's slots for at least 2p - 1 micro-batches.
+
+    Forwards of the first chunk until the first of the second one is back from the bottom of the V; then both in
+    turn; then the second chunk's forward with its gradients; then one full pass through both chunks after the other.
+    At the end input gradients go first, because others wait for them, and weight gradients fill the rest.
+    """
+    down, up = unit, 2 * units - 1 - unit
+    lane: list[Slot] = []
+    next_of = {(stage, phase): count() for stage in (down, up) for phase in ("F", "I")}
+    owed: deque[Slot] = deque()
+
+    def run(stage: int, phase: Phase) -> None:
+        slot = Slot(stage, phase, next(next_of[stage, phase]))
+        lane.append(slot)
+        if phase == "I":
+            owed.append(slot._replace(phase="W"))
+
+    for _ in range(2 * (units - unit) - 1):
+        run(down, "F")
+    for _ in range(unit):
+        run(up, "F")
+        run(down, "F")
+    for _ in range(units - unit):
+        run(up, "F")
+        run(up, "I")
+        lane.append(owed.popleft())
+    started = 2 * units - unit - 1
+    for step in range(microbatches - units):
+        if started + step < microbatches:
+            run(down, "F")
+        run(down, "I")
+        lane.append(owed.popleft())
+        run(up, "F")
+        run(up, "I")
+        lane.append(owed.popleft())
+    for _ in range(unit):
+        run(down, "I")
+        run(up, "I")
+    for _ in range(units - unit):
+        run(down, "I")
+        lane.append(owed.popleft())
+    return [*lane, *owed]

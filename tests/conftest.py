@@ -1,0 +1,49 @@
+"""Builders of small problems that several suites share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from alrsim.graph.stages import StageGraph, chain
+from alrsim.hardware.machine import abstract_machine
+from alrsim.rules import RULES, RuleOptions
+from alrsim.tasks.problem import Problem
+
+TextbookBuilder = Callable[..., Problem]
+
+
+def build_textbook(
+    stages: int | StageGraph,
+    units: int,
+    microbatches: int,
+    rule: str = "bp",
+    *,
+    f: int = 1,
+    b: int = 1,
+    w: int = 1,
+    u: int = 0,
+    l: int = 0,  # noqa: E741 - the key of --durations
+    g: int | None = None,
+    c: int = 0,
+    transfer: int = 0,
+    loss_unit: int | None = None,
+    **options: Any,
+) -> Problem:
+    """A chain (or a given stage graph) with the same durations on every unit, as ``--durations`` builds it.
+
+    Losses and updates are off and stage 0 has an input gradient unless ``options`` say otherwise.
+    """
+    graph = chain(stages) if isinstance(stages, int) else stages
+    chosen: dict[str, Any] = {"first_input_gradient": True, "loss": False, "update": False, **options}
+    tasks = RULES[rule](graph, RuleOptions(microbatches=microbatches, **chosen))
+    ticks = {"F": f, "B": b + w, "I": b, "W": w, "U": u, "L": l, "G": w if g is None else g, "C": c}
+    rows = {kind: (time,) * units for kind, time in ticks.items()}
+    durations = tuple(rows[task.id.kind] for task in tasks.tasks)
+    return Problem(tasks, abstract_machine(units, transfer), durations, "durations", loss_unit=loss_unit)
+
+
+@pytest.fixture(scope="session")
+def textbook() -> TextbookBuilder:
+    """:func:`build_textbook`."""
+    return build_textbook

@@ -51,11 +51,12 @@ class Network:
         # A message that holds nothing for any time needs no channel, unless it may have to queue behind one that does.
         slow = {channel for m in messages if m.hold for channel in m.route} if contended else set[int]()
         self._routes = [tuple(channel for channel in m.route if channel in slow) for m in messages]
+        self._shared = _shared_channels(messages, self._routes)
 
     def send(self, message: int) -> None:
         """Hand a message over; returns at once."""
         if self._routes[message]:
-            self._desk.submit(message)
+            self._request(message)
         else:
             self.started[message] = cast(int, self._env.now)
             self._travel(message)
@@ -66,6 +67,12 @@ class Network:
             return None
         self._left[message] = event = self._env.event()
         return event
+
+    def _request(self, message: int) -> None:
+        if self._routes[message][self._hop[message]] in self._shared:
+            self._desk.submit(message)
+        else:
+            self._enqueue(message)
 
     def _enqueue(self, message: int) -> None:
         channel = self._routes[message][self._hop[message]]
@@ -95,7 +102,7 @@ class Network:
         if self._hop[message] == 1 and message in self._left:
             self._left.pop(message).succeed()
         if self._hop[message] < len(self._routes[message]):
-            self._desk.submit(message)
+            self._request(message)
         else:
             self._travel(message)
 
@@ -112,3 +119,17 @@ class Network:
     def _arrive(self, message: int) -> None:
         self.arrived[message] = cast(int, self._env.now)
         self._deliver(message)
+
+
+def _shared_channels(messages: list[Message], routes: list[tuple[int, ...]]) -> set[int]:
+    """Channels that several units or several other channels feed, whose requests of one instant can tie.
+
+    What a single feeder hands over comes in its own order, so there is nothing to decide.
+    """
+    feeders: dict[int, set[tuple[str, int]]] = {}
+    for message, route in zip(messages, routes, strict=True):
+        before = ("unit", message.source_unit)
+        for channel in route:
+            feeders.setdefault(channel, set()).add(before)
+            before = ("channel", channel)
+    return {channel for channel, known in feeders.items() if len(known) > 1}

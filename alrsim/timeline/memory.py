@@ -142,8 +142,7 @@ class _Stays:
 
     def terms(self, ranked: Sequence[int]) -> Iterator[Interval]:
         """The terms of one sum, which is taken on every unit that reads them, else where each was made."""
-        reduced = dict.fromkeys(self._reducing_units(ranked), 0)
-        """Per unit, when the terms so far were all in."""
+        reduced = dict.fromkeys(self._reducing_units(ranked), 0)  # per unit: when the terms so far were all in
         made_so_far = 0
         for index in ranked:
             buffer = self.graph.buffers[index]

@@ -1,6 +1,6 @@
 """``alrsim compare``: the main job. Methods side by side on one model and machine, predicted and measured."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -37,9 +37,9 @@ from alrsim.cli.options import (
     Units,
     Update,
 )
-from alrsim.cli.output import check_targets, publish, say, show
+from alrsim.cli.output import check_targets, progress, publish, say, show
 from alrsim.cli.parse import DEFAULT_METHODS, parse_methods, require_positive
-from alrsim.cli.pipeline import find_machine, settings_from
+from alrsim.cli.pipeline import Planned, find_machine, settings_from
 from alrsim.cli.planning import Setup, plan_all
 from alrsim.cli.results import compare_result, cost_model_note, report_files
 from alrsim.report.result import CompareResult, compare_document, verdict
@@ -98,8 +98,24 @@ def run(
         planned, measured = plan_and_measure(setup, chosen, repeats=repeats, seed=seed)
     else:
         planned = plan_all(setup, chosen)
-    result = compare_result(loaded.name, profile.name, planned, measured, warnings=loaded.graph.warnings)
-    files = report_files(result, planned, measured) if out is not None else {}
+    finish(setup, planned, measured, json, out)
+
+
+def finish(
+    setup: Setup,
+    planned: Sequence[Planned],
+    measured: Sequence[Timeline | None],
+    json: str | None,
+    out: Path | None,
+) -> None:
+    """Draw, write and print a comparison; everything is computed before the first file is written."""
+    warnings = setup.loaded.graph.warnings
+    result = compare_result(setup.loaded.name, setup.profile.name, planned, measured, warnings=warnings)
+    files = {}
+    if out is not None:
+        with progress(1, "draw") as step:
+            step(str(out))
+            files = report_files(result, planned, measured)
     publish(compare_document(result), json_target=json, out=out, files=files, text=lambda: tell(result, out, files))
 
 
@@ -113,5 +129,7 @@ def tell(result: CompareResult, out: Path | None, files: Mapping[str, bytes]) ->
             say(f"{method.method} does not fit: {shortage}; try more units, more micro-batches or --precision")
         for note in method.notes:
             say(f"{method.method}: {note}")
+        for flag in method.measured.flags if method.measured else ():
+            say(f"{method.method}, measured: {flag}")
     for name in files:
         say(f"wrote {out}/{name}")

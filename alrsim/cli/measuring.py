@@ -2,18 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alrsim.cli.model import LoadedModel
 from alrsim.cli.output import progress
 from alrsim.cli.parse import MethodName
 from alrsim.cli.pipeline import Planned, build_schedule, build_tasks, cut_spec, cut_stages, predict, rule_options
-from alrsim.cli.planning import Setup, warn_batch_statistics
+from alrsim.cli.planning import Setup, plan_all, warn_batch_statistics
+from alrsim.cli.simulating import Simulated, fit_file, peek_schedule
+from alrsim.cli.textbook import outline
 from alrsim.errors import OptionError
 from alrsim.graph.stages import StageGraph
 from alrsim.hardware.machine import Link, Machine
 from alrsim.hardware.profile import Profile
 from alrsim.rules.options import RuleOptions
+from alrsim.schedule.schedule import Schedule
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.timeline.timeline import Timeline
@@ -149,17 +153,53 @@ def calibrated_problem(tasks: TaskGraph, machine: Machine, costs: "MeasuredCosts
 
 def run_planned(bench: Bench, plan: Planned, repeats: int) -> Timeline:
     """Run a schedule; the timeline of the repeat with the median makespan."""
+    spec = cut_spec(bench.setup.settings, plan.method, len(bench.setup.machine.units))
+    return run_schedule(bench, spec, plan.problem, plan.schedule, plan.options, repeats)
+
+
+def run_schedule(
+    bench: Bench, spec: str, problem: Problem, schedule: Schedule, options: RuleOptions, repeats: int
+) -> Timeline:
+    """Run any schedule of a problem whose stages are cut by ``spec``."""
     from alrsim.execute.executor import execute
     from alrsim.execute.job import Settings as RunSettings
 
-    spec = cut_spec(bench.setup.settings, plan.method, len(bench.setup.machine.units))
-    done = execute(
-        program_of(bench, spec),
-        plan.problem,
-        plan.schedule,
-        bench.batch,
-        plan.options,
-        RunSettings(seed=bench.seed),
-        repeats=repeats,
-    )
-    return done.timeline
+    program = program_of(bench, spec)
+    run_settings = RunSettings(seed=bench.seed)
+    done = execute(program, problem, schedule, bench.batch, options, run_settings, repeats=repeats)
+    return replace(done.timeline, facts={**done.timeline.facts, "dataset": bench.dataset})
+
+
+def execute_method(bench: Bench, method: MethodName, repeats: int) -> Simulated:
+    """Plan a method on the profile's own cost model, and run it."""
+    setup = bench.setup
+    (plan,) = plan_all(setup, [method])
+    with progress(1, "run") as step:
+        step(method.label)
+        timeline = run_planned(bench, plan, repeats)
+    about = {"model": setup.loaded.name, "hardware": setup.profile.name}
+    return Simulated(method.label, about, plan.problem, plan.schedule, timeline)
+
+
+def execute_file(bench: Bench, file: Path, repeats: int) -> Simulated:
+    """Run a schedule file.
+
+    Raises:
+        OptionError: it is for another number of micro-batches, or of stages.
+        ScheduleError: it does not fit the model.
+    """
+    setup = bench.setup
+    found = outline(peek_schedule(file, repair=False))
+    if found.microbatches != setup.settings.microbatches:
+        raise OptionError(
+            f"is {setup.settings.microbatches}, but {file} has {found.microbatches}",
+            where="--microbatches",
+            fix=f"--microbatches {found.microbatches}",
+        )
+    fitted, spec, options = fit_file(file, found, setup)
+    program_of(bench, spec)
+    with progress(1, "run") as step:
+        step(file.name)
+        timeline = run_schedule(bench, spec, fitted.problem, fitted.schedule, options, repeats)
+    about = {"model": setup.loaded.name, "hardware": setup.profile.name}
+    return Simulated(file.name, about, fitted.problem, fitted.schedule, timeline, fitted.notes)

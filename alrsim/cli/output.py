@@ -76,6 +76,11 @@ def warn(message: str) -> None:
     print(f"warning: {message}", file=sys.stderr)
 
 
+def tell_progress(message: str) -> None:
+    """One line on stderr about what is going on."""
+    print(message, file=sys.stderr, flush=True)
+
+
 def say(message: str = "") -> None:
     """One line for people on stdout."""
     print(message)

@@ -121,10 +121,10 @@ def report_files(
     """``result.json``, ``gantt.png``, ``memory.png`` and ``trace.json.gz``, all in memory."""
     from alrsim.report.gantt import draw_gantt
     from alrsim.report.memory_plot import MemoryRow, draw_memory
+    from alrsim.report.tables import headline
     from alrsim.report.trace import trace_bytes, trace_document
 
-    where = f"{result.model} on {result.units} units of {result.hardware}"
-    title = f"{where}: {result.microbatches} micro-batches, {result.copies} copies"
+    title = headline(result)
     labels = [p.method.label for p in planned]
     lines = [
         (label, line)
@@ -142,7 +142,7 @@ def report_files(
     return {
         "result.json": encode(compare_document(result)),
         "gantt.png": draw_gantt(panels_of(result, planned, measured), title, note=cost_model_note(result)),
-        "memory.png": draw_memory(rows, f"Live memory: {where}", capacity=capacity),
+        "memory.png": draw_memory(rows, f"Live memory: {title}", capacity=capacity),
         "trace.json.gz": trace_bytes(trace),
     }
 

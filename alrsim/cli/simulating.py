@@ -9,12 +9,21 @@ from alrsim.cli.common import load_with_warnings
 from alrsim.cli.model import request
 from alrsim.cli.output import progress, say, show, warn
 from alrsim.cli.parse import MethodName, parse_durations, parse_method, require_positive
-from alrsim.cli.pipeline import Settings, build_schedule, cut_stages, find_machine, predict, rule_options
+from alrsim.cli.pipeline import (
+    Settings,
+    build_problem,
+    build_schedule,
+    cut_stages,
+    find_machine,
+    predict,
+    rule_options,
+)
 from alrsim.cli.planning import Setup, plan_all
 from alrsim.cli.textbook import Outline, file_problem, outline, outline_of_method, unit_names
 from alrsim.errors import FileError, OptionError
 from alrsim.rules import RULES
 from alrsim.rules.options import RuleOptions
+from alrsim.schedule.fit import Fitted
 from alrsim.schedule.schedule import Lane, Schedule
 from alrsim.tasks.problem import Problem
 from alrsim.timeline.timeline import Timeline
@@ -87,6 +96,8 @@ def _is_schedule(text: str) -> bool:
 
 def simulate_durations(asked: Asked, settings: Settings, durations: str) -> Simulated:
     """A textbook problem: everything that is not typed is read off the schedule file, or follows from the method."""
+    from alrsim.schedule.files import read_schedule
+
     table = parse_durations(durations)
     if asked.model is not None:
         raise OptionError(f"got a model ({asked.model}) and --durations", where="simulate", fix="give one of the two")
@@ -105,7 +116,8 @@ def simulate_durations(asked: Asked, settings: Settings, durations: str) -> Simu
     _agree(asked, found)
     options = found.options(rule_options(settings, MethodName("file", found.rule, "file")))
     problem = file_problem(found, table, options, overlap=settings.overlap)
-    return _simulate_file(asked, settings, problem, about)
+    fitted = _padded(read_schedule(asked.file, problem, repair=asked.repair))
+    return _simulate_fitted(asked.file.name, fitted, settings, about)
 
 
 def _outline_from_options(asked: Asked, settings: Settings, method: MethodName, table: Mapping[str, Any]) -> Outline:
@@ -144,27 +156,40 @@ def simulate_model(asked: Asked, settings: Settings) -> Simulated:
 
 
 def _simulate_file_on_model(asked: Asked, settings: Settings) -> Simulated:
-    from alrsim.cli.pipeline import build_problem
-
     assert asked.file is not None
     assert asked.model is not None
-    read = peek_schedule(asked.file, asked.repair)
-    found = outline(read)
+    found = outline(peek_schedule(asked.file, asked.repair))
     _agree(asked, found)
     profile, machine = find_machine(asked.hardware, asked.units or len(found.units))
     loaded = load_with_warnings(request(asked.model, asked.option, asked.bind, asked.batch, found.microbatches))
+    setup = Setup(loaded, settings, profile, machine)
+    fitted, _, _ = fit_file(asked.file, found, setup, repair=asked.repair)
+    about = {"model": loaded.name, "hardware": profile.name}
+    return _simulate_fitted(asked.file.name, fitted, settings, about)
+
+
+def fit_file(file: Path, found: Outline, setup: Setup, *, repair: bool = False) -> tuple[Fitted, str, RuleOptions]:
+    """A schedule file beside the problem that it solves on a model, with the cut and the options of that problem.
+
+    Raises:
+        OptionError: the cut gives another number of stages.
+        ScheduleError: the schedule does not fit.
+    """
+    from alrsim.schedule.files import read_schedule
+
+    settings, graph = setup.settings, setup.loaded.graph
     spec = settings.cut or ("layer" if found.rule == "lr" else f"balanced:{found.stages}")
-    stages = cut_stages(loaded.graph, spec)
+    stages = cut_stages(graph, spec)
     if len(stages.stages) != found.stages:
         raise OptionError(
-            f"{asked.file} has {found.stages} stages, but cut {spec} makes {len(stages.stages)} of {loaded.name}",
+            f"{file} has {found.stages} stages, but cut {spec} makes {len(stages.stages)} of {graph.name}",
             where="--cut",
             fix=f"--cut balanced:{found.stages}",
         )
-    options = options_for_file(asked.file, found, rule_options(settings, MethodName("file", found.rule, "file")))
+    options = options_for_file(file, found, rule_options(settings, MethodName("file", found.rule, "file")))
     tasks = RULES[found.rule](stages, options)
-    problem = build_problem(tasks, machine, options.precision, profile)
-    return _simulate_file(asked, settings, problem, {"model": loaded.name, "hardware": profile.name})
+    problem = build_problem(tasks, setup.machine, options.precision, setup.profile)
+    return _padded(read_schedule(file, problem, repair=repair)), spec, options
 
 
 def options_for_file(file: Path, found: Outline, options: RuleOptions) -> RuleOptions:
@@ -189,18 +214,17 @@ def peek_schedule(file: Path, repair: bool) -> Schedule:
     return parse_pytorch_csv(text, name=file.stem, where=where, repair=repair).schedule
 
 
-def _simulate_file(asked: Asked, settings: Settings, problem: Problem, about: Mapping[str, Any]) -> Simulated:
-    from alrsim.schedule.files import read_schedule
-
-    assert asked.file is not None
-    fitted = read_schedule(asked.file, problem, repair=asked.repair)
-    order = _with_idle_lanes(fitted.schedule, fitted.problem)
+def _simulate_fitted(name: str, fitted: Fitted, settings: Settings, about: Mapping[str, Any]) -> Simulated:
     for note in fitted.notes:
         warn(note)
     with progress(1, "simulate") as step:
-        step(asked.file.name)
-        timeline = predict(fitted.problem, order, settings)
-    return Simulated(asked.file.name, about, fitted.problem, order, timeline, fitted.notes)
+        step(name)
+        timeline = predict(fitted.problem, fitted.schedule, settings)
+    return Simulated(name, about, fitted.problem, fitted.schedule, timeline, fitted.notes)
+
+
+def _padded(fitted: Fitted) -> Fitted:
+    return replace(fitted, schedule=_with_idle_lanes(fitted.schedule, fitted.problem))
 
 
 def _with_idle_lanes(schedule: Schedule, problem: Problem) -> Schedule:

@@ -59,7 +59,7 @@ def draw_gantt(panels: Sequence[Panel], title: str = "", *, note: str = "") -> b
         raise OptionError("timelines in nanoseconds and in typed units cannot share one time axis")
     longest = max(panel.timeline.makespan / panel.timeline.ticks_per_unit for panel in panels)
     scale = scale_for(longest, panels[0].timeline.time_unit)
-    figure, axes = _canvas([len(panel.timeline.units) for panel in panels], bool(title), bool(note))
+    figure, axes = _canvas([len(panel.timeline.units) for panel in panels], bool(title))
     end = longest / scale.divisor or 1.0
     for axis, panel in zip(axes, panels, strict=True):
         _draw_panel(axis, panel, scale, end)
@@ -77,9 +77,9 @@ def render(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _canvas(rows: Sequence[int], titled: bool, noted: bool) -> tuple[Figure, list[Axes]]:
+def _canvas(rows: Sequence[int], titled: bool) -> tuple[Figure, list[Axes]]:
     """A figure whose axes have exactly ``ROW_INCHES`` per unit, however many there are."""
-    top, bottom = (0.42 if titled else 0.12), (0.98 if noted else 0.80)
+    top, bottom = (0.42 if titled else 0.12), 0.98
     heading, gap = 0.27, 0.10
     heights = [max(2, count) * ROW_INCHES for count in rows]
     total = top + bottom + sum(heights) + len(rows) * heading + (len(rows) - 1) * gap
@@ -195,7 +195,7 @@ def _decorate(figure: Figure, panels: Sequence[Panel], title: str, note: str) ->
     figure.legend(
         handles=patches,
         loc="lower left",
-        bbox_to_anchor=(_AXES_LEFT - 0.006, (0.24 if note else 0.06) / height),
+        bbox_to_anchor=(_AXES_LEFT - 0.006, 0.24 / height),
         ncols=len(patches),
         frameon=False,
         fontsize=8.5,

@@ -169,7 +169,7 @@ def verdict(result: CompareResult) -> str:
             sentences.append(f"LR wins: {lr} is {ratio:.2f}x faster than the best BP ({bp}).")
         sentences.append(_work_caveat(result, bp, lr))
         sentences.append(_memory_sentence(result, bp))
-    return " ".join(filter(None, sentences))
+    return "\n".join(filter(None, sentences))
 
 
 def _margin(ranked: list[str], times: Mapping[str, float]) -> str:

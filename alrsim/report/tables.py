@@ -39,7 +39,7 @@ def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
     """A table of strings; the first ``left`` columns are aligned left, numbers to the right."""
     table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < left else "right", overflow="fold")
+        table.add_column(column, justify="left" if index < left else "right", overflow="fold", no_wrap=index == 0)
     for row in rows:
         table.add_row(*(cell.replace("[", r"\[") for cell in row))
     return table
@@ -60,11 +60,20 @@ def compare_table(result: CompareResult) -> Table:
         row += [_bubble(name, method.bubbles.get(name)) for name in names]
         row += [f"{method.forwards_per_step:g}", memory_cell(method.peak_memory_bytes)]
         rows.append(row + (_measured_cells(method) if measured else []))
-    title = (
-        f"{result.model} on {result.units} units of {result.hardware}: {result.microbatches} micro-batches, "
-        f"{result.copies} copies; predicted by cost model: {result.cost_model}"
-    )
+    title = f"{headline(result)}; predicted by cost model {result.cost_model}"
     return plain_table(columns, rows, title)
+
+
+def headline(result: CompareResult) -> str:
+    """What was compared: ``resnet5 on 2 units of cpu-2core: 4 micro-batches, 1 copy``."""
+    return (
+        f"{result.model} on {_plural(result.units, 'unit')} of {result.hardware}: "
+        f"{_plural(result.microbatches, 'micro-batch', 'es')}, {_plural(result.copies, 'cop', 'ies', 'y')}"
+    )
+
+
+def _plural(count: int, word: str, many: str = "s", one: str = "") -> str:
+    return f"{count} {word}{one if count == 1 else many}"
 
 
 def _bubble(name: str, value: float | None) -> str:
@@ -82,7 +91,7 @@ def _measured_cells(method: MethodResult) -> list[str]:
         f"{100 * measured.spread:.0f} %",
         f"{100 * measured.makespan_error:+.1f} %",
         f"{measured.speedup:.2f}x",
-        "\n".join(measured.flags) or "none",
+        str(len(measured.flags)) if measured.flags else "none",
     ]
 
 

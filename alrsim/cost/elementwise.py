@@ -41,6 +41,7 @@ UNARY_FLOPS: dict[str, Unary] = {
     "Reciprocal": Unary(1, 2, "y"),
     "Relu": Unary(1, 1, "y"),
     "Selu": Unary(5, 4, "y"),
+    "Shrink": Unary(3, 1, "x"),
     "Sigmoid": Unary(4, 3, "y"),
     "Sin": Unary(1, 2, "x"),
     "Softplus": Unary(3, 3, "x"),

@@ -7,7 +7,8 @@ import onnx
 import onnx.checker
 import onnx.defs
 import onnx.inliner
-from google.protobuf.message import DecodeError
+import onnx.shape_inference
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 from onnx.external_data_helper import load_external_data_for_tensor
 
@@ -91,7 +92,13 @@ def check(proto: ModelProto, *, where: str) -> None:
         ModelError: with the checker's reason.
     """
     try:
-        onnx.checker.check_model(proto)
+        shaped = onnx.shape_inference.infer_shapes(proto)  # the checker wants outputs to say their shape
+    except Exception:  # whatever is wrong, the checker says it better
+        shaped = proto
+    if not all(value.type.tensor_type.HasField("shape") for value in shaped.graph.output):
+        return  # reported as a missing shape, with the operator's name
+    try:
+        onnx.checker.check_model(shaped)
     except onnx.checker.ValidationError as error:
         raise ModelError(
             f"is not a valid ONNX model: {_first_line(error)}", where=where, fix="export the model again"

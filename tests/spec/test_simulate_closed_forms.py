@@ -18,7 +18,7 @@ from alrsim.simulate.network import Semantics
 from alrsim.simulate.textbook import fill_durations, textbook_options, textbook_problem
 from alrsim.tasks.problem import Problem, price
 from alrsim.tasks.taskgraph import Category, Task
-from alrsim.timeline.metrics import bubble_size, idle_fraction, rank_span, typed
+from alrsim.timeline.metrics import bubble_size, idle_fraction, rank_span, rank_span_bubble, typed
 from alrsim.timeline.timeline import Timeline
 
 TIMES = [(1, 1, 1), (2, 3, 1), (3, 4, 2), (Fraction(1, 3), Fraction(2, 7), Fraction(5, 2))]
@@ -71,10 +71,11 @@ def test_zb_h1_leaves_a_bubble_of_p_minus_1_times_f_plus_b_minus_w(f: int, b: in
 
 
 @pytest.mark.parametrize(("p", "m"), [(2, 4), (4, 8), (3, 7)])
-def test_zb_v_ends_p_minus_1_steps_after_the_work_of_one_unit(p: int, m: int) -> None:
+def test_zb_v_has_no_bubble_inside_the_span_of_any_unit(p: int, m: int) -> None:
     timeline = simulated("zb-v", "bp-split", {"f": 1, "b": 1, "w": 1}, units=p, microbatches=m, chunks=2)
     assert timeline.makespan == 2 * m * 3 + p - 1
-    assert 2 * m * 3 <= rank_span(timeline) <= timeline.makespan
+    assert rank_span(timeline) == 2 * m * 3
+    assert rank_span_bubble(timeline) == 0
 
 
 @pytest.mark.parametrize(("semantics", "expected"), [("latency", 30), ("link", 30), ("blocking", Fraction(127, 4))])

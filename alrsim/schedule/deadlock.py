@@ -100,20 +100,22 @@ def _data_reason(problem: Problem, lowered: Lowered, item: int, other: int) -> s
 
 def _lanes(problem: Problem, lowered: Lowered, marked: set[int]) -> list[str]:
     width = max(len(unit.name) for unit in problem.machine.units)
-    lines = []
-    for unit, lane in zip(problem.machine.units, lowered.lanes, strict=True):
-        at = [position for position, item in enumerate(lane) if item in marked]
-        tokens = [
-            _token(problem, lowered, item) + (" <-- here" if item in marked else "") for item in _window(lane, at)
-        ]
-        first = max(0, at[0] - _AROUND) if at else 0
-        last = min(len(lane), at[-1] + _AROUND + 1) if at else min(len(lane), 2 * _AROUND)
-        head, tail = ("... " if first else ""), (" ..." if last < len(lane) else "")
-        lines.append(f"{unit.name.rjust(width)}: {head}{' '.join(tokens)}{tail}")
-    return lines
+    return [
+        f"{unit.name.rjust(width)}: {' '.join(_cells(problem, lowered, lane, marked))}"
+        for unit, lane in zip(problem.machine.units, lowered.lanes, strict=True)
+    ]
 
 
-def _window(lane: Sequence[int], at: Sequence[int]) -> Sequence[int]:
-    if not at:
-        return lane[: 2 * _AROUND]
-    return lane[max(0, at[0] - _AROUND) : at[-1] + _AROUND + 1]
+def _cells(problem: Problem, lowered: Lowered, lane: Sequence[int], marked: set[int]) -> list[str]:
+    """The tokens around the marks (or the first few), with dots for what is left out."""
+    at = [position for position, item in enumerate(lane) if item in marked] or [_AROUND]
+    shown = sorted({p for mark in at for p in range(mark - _AROUND, mark + _AROUND + 1) if 0 <= p < len(lane)})
+    cells: list[str] = []
+    before = NONE
+    for position in shown:
+        if position != before + 1:
+            cells.append("...")
+        token = _token(problem, lowered, lane[position])
+        cells.append(f"{token} <-- here" if lane[position] in marked else token)
+        before = position
+    return [*cells, "..."] if before + 1 < len(lane) else cells

@@ -13,14 +13,14 @@ def zb_v(problem: Problem) -> Schedule:
     """Where f = b = w and m >= 2p every unit works 2 m t_chunk without a pause; unit r starts r steps late.
 
     The makespan is then 2 m t_chunk + (p - 1) f, and no unit holds more than 2p chunks. With fewer micro-batches the
-    order for 2p of them is used, without those that do not exist.
+    order for 2p - 1 of them is used, without those that do not exist.
 
     Raises:
         ScheduleError: not two stages for each unit.
     """
     placement = v_shape(problem, "zb-v")
     units, microbatches = len(problem.machine.units), problem.tasks.microbatches
-    lanes = [unit_order(unit, units, max(microbatches, 2 * units)) for unit in range(units)]
+    lanes = [unit_order(unit, units, max(microbatches, 2 * units - 1)) for unit in range(units)]
     slots = [[slot for slot in lane if slot.microbatch < microbatches] for lane in lanes]
     return fixed_order(problem, placement, slots, "zb-v")
 

@@ -49,8 +49,16 @@ def problems(textbook, name, rule):
             UNITS,
             1 + position % 5,
             rule,
-            **{"f": 2, "b": 3, "w": 1, "g": 2, "c": 1, "l": 1, "u": 1},
-            **{"loss": True, "update": True, "first_input_gradient": position % 3 == 0},
+            f=2,
+            b=3,
+            w=1,
+            g=2,
+            c=1,
+            l=1,
+            u=1,
+            loss=True,
+            update=True,
+            first_input_gradient=position % 3 == 0,
             **{"loss_unit": loss_unit, "transfer": transfer, **more, **options},
         )
         if position % 4 == 3:  # a unit that is slower, and one for which everything is free

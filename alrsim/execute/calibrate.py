@@ -21,11 +21,10 @@ from alrsim.execute.program import Program
 from alrsim.execute.workers import Body, core_count, run_lanes
 from alrsim.rules.options import RuleOptions
 from alrsim.tasks.taskgraph import TaskGraph
-from alrsim.tasks.token import Kind
 from alrsim.units import Ns
 
 Neighbours = Literal["isolated", "busy"]
-CostKey = tuple[int, Kind, int]
+CostKey = tuple[int, str, int]
 """(stage, kind, copies)."""
 
 

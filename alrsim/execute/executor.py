@@ -1,39 +1,30 @@
 """Carry out a schedule: the same value that the simulator takes, on real tensors."""
 
-import platform
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from statistics import quantiles
 
 import torch
 from torch import Tensor
 
 from alrsim.errors import ExecutionError
 from alrsim.execute.allocator import keep_freed_memory
+from alrsim.execute.empty import empty_lane
 from alrsim.execute.job import Job, Run, Settings, build_job, clone_parameters, optimizer_state
 from alrsim.execute.kernels import KERNELS, Kernel
-from alrsim.execute.ledger import Ledger, label, measured_graph, require_ordered
+from alrsim.execute.ledger import Ledger, require_ordered
+from alrsim.execute.measured import measured_facts, measured_timeline
 from alrsim.execute.program import Program
 from alrsim.execute.store import Store
-from alrsim.execute.workers import Times, core_count, run_lanes
+from alrsim.execute.workers import Times, run_lanes
+from alrsim.hardware.machine import abstract_machine
 from alrsim.rules.options import RuleOptions
 from alrsim.schedule.check import check
-from alrsim.schedule.lower import homes
 from alrsim.schedule.schedule import Lane, Schedule
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.taskgraph import Category, TaskGraph
 from alrsim.tasks.token import Kind
-from alrsim.timeline.memory import memory_points
-from alrsim.timeline.timeline import Span, Timeline, TransferSpan
-
-BUSY = 0.9
-"""A run whose workers had less than this share of their cores while they computed is flagged."""
-
-SHORT = 20
-"""A task shorter than this many dispatch overheads is flagged."""
-
-Fact = str | int | float | bool | tuple[str, ...]
+from alrsim.timeline.timeline import Timeline
 
 
 @dataclass(frozen=True)
@@ -178,8 +169,8 @@ def execute_prepared(
     assert run is not None
     makespans = tuple(max(times.end) for times in measured)
     middle = sorted(range(repeats), key=lambda index: (makespans[index], index))[(repeats - 1) // 2]
-    facts = _facts(prepared, schedule, measured[middle], makespans, warmup, dispatch_overhead_ns)
-    timeline = _timeline(prepared, problem, schedule, measured[middle], facts)
+    facts = measured_facts(prepared.job, schedule, measured[middle], makespans, warmup, dispatch_overhead_ns)
+    timeline = measured_timeline(prepared.job, prepared.ledger, problem, schedule, measured[middle], facts)
     return _result(prepared, run, timeline, makespans)
 
 
@@ -191,8 +182,6 @@ def sequential(
     settings: Settings | None = None,
 ) -> Execution:
     """The reference: the same kernels in the order of the task graph, on one thread."""
-    from alrsim.hardware.machine import abstract_machine
-
     problem = Problem(graph, abstract_machine(1), tuple((1,) for _ in graph.tasks), "reference")
     schedule = Schedule((Lane("u0", tuple(task.id for task in graph.tasks)),), "sequential")
     return execute(program, problem, schedule, batch, options, settings, repeats=1, warmup=0, dispatch_overhead_ns=0)
@@ -215,8 +204,6 @@ def lane_items(graph: TaskGraph, schedule: Schedule) -> list[list[tuple[int, ...
 
 def dispatch_overhead(tasks: int = 400) -> int:
     """ns that the executor spends per task besides the kernel: empty tasks through the same workers, median of 5."""
-    from alrsim.execute.empty import empty_lane
-
     graph = empty_lane(tasks)
     lane = [(index,) for index in range(tasks)]
     spans = sorted(max(run_lanes(graph, [lane], lambda _task: None).end) for _ in range(5))
@@ -285,107 +272,3 @@ def _result(prepared: Prepared, run: Run, timeline: Timeline, makespans: tuple[i
     }
     parameters = {name: value.detach() for name, value in run.parameters.items()}
     return Execution(timeline, gradients, buffers, parameters, losses, makespans)
-
-
-def _timeline(
-    prepared: Prepared, problem: Problem, schedule: Schedule, times: Times, facts: Mapping[str, Fact]
-) -> Timeline:
-    graph, unit_of = prepared.job.graph, schedule.unit_of
-    names = tuple(lane.unit for lane in schedule.lanes)
-    order = sorted(
-        range(len(graph.tasks)),
-        key=lambda task: (times.start[task], unit_of[graph.tasks[task].id], times.end[task]),
-    )
-    spans = tuple(
-        Span(graph.tasks[task].id, names[unit_of[graph.tasks[task].id]], times.start[task], times.end[task])
-        for task in order
-    )
-    home = homes(problem, schedule)
-    real = measured_graph(graph, prepared.ledger, _resident(prepared))
-    layers = {names[unit_of[task.id]] for task in graph.tasks if task.id.stage < graph.stages}
-    timeline = Timeline(
-        "measured",
-        schedule.digest,
-        names,
-        spans,
-        _handoffs(prepared, schedule, times, home),
-        layer_units=tuple(name for name in names if name in layers),
-        facts=facts,
-    )
-    return replace(timeline, memory=memory_points(real, timeline, [names[unit] for unit in home]))
-
-
-def _resident(prepared: Prepared) -> dict[int, dict[Category, int]]:
-    """Bytes of parameters, gradients and optimizer state that live for the whole step, per stage."""
-    states = {"sgd": 0, "momentum": 1, "adam": 2}[prepared.job.options.optimizer]
-    found: dict[int, dict[Category, int]] = {}
-    for stage in prepared.job.program.at(1):
-        size = sum(prepared.job.program.parameters[name].nbytes for name in stage.parameters)
-        if size:
-            found[stage.index] = {Category.PARAM: size, Category.GRAD: size}
-            if states:
-                found[stage.index][Category.OPTIMIZER] = states * size
-    return found
-
-
-def _handoffs(prepared: Prepared, schedule: Schedule, times: Times, home: Sequence[int]) -> tuple[TransferSpan, ...]:
-    """A buffer read on another unit is handed over by reference: it is there at its producer's end, or, if the
-    reader was asleep, when it woke up."""
-    graph, unit_of = prepared.job.graph, schedule.unit_of
-    names = tuple(lane.unit for lane in schedule.lanes)
-    unit = [unit_of[task.id] for task in graph.tasks]
-    spans = []
-    for key, entry in prepared.ledger.entries.items():
-        here = unit[entry.producer] if entry.producer >= 0 else home[entry.stage]
-        for there in sorted({unit[reader] for reader in entry.readers} - {here}):
-            start = times.end[entry.producer] if entry.producer >= 0 else 0
-            end = max(start, times.woken.get((entry.producer, there), start))
-            spans.append(TransferSpan(label(key), names[here], names[there], start, end, entry.bytes))
-    return tuple(sorted(spans, key=lambda span: (span.start, span.source, span.target, span.buffer)))
-
-
-def _facts(
-    prepared: Prepared,
-    schedule: Schedule,
-    times: Times,
-    makespans: Sequence[int],
-    warmup: int,
-    overhead: int,
-) -> dict[str, Fact]:
-    tasks = prepared.job.graph.tasks
-    cores, busy = core_count(), sum(bool(lane.tasks) for lane in schedule.lanes)
-    short = [
-        str(task.id) for index, task in enumerate(tasks) if times.end[index] - times.start[index] < SHORT * overhead
-    ]
-    flags = []
-    if busy > cores:
-        flags.append(f"units > cores: {busy} busy units share {cores} cores")
-    if short:
-        flags.append(
-            f"{len(short)} of {len(tasks)} tasks are shorter than {SHORT}x the dispatch overhead of {overhead} ns, "
-            f"such as {short[0]}"
-        )
-    share = sum(times.cpu) / max(1, sum(end - start for start, end in zip(times.start, times.end, strict=True)))
-    if share < BUSY:
-        flags.append(f"host busy: tasks had {share:.0%} of their cores, other programs the rest")
-    quarter, _, upper = quantiles(makespans, n=4) if len(makespans) > 1 else (makespans[0],) * 3
-    settings = prepared.job.settings
-    return {
-        "device": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-        "threads": 1,
-        "cores": cores,
-        "units": len(schedule.lanes),
-        "seed": settings.seed,
-        "sigma": settings.sigma,
-        "noise": settings.noise,
-        "repeats": len(makespans),
-        "warmup": warmup,
-        "makespan_min_ns": min(makespans),
-        "makespan_max_ns": max(makespans),
-        "makespan_iqr_ns": round(upper - quarter),
-        "dispatch_overhead_ns": overhead,
-        "cpu_share": round(share, 3),
-        "freed_memory_kept": keep_freed_memory(),
-        "flags": tuple(flags),
-    }

@@ -12,7 +12,7 @@ from alrsim.estimators.noise import NoiseKey, stacked_noise
 from alrsim.execute.job import Run
 from alrsim.execute.ledger import Key
 from alrsim.execute.operators import LinearMap
-from alrsim.execute.program import StageCode
+from alrsim.execute.stagecode import StageCode
 from alrsim.graph.stages import MODEL_INPUT, Edge
 from alrsim.hardware.precision import Precision
 from alrsim.rules.instances import CLEAN, Instance

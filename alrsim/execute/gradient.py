@@ -20,7 +20,7 @@ from alrsim.execute.forward import (
 )
 from alrsim.execute.job import Run
 from alrsim.execute.ledger import Key
-from alrsim.execute.program import StageCode
+from alrsim.execute.stagecode import StageCode
 from alrsim.rules.instances import CLEAN, Instance
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import TaskId

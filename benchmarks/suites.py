@@ -27,18 +27,17 @@ def _agree(what: str, mine: int, other: int) -> None:
 def engine(sizes: Sequence[int], repeats: int) -> list[Row]:
     """The SimPy engine on a lowered schedule, and `simulate` as a whole."""
     rows = []
-    for transfer, text in ((0, "no transfer time"), (1, "transfers occupy links")):
-        for label, function in (
-            ("engine alone", lambda c: run(c.lowered)),
-            ("simulate: check, lower, engine, memory", lambda c: simulate(c.problem, c.schedule)),
-        ):
-            series = []
-            for size in sizes:
-                say(f"engine: {label}, {text}, {size}")
-                one = case(size, transfer)
-                sample = measure(lambda f=function, c=one: f(c), repeats)
-                series.append(Row("engine", f"{label}, {text}", one.size, sample))
-            rows += _with_growth(series)
+    for label, transfer, function in (
+        ("engine alone, no transfer time", 0, lambda c: run(c.lowered)),
+        ("engine alone, transfers occupy links", 1, lambda c: run(c.lowered)),
+        ("simulate: check, lower, engine, memory", 1, lambda c: simulate(c.problem, c.schedule)),
+    ):
+        series = []
+        for size in sizes:
+            say(f"engine: {label}, {size}")
+            one = case(size, transfer)
+            series.append(Row("engine", label, one.size, measure(lambda f=function, c=one: f(c), repeats)))
+        rows += _with_growth(series)
     return rows
 
 
@@ -81,15 +80,18 @@ def passes(sizes: Sequence[int], repeats: int) -> list[Row]:
             count = len(tasks_of(rule, size).tasks)
             series.append(Row("passes", f"rule {rule}", count, measure(lambda r=rule, s=size: tasks_of(r, s), repeats)))
         rows += _with_growth(series)
-    for label, function in (
-        ("lower", lambda c: lower(c.problem, c.schedule)),
-        ("check", lambda c: check(c.problem, c.schedule)),
+    for label, collect, function in (
+        ("lower", True, lambda c: lower(c.problem, c.schedule)),
+        ("lower, collector off", False, lambda c: lower(c.problem, c.schedule)),
+        ("check", True, lambda c: check(c.problem, c.schedule)),
+        ("check, collector off", False, lambda c: check(c.problem, c.schedule)),
     ):
         series = []
         for size in sizes:
             say(f"passes: {label}, {size}")
             one = case(size, 1)
-            series.append(Row("passes", label, one.size, measure(lambda f=function, c=one: f(c), repeats)))
+            sample = measure(lambda f=function, c=one: f(c), repeats, collect=collect)
+            series.append(Row("passes", label, one.size, sample))
         rows += _with_growth(series)
     return rows
 

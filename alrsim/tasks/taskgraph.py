@@ -46,7 +46,7 @@ class Task:
 class Buffer:
     """Bytes with a lifetime: from its producer's start to its last reader's end, on the producer's unit.
 
-    A reader on another unit gets a copy there, which lives from the end of the transfer to the last reader's end
+    A reader on another unit gets a copy there, which lives from the start of the transfer to the last reader's end
     on that unit.
 
     Attributes:

@@ -1,0 +1,46 @@
+"""Every `alrsim` command of the README runs as it is written, in the README's order."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from alrsim.cli.main import main
+
+ROOT = Path(__file__).parents[2]
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("alrsim ")]
+
+
+def test_every_command_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = commands()
+    assert len(found) >= 10
+    for command in found:
+        with pytest.raises(SystemExit) as stop:
+            main(shlex.split(command)[1:])
+        captured = capsys.readouterr()
+        assert stop.value.code in (0, None), f"{command}\n{captured.err}"
+        assert captured.out.strip(), command
+    assert json.loads((tmp_path / "out/h100/result.json").read_text())["model"] == "resnet5"
+    assert {path.name for path in (tmp_path / "out/h100").iterdir()} == {
+        "result.json",
+        "gantt.png",
+        "memory.png",
+        "trace.json.gz",
+    }
+
+
+def test_make_targets_of_the_documents_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for document in ("README.md", "CONTRIBUTING.md"):
+        for target in re.findall(r"`?make (\w+)", (ROOT / document).read_text()):
+            assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), f"{document} names make {target}"

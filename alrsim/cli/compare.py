@@ -43,7 +43,7 @@ from alrsim.cli.pipeline import Planned, find_machine, settings_from
 from alrsim.cli.planning import Setup, plan_all
 from alrsim.cli.results import compare_result, cost_model_note, report_files
 from alrsim.report.result import CompareResult, compare_document, verdict
-from alrsim.report.tables import compare_table
+from alrsim.report.tables import compare_table, headline
 from alrsim.timeline.timeline import Timeline
 
 
@@ -121,6 +121,7 @@ def finish(
 
 def tell(result: CompareResult, out: Path | None, files: Mapping[str, bytes]) -> None:
     """Print the comparison for people."""
+    say(headline(result))
     show(compare_table(result))
     say(cost_model_note(result) + ".")
     say(verdict(result))

@@ -4,7 +4,7 @@ Small pure functions, one per arrow; every verb uses the part of the way that it
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any, cast, get_args
 
@@ -151,9 +151,10 @@ def build_tasks(stages: StageGraph, method: MethodName, options: RuleOptions) ->
 
 
 def build_problem(tasks: TaskGraph, machine: Machine, plan: PrecisionPlan, profile: Profile) -> Problem:
-    """The tasks with their durations on the machine's units."""
+    """The tasks with their durations on the machine's units; abstract units count in steps, not in ns."""
     model, name = cost_model_of(profile)
-    return price(tasks, machine, plan, model, name=name)
+    problem = price(tasks, machine, plan, model, name=name)
+    return replace(problem, time_unit="user") if name == "unit" else problem
 
 
 def build_schedule(problem: Problem, method: MethodName) -> Schedule:

@@ -155,11 +155,12 @@ def cost_model_note(result: CompareResult) -> str:
 def panels_of(result: CompareResult, planned: Sequence[Planned], measured: Sequence[Timeline | None]) -> "list[Panel]":
     """Predicted above measured, method by method."""
     from alrsim.report.gantt import Panel
+    from alrsim.report.tables import format_time
 
     panels = []
     for row, plan, run in zip(result.methods, planned, measured, strict=True):
         idle = 100 * row.bubbles["idle_fraction"]
-        words = f"predicted {format_ns(row.makespan_ns)} · idle {idle:.1f} % · {row.speedup:.2f}x"
+        words = f"predicted {format_time(row.makespan_ns, result.cost_model)} · idle {idle:.1f} % · {row.speedup:.2f}x"
         panels.append(Panel(row.method, plan.timeline, words))
         if run is not None and row.measured is not None:
             got = row.measured

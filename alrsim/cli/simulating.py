@@ -272,7 +272,7 @@ def simulation_document(done: Simulated) -> dict[str, Any]:
     from alrsim.report.timeline_json import timeline_document
 
     document = timeline_document(done.timeline)
-    if done.timeline.time_unit == "user":
+    if "durations" in done.about:  # a textbook problem has no bytes
         document["peak_memory_bytes"] = {}
         document["memory_by_category"] = {}
     tasks = done.problem.tasks
@@ -304,7 +304,7 @@ def simulation_files(done: Simulated) -> dict[str, bytes]:
         "gantt.png": draw_gantt([Panel(done.name, line, word)], title),
         "trace.json.gz": trace_bytes(document),
     }
-    if line.time_unit == "ns":
+    if "durations" not in done.about:
         files["memory.png"] = draw_memory([MemoryRow(done.name, line)], f"Live memory: {title}")
     return files
 

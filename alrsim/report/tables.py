@@ -14,18 +14,8 @@ from alrsim.timeline.metrics import bubble_size, named_shares, typed, work
 from alrsim.timeline.timeline import Timeline
 from alrsim.units import Bytes, format_bytes, format_ns
 
-PLAIN_WIDTH = 170
+PLAIN_WIDTH = 160
 """Columns when the output is no terminal: wide enough that no table is cut."""
-
-BUBBLE_TITLES = {
-    "idle_fraction": "idle\nfraction",
-    "overhead_ratio": "overhead\nratio",
-    "rank_span_bubble": "rank-span\nbubble",
-    "internal_idle": "internal\nidle",
-    "grid_idle": "grid\nidle",
-    "layer_rows_idle": "layer-rows\nidle",
-    "bubble_size_ns": "bubble\nsize",
-}
 
 
 def to_text(table: Table, width: int = PLAIN_WIDTH) -> str:
@@ -46,22 +36,24 @@ def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
 
 
 def compare_table(result: CompareResult) -> Table:
-    """One row per method: makespan, speed-up over the first, every named bubble, memory, measurements."""
-    names = [name for name in BUBBLE_TITLES if any(name in method.bubbles for method in result.methods)]
-    columns = ["method", "makespan", "speed-up"]
-    columns += [BUBBLE_TITLES[name] for name in names]
-    columns += ["forwards\nper step", "peak memory\nper unit"]
-    measured = any(method.measured is not None for method in result.methods)
-    if measured:
-        columns += ["measured", "spread", "error", "measured\nspeed-up", "flags"]
-    rows = []
-    for method in result.methods:
-        row = [method.method, format_ns(method.makespan_ns), f"{method.speedup:.2f}x"]
-        row += [_bubble(name, method.bubbles.get(name)) for name in names]
-        row += [f"{method.forwards_per_step:g}", memory_cell(method.peak_memory_bytes)]
-        rows.append(row + (_measured_cells(method) if measured else []))
-    title = f"{headline(result)}; predicted by cost model {result.cost_model}"
-    return plain_table(columns, rows, title)
+    """One column per method, one row per number, named as in the JSON: it fits a terminal with every bubble in it."""
+    methods = result.methods
+    rows: list[list[str]] = [
+        ["makespan", *(format_time(m.makespan_ns, result.cost_model) for m in methods)],
+        ["speed-up", *(f"{m.speedup:.2f}x" for m in methods)],
+    ]
+    names = dict.fromkeys(name for m in methods for name in m.bubbles)
+    rows += [[name, *(_bubble(name, m.bubbles.get(name), result) for m in methods)] for name in names]
+    rows.append(["forwards per step", *(f"{m.forwards_per_step:g}" for m in methods)])
+    rows += memory_rows([m.peak_memory_bytes for m in methods])
+    if any(m.measured is not None for m in methods):
+        rows += [list(row) for row in zip(*(_measured_cells(m) for m in [None, *methods]), strict=True)]
+    return plain_table(["method", *(m.method for m in methods)], rows)
+
+
+def format_time(ticks: float, cost_model: str) -> str:
+    """Steps where every task takes one step by definition, else nanoseconds in a readable unit."""
+    return f"{ticks:g} steps" if cost_model == "unit" else format_ns(ticks)
 
 
 def headline(result: CompareResult) -> str:
@@ -76,13 +68,16 @@ def _plural(count: int, word: str, many: str = "s", one: str = "") -> str:
     return f"{count} {word}{one if count == 1 else many}"
 
 
-def _bubble(name: str, value: float | None) -> str:
+def _bubble(name: str, value: float | None, result: CompareResult) -> str:
     if value is None:
         return "-"
-    return format_ns(value) if name.endswith("_ns") else f"{100 * value:.1f} %"
+    return format_time(value, result.cost_model) if name.endswith("_ns") else f"{100 * value:.1f} %"
 
 
-def _measured_cells(method: MethodResult) -> list[str]:
+def _measured_cells(method: MethodResult | None) -> list[str]:
+    """The names of the rows for ``None``."""
+    if method is None:
+        return ["measured makespan", "spread of repeats", "prediction error", "measured speed-up", "flags"]
     measured = method.measured
     if measured is None:
         return ["-"] * 5
@@ -95,12 +90,15 @@ def _measured_cells(method: MethodResult) -> list[str]:
     ]
 
 
-def memory_cell(peaks: Mapping[str, Bytes], full: int = 4) -> str:
-    """``u0 1.20 MB`` per line; beyond ``full`` units the largest and the smallest (all are in the JSON)."""
-    if len(peaks) <= full:
-        return "\n".join(f"{unit} {format_bytes(count)}" for unit, count in peaks.items())
-    high, low = max(peaks, key=lambda u: peaks[u]), min(peaks, key=lambda u: peaks[u])
-    return f"max {high} {format_bytes(peaks[high])}\nmin {low} {format_bytes(peaks[low])}"
+def memory_rows(peaks: Sequence[Mapping[str, Bytes]], full: int = 8) -> list[list[str]]:
+    """A row per unit; beyond ``full`` units the largest and the smallest peak (all are in the JSON)."""
+    units = list(dict.fromkeys(unit for of_method in peaks for unit in of_method))
+    if len(units) <= full:
+        return [[f"peak memory {unit}", *(format_bytes(p.get(unit, 0)) for p in peaks)] for unit in units]
+    return [
+        ["largest peak memory", *(format_bytes(max(p.values(), default=0)) for p in peaks)],
+        ["smallest peak memory", *(format_bytes(min(p.values(), default=0)) for p in peaks)],
+    ]
 
 
 def metrics_table(timeline: Timeline) -> Table:
@@ -114,6 +112,6 @@ def metrics_table(timeline: Timeline) -> Table:
     rows = [("makespan", time(timeline.makespan)), ("work", time(work(timeline)))]
     rows += [(name, f"{100 * float(share):.1f} %") for name, share in named_shares(timeline).items()]
     rows += [(f"bubble_size {unit}", time(ticks)) for unit, ticks in bubble_size(timeline).items()]
-    if timeline.time_unit == "ns":
+    if timeline.cost_model != "durations":  # a textbook problem has no bytes
         rows += [(f"peak memory {unit}", format_bytes(count)) for unit, count in peaks.items()]
     return plain_table(("number", "value"), rows)

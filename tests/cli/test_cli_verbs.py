@@ -1,0 +1,350 @@
+"""Every verb on its good path: what it prints, what it writes, and the schema of its JSON."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from alrsim.report.schemas import load_schema, schema_names
+
+VERBS_WITH_JSON = {
+    "compare",
+    "demo",
+    "execute",
+    "export",
+    "figure2",
+    "graph",
+    "hardware-list",
+    "hardware-show",
+    "hardware-validate",
+    "schedule",
+    "simulate",
+    "stages",
+}
+
+
+def parsed(verb: str, text: str) -> dict[str, Any]:
+    """The JSON of a verb, valid against its shipped schema; stdout holds nothing else."""
+    document: dict[str, Any] = json.loads(text)
+    Draft202012Validator(load_schema(verb)).validate(document)
+    return document
+
+
+def test_every_verb_has_a_schema_that_is_one() -> None:
+    assert set(schema_names()) == VERBS_WITH_JSON
+    for name in schema_names():
+        Draft202012Validator.check_schema(load_schema(name))
+
+
+def test_graph_counts_the_whole_batch(alrsim: Any, graph_file: Path) -> None:
+    ran = alrsim("graph", graph_file, "--json", "-")
+    assert (ran.status, ran.err) == (0, "")
+    document = parsed("graph", ran.out)
+    assert document["batch"] == 8
+    matrix = [op["forward"]["macs"] for op in document["operators"] if op["kind"] == "Gemm"]
+    assert document["total"]["forward"]["macs"] == sum(matrix) > 0
+    assert sum(op["parameters"] for op in document["operators"]) == document["parameters"]
+    assert "MACs" in alrsim("graph", graph_file).out
+    assert "Gemm" in alrsim("graph", graph_file, "--operators").out
+
+
+def test_a_model_is_the_same_as_zoo_name_onnx_file_and_saved_graph(
+    alrsim: Any, graph_file: Path, onnx_file: Path
+) -> None:
+    zoo = parsed("graph", alrsim("graph", "mlp", "--batch", "8", "--json", "-").out)
+    for source in (graph_file, onnx_file):
+        other = parsed("graph", alrsim("graph", source, "--json", "-").out)
+        assert other["total"] == zoo["total"]
+        assert [op["kind"] for op in other["operators"]] == [op["kind"] for op in zoo["operators"]]
+
+
+def test_export_writes_a_model_that_says_what_it_holds(alrsim: Any, tmp_path: Path, factory_file: Path) -> None:
+    target = tmp_path / "mine.onnx"
+    document = parsed("export", alrsim("export", f"{factory_file}:make", "--batch", 3, "-o", target, "--json", "-").out)
+    assert document["bytes"] == target.stat().st_size
+    assert (document["model"], document["batch"], document["parameters"]) == ("mine", 3, 8 * 8 + 8 + 8 * 4 + 4)
+
+
+def test_stages_add_up_to_the_graph(alrsim: Any, graph_file: Path, tmp_path: Path) -> None:
+    whole = parsed("graph", alrsim("graph", graph_file, "--json", "-").out)
+    saved = tmp_path / "stages.json"
+    document = parsed("stages", alrsim("stages", graph_file, "--cut", "balanced:2", "--json", "-", "-o", saved).out)
+    assert len(document["stages"]) == 2
+    assert sum(s["forward"]["macs"] for s in document["stages"]) == whole["total"]["forward"]["macs"]
+    assert sum(s["parameters"] for s in document["stages"]) == whole["parameters"]
+    assert json.loads(saved.read_text())["format"] == "alrsim.stages/1"
+    assert "forward MACs" in alrsim("stages", graph_file).out
+
+
+def test_a_schedule_file_simulates_as_its_method_does(alrsim: Any, graph_file: Path, tmp_path: Path) -> None:
+    file = tmp_path / "order.json"
+    shared = ("--units", 2, "--microbatches", 4)
+    made = parsed(
+        "schedule", alrsim("schedule", graph_file, *shared, "--method", "bp:1f1b", "-o", file, "--json", "-").out
+    )
+    by_file = parsed("simulate", alrsim("simulate", file, graph_file, "--json", "-").out)
+    by_method = parsed("simulate", alrsim("simulate", graph_file, *shared, "--method", "bp:1f1b", "--json", "-").out)
+    assert by_file["spans"] == by_method["spans"]
+    assert by_file["schedule"] == made["schedule"] == by_method["schedule"]
+    assert by_file["schedule_digest"] == made["digest"]
+    assert by_file["makespan_ns"] == by_file["makespan"] == max(span["end"] for span in by_file["spans"])
+
+
+@pytest.mark.parametrize(
+    ("method", "kinds"),
+    [("bp:gpipe", "BFLU"), ("bp:zb-h1", "FILUW"), ("lr:lr-free", "FGLU"), ("alr:lr-fixed", "FGLU")],
+)
+def test_methods_make_the_kinds_of_task_that_they_should(
+    alrsim: Any, graph_file: Path, method: str, kinds: str
+) -> None:
+    ran = alrsim("simulate", graph_file, "--method", method, "--units", 2, "--json", "-")
+    document = parsed("simulate", ran.out)
+    assert "".join(sorted({span["task"].lstrip("0123456789")[0] for span in document["spans"]})) == kinds
+
+
+def test_zero_bubble_h1_takes_27_steps_when_typed_in(alrsim: Any) -> None:
+    ran = alrsim("simulate", "--method", "bp:zb-h1", "--units", 4, "-m", 8, "--durations", "f=1,b=1,w=1", "--json", "-")
+    document = parsed("simulate", ran.out)
+    assert (document["makespan"], document["time_unit"]) == (27, "user")
+    assert "makespan_ns" not in document
+
+
+@pytest.mark.parametrize(("semantics", "makespan"), [("latency", 30), ("link", 30), ("blocking", 31.75)])
+def test_transfer_semantics_change_what_a_sender_waits_for(alrsim: Any, semantics: str, makespan: float) -> None:
+    typed = ("--method", "bp:zb-h1", "--units", 4, "-m", 8, "--durations", "f=1,b=1,w=1,transfer=0.25")
+    ran = alrsim("simulate", *typed, "--transfer-semantics", semantics, "--json", "-")
+    assert parsed("simulate", ran.out)["makespan"] == makespan
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_a_textbook_schedule_needs_nothing_but_its_file_and_durations(alrsim: Any, tmp_path: Path, form: str) -> None:
+    file = tmp_path / f"typed.{form}"
+    lanes = ("0F0,0F1,,,0B0,0B1", "1F0,1F1,1B0,1B1")
+    if form == "csv":
+        file.write_text("\n".join(lanes) + "\n")
+    else:
+        words = [lane.replace(",", " ").split() for lane in lanes]
+        file.write_text(json.dumps({"u0": words[0], "u1": " ".join(words[1])}))
+    document = parsed("simulate", alrsim("simulate", file, "--durations", "f=2,b=3,w=1", "--json", "-").out)
+    # GPipe: (m + p - 1)(f + b + w)
+    assert document["makespan"] == 3 * 6
+    assert document["idle_fraction"] == pytest.approx(1 / 3)
+    assert document["units"] == ["u0", "u1"]
+    assert document["peak_memory_bytes"] == {}
+
+
+def test_typed_times_are_exact_rationals(alrsim: Any, tmp_path: Path) -> None:
+    file = tmp_path / "one.json"
+    file.write_text(json.dumps({"only": "0F0 0B0 0F1 0B1"}))
+    document = parsed("simulate", alrsim("simulate", file, "--durations", "f=1/3,b=0.1,w=1/6", "--json", "-").out)
+    assert document["makespan"] == pytest.approx(2 * (1 / 3 + 0.1 + 1 / 6), rel=1e-15)
+    assert document["spans"][0] == {"task": "0F0", "unit": "only", "start": 0, "end": pytest.approx(1 / 3)}
+    whole = parsed("simulate", alrsim("simulate", file, "--durations", "f=1/2,b=1/4,w=1/4", "--json", "-").out)
+    assert whole["makespan"] == 2
+    assert isinstance(whole["makespan"], int)
+
+
+def test_fused_pairs_take_the_share_that_overlap_says(alrsim: Any, tmp_path: Path) -> None:
+    file = tmp_path / "fused.csv"
+    file.write_text("0F0,(0F1;0B0)OVERLAP_F_B,0B1\n")
+    for share, makespan in (("1", 6), ("0.5", 4.5), ("1/3", 4)):
+        ran = alrsim("simulate", file, "--durations", "f=1,b=1,w=1", "--overlap", share, "--json", "-")
+        document = parsed("simulate", ran.out)
+        assert document["makespan"] == makespan
+        ends = {span["task"]: span["end"] for span in document["spans"]}
+        assert ends["0F1"] == ends["0B0"]
+
+
+def test_lr_with_a_loss_unit_of_its_own_is_the_papers_figure(alrsim: Any) -> None:
+    typed = ("--method", "lr:lr-fixed", "--stages", 4, "--units", 5, "--loss-unit", 4, "-m", 3)
+    ran = alrsim("simulate", *typed, "--durations", "f=1,w=1,l=1,u=1", "--json", "-")
+    document = parsed("simulate", ran.out)
+    assert (document["makespan"], document["grid_idle"]) == (10, 0.24)
+
+
+def test_pytorchs_broken_1f1b_row_is_refused_and_repaired_on_request(alrsim: Any, tmp_path: Path) -> None:
+    file = tmp_path / "1f1b.csv"
+    file.write_text("0F0,0F1,0B0,0F2,0B1,0B2\n1F1,1B0,1F2,1B1,1F3,1B2\n")
+    refused = alrsim("simulate", file, "--durations", "f=1,b=1,w=1")
+    assert refused.status == 1
+    assert "repair" in refused.err
+    repaired = alrsim("simulate", file, "--durations", "f=1,b=1,w=1", "--repair", "--json", "-")
+    assert parsed("simulate", repaired.out)["makespan"] == (3 + 2 - 1) * 3
+
+
+def test_simulate_draws_and_saves(alrsim: Any, graph_file: Path, tmp_path: Path) -> None:
+    out, saved = tmp_path / "new" / "folder", tmp_path / "timeline.json"
+    ran = alrsim("simulate", graph_file, "--method", "bp:gpipe", "--units", 2, "--out", out, "-o", saved)
+    assert ran.status == 0
+    assert {path.name for path in out.iterdir()} == {"gantt.png", "memory.png", "trace.json.gz"}
+    assert json.loads(saved.read_text())["format"] == "alrsim.timeline/1"
+    assert "makespan" in ran.out
+
+
+def test_compare_writes_one_result_in_four_forms(alrsim: Any, graph_file: Path, tmp_path: Path) -> None:
+    out, file = tmp_path / "out", tmp_path / "result.json"
+    ran = alrsim("compare", graph_file, "--units", 2, "--copies", 4, "--group", 2, "--out", out, "--json", file)
+    assert ran.status == 0, ran.err
+    assert {path.name for path in out.iterdir()} == {"gantt.png", "memory.png", "trace.json.gz", "result.json"}
+    document = parsed("compare", file.read_text())
+    assert json.loads((out / "result.json").read_text()) == document
+    methods = {method["method"]: method for method in document["methods"]}
+    assert list(methods) == ["bp:gpipe", "bp:1f1b", "bp:zb-h1", "lr:lr-fixed", "alr:lr-free"]
+    assert document["cost_model"] == "roofline"
+    base = methods["bp:gpipe"]
+    for method in methods.values():
+        assert method["speedup"] == pytest.approx(base["makespan_ns"] / method["makespan_ns"])
+        assert method["measured"] is None
+        for unit, peak in method["peak_memory_bytes"].items():
+            assert sum(method["memory_by_category"][unit].values()) == peak
+    assert methods["lr:lr-fixed"]["forwards_per_step"] == 5  # 4 copies and the clean baseline
+    trace = json.loads(gzip.decompress((out / "trace.json.gz").read_bytes()))
+    assert {e["args"]["name"] for e in trace["traceEvents"] if e["name"] == "process_name"} == {
+        f"{name} (predicted)" for name in methods
+    }
+    for row in ("idle_fraction", "rank_span_bubble", "peak memory u1", "forwards per step"):
+        assert row in ran.out
+    assert "roofline" in ran.out
+
+
+def test_the_verdict_names_the_winner_that_the_json_names(alrsim: Any, graph_file: Path) -> None:
+    ran = alrsim("compare", graph_file, "--units", 2, "--hardware", "unit-grid", "--methods", "bp:gpipe,lr:lr-fixed")
+    assert "steps" in ran.out
+    assert " ns" not in ran.out
+    assert "Fastest (predicted)" in ran.out
+    assert "BP wins" in ran.out  # twice the forwards on more stages than units: LR cannot win here
+
+
+def test_too_little_memory_is_flagged_with_the_shortage(alrsim: Any, graph_file: Path, tmp_path: Path) -> None:
+    shown = parsed("hardware-show", alrsim("hardware", "show", "t4", "--json", "-").out)
+    assert any(figure["figure"] == "unit.memory_gb" for figure in shown["figures"])
+    small = tmp_path / "small.yaml"
+    small.write_text(
+        "name: small\ndevice: tiny chip\nkind: accelerator\nunits: 2\n"
+        "unit:\n"
+        "  peak_tflops_dense: {fp32: {value: 1, dense: true, source: test, confidence: unverified}}\n"
+        "  memory_gb: {value: 1.0e-06, source: test, confidence: unverified}\n"
+        "  memory_bandwidth_gb_per_s: {value: 10, source: test, confidence: unverified}\n"
+        "  launch_overhead_us: {value: 1, source: test, confidence: unverified}\n"
+        "links:\n  topology: all_to_all\n"
+        "  bandwidth_gb_per_s_per_direction: {value: 1, source: test, confidence: unverified}\n"
+        "  latency_us: {value: 1, source: test, confidence: unverified}\n",
+        encoding="utf-8",
+    )
+    result = tmp_path / "r.json"
+    ran = alrsim("compare", graph_file, "--hardware", small, "--methods", "bp:gpipe", "--json", result)
+    assert ran.status == 0, ran.err
+    (method,) = parsed("compare", result.read_text())["methods"]
+    shortage = method["shortages"][0]
+    assert shortage["need_bytes"] - shortage["capacity_bytes"] == shortage["short_bytes"]
+    assert shortage["need_bytes"] == method["peak_memory_bytes"][shortage["unit"]]
+    assert "does not fit" in ran.out
+    assert "short by" in ran.out
+
+
+def test_compare_splits_the_batch_into_microbatches(alrsim: Any, tmp_path: Path, factory_file: Path) -> None:
+    file = tmp_path / "r.json"
+    for microbatches, batch in ((2, 8), (4, 8)):
+        ran = alrsim(
+            "compare", f"{factory_file}:make", "--batch", batch, "-m", microbatches, "--units", 2,
+            "--methods", "bp:gpipe", "--json", file, "--hardware", "unit-grid", "--no-update",
+        )  # fmt: skip
+        assert ran.status == 0, ran.err
+        (method,) = parsed("compare", file.read_text())["methods"]
+        assert method["schedule"]["u0"].count("F") == microbatches
+
+
+@pytest.mark.parametrize("json_target", ["-", "file"])
+def test_a_measured_comparison_fills_every_measured_column(
+    alrsim: Any, tmp_path: Path, factory_file: Path, json_target: str
+) -> None:
+    file = tmp_path / "r.json"
+    target = "-" if json_target == "-" else file
+    ran = alrsim(
+        "compare", f"{factory_file}:make", "--batch", 8, "-m", 2, "--units", 2, "--measure", "--repeats", 2,
+        "--methods", "bp:gpipe,lr:lr-fixed", "--json", target,
+    )  # fmt: skip
+    assert ran.status == 0, ran.err
+    document = parsed("compare", ran.out if json_target == "-" else file.read_text())
+    assert document["cost_model"] == "calibrated"
+    first = document["methods"][0]["measured"]
+    assert first["speedup"] == 1
+    for method in document["methods"]:
+        measured = method["measured"]
+        assert measured["repeats"] == 2
+        error = method["makespan_ns"] / measured["makespan_ns"] - 1
+        assert measured["makespan_error"] == pytest.approx(error)
+        assert measured["speedup"] == pytest.approx(first["makespan_ns"] / measured["makespan_ns"])
+        assert any("dispatch overhead" in flag for flag in measured["flags"])  # an 8x8 product is far too short
+    if json_target == "file":
+        assert "measured makespan" in ran.out
+        assert "prediction error" in ran.out
+
+
+def test_execute_runs_the_very_schedule_of_a_file(alrsim: Any, tmp_path: Path, factory_file: Path) -> None:
+    model, order = f"{factory_file}:make", tmp_path / "order.json"
+    shared = ("--batch", 8, "-m", 2)
+    made = parsed("schedule", alrsim("schedule", model, *shared, "--units", 2, "-o", order, "--json", "-").out)
+    ran = alrsim("execute", model, *shared, "--schedule", order, "--repeats", 1, "--json", "-")
+    document = parsed("execute", ran.out)
+    assert document["source"] == "measured"
+    assert document["schedule_digest"] == made["digest"]
+    assert document["schedule"] == made["schedule"]
+    assert document["facts"]["torch"]
+    by_unit: dict[str, list[str]] = {}
+    for span in document["spans"]:
+        by_unit.setdefault(span["unit"], []).append(span["task"])
+    assert {unit: " ".join(tasks) for unit, tasks in by_unit.items()} == made["schedule"]
+
+
+def test_execute_by_method_draws_what_it_measured(alrsim: Any, tmp_path: Path, factory_file: Path) -> None:
+    out = tmp_path / "out"
+    ran = alrsim(
+        "execute", f"{factory_file}:make", "--batch", 4, "-m", 2, "--method", "lr:lr-fixed", "--units", 1,
+        "--repeats", 1, "--out", out,
+    )  # fmt: skip
+    assert ran.status == 0, ran.err
+    assert "measured" in ran.out
+    assert (out / "gantt.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_hardware_verbs(alrsim: Any, tmp_path: Path) -> None:
+    listed = parsed("hardware-list", alrsim("hardware", "list", "--json", "-").out)
+    names = [profile["name"] for profile in listed["profiles"]]
+    assert {"unit-grid", "cpu-2core", "h100"} <= set(names)
+    assert "h100" in alrsim("hardware", "list").out
+    assert parsed("hardware-show", alrsim("hardware", "show", "h100", "--json", "-").out)["name"] == "h100"
+    assert "GB/s" in alrsim("hardware", "show", "h100").out
+    for name in names:
+        assert parsed("hardware-validate", alrsim("hardware", "validate", name, "--json", "-").out)["valid"]
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("name: bad\nkind: host\ndevice: none\nsurprise: 1\n")
+    ran = alrsim("hardware", "validate", bad, "--json", "-")
+    assert ran.status == 1
+    assert not parsed("hardware-validate", ran.out)["valid"]
+    assert "surprise" in ran.out
+
+
+def test_figure2_equals_its_golden_file_and_draws_itself(alrsim: Any, tmp_path: Path) -> None:
+    golden = json.loads((Path(__file__).parents[1] / "golden" / "figure2.json").read_text(encoding="utf-8"))
+    document = parsed("figure2", alrsim("figure2", "--json", "-").out)
+    assert document == golden
+    assert document["bp"]["steps"] == 15
+    assert document["bp"]["idle_fraction"] == pytest.approx(0.5333, abs=5e-5)
+    assert document["lr"]["steps"] == 10
+    assert document["speedup"] == 1.5
+    ran = alrsim("figure2", "--layers", 2, "--microbatches", 2, "--out", tmp_path / "f")
+    assert "9 steps" in ran.out  # 2 (L + n) + 1
+    assert {path.name for path in (tmp_path / "f").iterdir()} == {"figure2.png", "figure2.json"}
+
+
+def test_version_and_help(alrsim: Any) -> None:
+    assert alrsim("--version").out.startswith("alrsim 0.")
+    helped = alrsim()
+    assert helped.status == 0
+    for verb in ("compare", "demo", "execute", "export", "figure2", "graph", "hardware", "schedule", "simulate"):
+        assert verb in helped.out
+        assert alrsim(verb, "--help").status == 0

@@ -63,6 +63,8 @@ def parse_json(text: str, *, name: str = "", where: str = "json") -> Schedule:
             where=where,
             fix="the file may be cut off; write it again",
         ) from None
+    except RecursionError:
+        raise FileError("is nested too deeply to be a schedule", where=where) from None
     if isinstance(document, dict) and "format" in document:
         return from_json(_KIND, Schedule, document, where=where)
     if not isinstance(document, dict) or not document:

@@ -19,7 +19,7 @@ from alrsim.schedule.rows import complete_rows
 from alrsim.schedule.schedule import Lane, Schedule
 from alrsim.tasks.token import KIND_NAMES, NONE, Kind, TaskId
 
-_CELL = re.compile(r"(?P<stage>\d+)(?P<what>[A-Z_]+?)(?P<microbatch>\d*)")
+_CELL = re.compile(r"(?P<stage>[0-9]{1,9})(?P<what>[A-Z_]+?)(?P<microbatch>[0-9]{0,9})")
 _OVERLAP = re.compile(r"\((?P<first>[^;()]*);(?P<second>[^;()]*)\)OVERLAP_F_B")
 _COMPUTE: dict[str, Kind] = {"F": "F", "B": "B", "I": "I", "W": "W"}
 _MOVES = ("SEND_F", "RECV_F", "SEND_B", "RECV_B", "UNSHARD", "RESHARD")

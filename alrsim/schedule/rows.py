@@ -20,7 +20,13 @@ def complete_rows(lanes: list[list[TaskId]], where: str, repair: bool, notes: li
         ScheduleError: tokens are missing, double or unknown.
     """
     tokens = [task for lane in lanes for task in lane if task.kind != "U"]
-    stages = 1 + max((task.stage for task in tokens), default=-1)
+    found = sorted({task.stage for task in tokens})
+    stages = len(found)
+    if found != list(range(stages)):
+        empty = next(stage for stage in range(stages) if stage not in found)
+        raise ScheduleError(
+            f"stage {empty} has no actions, but stage {found[-1]} has", where=where, fix="number the stages from 0"
+        )
     forwards = Counter(task.stage for task in tokens if task.kind == "F")
     microbatches = Counter(forwards.values()).most_common(1)[0][0] if forwards else 0
     faults = _faults(tokens, stages, microbatches)

@@ -10,7 +10,7 @@ from torch import Tensor
 from alrsim.errors import ExecutionError
 from alrsim.execute.allocator import keep_freed_memory
 from alrsim.execute.empty import empty_lane
-from alrsim.execute.job import Job, Run, Settings, build_job, clone_parameters, optimizer_state
+from alrsim.execute.job import Job, Run, Settings, build_job, optimizer_state
 from alrsim.execute.kernels import KERNELS, Kernel
 from alrsim.execute.ledger import Ledger, require_ordered
 from alrsim.execute.measured import measured_facts, measured_timeline
@@ -246,7 +246,8 @@ def new_run(prepared: Prepared, *, recording: bool) -> Run:
     """Fresh parameters, gradients and store for one run."""
     job = prepared.job
     store = Store(prepared.ledger, recording=recording, tasks=len(job.graph.tasks))
-    parameters = clone_parameters(job.program)
+    parameters = {name: value.detach().requires_grad_() for name, value in job.program.parameters.items()}
+    updated = {name: value.detach().clone() for name, value in parameters.items()}
     for stage in job.program.at(1):
         if stage.parameters:
             store.values["grad", stage.index] = {
@@ -257,7 +258,7 @@ def new_run(prepared: Prepared, *, recording: bool) -> Run:
             home = min(edge.target for edge in job.program.stages.edges if edge.value == name)
             store.preload(("input", name, index), value, category=Category.ACTIVATION, size=value.nbytes, stage=home)
     state = optimizer_state(parameters, job.options.optimizer)
-    return Run(job, store, prepared.targets, parameters, dict(job.program.buffers), state)
+    return Run(job, store, prepared.targets, parameters, updated, dict(job.program.buffers), state)
 
 
 def _result(prepared: Prepared, run: Run, timeline: Timeline, makespans: tuple[int, ...]) -> Execution:
@@ -270,5 +271,4 @@ def _result(prepared: Prepared, run: Run, timeline: Timeline, makespans: tuple[i
         for key, value in values.items()
         if key[0] == "loss"
     }
-    parameters = {name: value.detach() for name, value in run.parameters.items()}
-    return Execution(timeline, gradients, buffers, parameters, losses, makespans)
+    return Execution(timeline, gradients, buffers, run.updated, losses, makespans)

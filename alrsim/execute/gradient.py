@@ -123,22 +123,22 @@ def accumulate(run: Run, task: int, id_: TaskId) -> None:
 
 
 def update(run: Run, task: int, id_: TaskId) -> None:
-    """U: one optimizer step on the run's own copy of the parameters; the loss module has nothing to update."""
+    """U: one optimizer step from zero state, into the run's copy; the loss module has nothing to update."""
     if id_.stage == run.job.loss_stage:
         return
     gradients: dict[str, Tensor] = run.store.get(task, ("grad", id_.stage))
     rate = run.job.settings.learning_rate
     for name, gradient in gradients.items():
-        value, state = run.parameters[name].data, run.optimizer[name]
+        old, new, state = run.parameters[name].detach(), run.updated[name], run.optimizer[name]
         if run.job.options.optimizer == "adam":
             first, second = state
             first.mul_(0.9).add_(gradient, alpha=0.1)
             second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
-            value.addcdiv_(first / 0.1, (second / 0.001).sqrt_().add_(1e-8), value=-rate)
+            torch.addcdiv(old, first / 0.1, (second / 0.001).sqrt_().add_(1e-8), value=-rate, out=new)
         elif run.job.options.optimizer == "momentum":
-            value.add_(state[0].mul_(0.9).add_(gradient), alpha=-rate)
+            torch.add(old, state[0].mul_(0.9).add_(gradient), alpha=-rate, out=new)
         else:
-            value.add_(gradient, alpha=-rate)
+            torch.add(old, gradient, alpha=-rate, out=new)
 
 
 def _pull(outputs: Sequence[Tensor], sources: Sequence[Tensor], signals: Sequence[Tensor]) -> tuple[Tensor | None, ...]:

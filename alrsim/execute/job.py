@@ -117,12 +117,17 @@ class Job:
 
 @dataclass
 class Run:
-    """One execution of a job: its data and its own copy of the parameters."""
+    """One execution of a job: its data, and the copy of the parameters that updates write.
+
+    Updates leave ``parameters`` alone, so that runs can be repeated, and so that no forward of another copy group can
+    see the weights of the next step, whatever the schedule.
+    """
 
     job: Job
     store: Store
     targets: Sequence[Tensor]
     parameters: dict[str, Tensor]
+    updated: dict[str, Tensor]
     buffers: dict[str, Tensor]
     optimizer: dict[str, list[Tensor]]
 
@@ -187,11 +192,6 @@ def _refuse(program: Program, options: RuleOptions, segmentation: Segmentation) 
             where=f"{program.name}, module {program.batch_statistics[0]}",
             fix="build the model with norm=group or norm=none",
         )
-
-
-def clone_parameters(program: Program) -> dict[str, Tensor]:
-    """A copy of the parameters that a run may update."""
-    return {name: value.clone().requires_grad_() for name, value in program.parameters.items()}
 
 
 def optimizer_state(parameters: Mapping[str, Tensor], optimizer: Optimizer) -> dict[str, list[Tensor]]:

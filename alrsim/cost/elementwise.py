@@ -1,7 +1,8 @@
 """Element-wise operators. One FLOP is one addition, multiplication, division, comparison or special function.
 
 (exp, log, tanh, erf, sqrt and powers are special functions.) The tables give FLOPs per output element; when an input
-is broadcast, its gradient is also summed, one more FLOP per output element.
+is broadcast, its gradient is also summed, one more FLOP per output element. What a gradient reads again is what
+PyTorch saves for it, which for some activations is the input although the output would do.
 """
 
 from typing import Literal, NamedTuple
@@ -23,12 +24,12 @@ UNARY_FLOPS: dict[str, Unary] = {
     "Acos": Unary(1, 4, "x"),
     "Asin": Unary(1, 4, "x"),
     "Atan": Unary(1, 3, "x"),
-    "Celu": Unary(4, 3, "y"),
+    "Celu": Unary(4, 3, "x"),
     "Clip": Unary(2, 2, "x"),
     "Cos": Unary(1, 2, "x"),
     "CumSum": Unary(1, 1, ""),
     "Dropout": Unary(2, 1, "mask"),
-    "Elu": Unary(4, 3, "y"),
+    "Elu": Unary(4, 3, "x"),
     "Erf": Unary(1, 4, "x"),
     "Exp": Unary(1, 1, "y"),
     "Gelu": Unary(5, 8, "x"),
@@ -40,7 +41,7 @@ UNARY_FLOPS: dict[str, Unary] = {
     "Neg": Unary(1, 1, ""),
     "Reciprocal": Unary(1, 2, "y"),
     "Relu": Unary(1, 1, "y"),
-    "Selu": Unary(5, 4, "y"),
+    "Selu": Unary(5, 4, "x"),
     "Shrink": Unary(3, 1, "x"),
     "Sigmoid": Unary(4, 3, "y"),
     "Sin": Unary(1, 2, "x"),

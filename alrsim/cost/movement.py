@@ -1,9 +1,13 @@
 """Data movement: bytes but no FLOPs. A view (another shape for the same memory) moves nothing at all."""
 
+from collections.abc import Iterable
+
 from alrsim.cost.parts import CostFunction, Gradient, OpView, Parts
+from alrsim.graph.graph import Graph, Op
 from alrsim.graph.work import NO_WORK, Work
 
 VIEWS = ("Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+SHARING = (*VIEWS, "Slice", "Split", "Transpose")
 LAYOUTS = (*VIEWS, "Cast", "CastLike", "Concat", "Expand", "Pad", "Slice", "Split", "Tile", "Transpose")
 
 
@@ -16,7 +20,8 @@ def move(view: OpView) -> Parts:
     """Every output element is read from one place and written to another; the gradient moves it back.
 
     Where an element is used several times (``Expand``, ``Tile``, up-sampling), or is gathered from a larger tensor,
-    the gradient adds it up: 1 FLOP per output element.
+    the gradient adds it up: 1 FLOP per output element. Indices of several elements are kept, 64 bits each: two
+    elements.
     """
     repeats = view.out_size > view.size(0) or view.op.kind in ("Gather", "GatherElements", "GatherND")
     flops = view.out_size if repeats and view.op.kind != "Pad" else 0
@@ -29,7 +34,18 @@ def move(view: OpView) -> Parts:
         launches=1,
     )
     gradients = {0: view.gradient(0, elementwise=flops)} if view.is_float(0) else {}
-    return Parts(forward, gradients)
+    chosen = view.op.kind.startswith("Gather") and view.size(1) > 1
+    return Parts(forward, gradients, kept=2 * view.size(1) if chosen else 0)
+
+
+def aliases(graph: Graph, ops: Iterable[Op]) -> dict[str, str]:
+    """The value whose memory each view, slice or transpose shares in PyTorch: keeping one keeps the other."""
+    found: dict[str, str] = {}
+    for op in ops:
+        one = op.kind == "Gather" and graph.tensors[op.inputs[1]].elements == 1 and op.inputs[1] in graph.constants
+        if one or op.kind in SHARING:
+            found.update((value, op.inputs[0]) for value in op.outputs if value)
+    return found
 
 
 def join(view: OpView) -> Parts:

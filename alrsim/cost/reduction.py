@@ -2,7 +2,7 @@
 
 from math import prod
 
-from alrsim.cost.parts import CostFunction, OpView, Parts
+from alrsim.cost.parts import CostFunction, Gradient, OpView, Parts
 
 
 def max_pool(view: OpView) -> Parts:
@@ -16,10 +16,14 @@ def max_pool(view: OpView) -> Parts:
 
 
 def average_pool(view: OpView) -> Parts:
-    """One addition per window element (the division included); the gradient spreads the same number."""
+    """One addition per window element (the division included); the gradient spreads the same number.
+
+    PyTorch keeps the input, although the gradient needs its shape only.
+    """
     window = prod(view.integers("kernel_shape")) or 1
     flops = window * view.out_size
-    return Parts(view.forward(elementwise=flops), {0: view.gradient(0, elementwise=flops)})
+    gradient = view.gradient(0, elementwise=flops)
+    return Parts(view.forward(elementwise=flops), {0: Gradient(gradient.work, view.op.inputs[:1])})
 
 
 def reduction(view: OpView) -> Parts:

@@ -8,7 +8,7 @@ from operator import add
 
 from alrsim.cost.atoms import weight_roots
 from alrsim.cost.layers import is_linear
-from alrsim.cost.movement import VIEWS
+from alrsim.cost.movement import aliases
 from alrsim.cost.operators import (
     GraphParts,
     OpCost,
@@ -90,8 +90,8 @@ def build_stages(graph: Graph, cut: Sequence[Sequence[str]], *, batch: int | Non
                 target,
                 value,
                 graph.tensors[value].elements,
-                saved_by_source=source != MODEL_INPUT and regions[source].storage(value) in saved[source],
-                saved_by_target=target < len(regions) and regions[target].storage(value) in saved[target],
+                saved_by_source=source != MODEL_INPUT and _is_kept(graph, regions[source], saved[source], value),
+                saved_by_target=target < len(regions) and _is_kept(graph, regions[target], saved[target], value),
             )
         )
     if batch is None:
@@ -178,13 +178,9 @@ def _regions(graph: Graph, stage_of: dict[str, int], count: int) -> list[_Region
         if source != MODEL_INPUT:
             external[source][value] += 1
     return [
-        _Region(tuple(ops), tuple(read), tuple(handed), handed, _bases(ops))
+        _Region(tuple(ops), tuple(read), tuple(handed), handed, aliases(graph, ops))
         for ops, read, handed in zip(members, inputs, external, strict=True)
     ]
-
-
-def _bases(ops: Sequence[Op]) -> dict[str, str]:
-    return {op.outputs[0]: op.inputs[0] for op in ops if op.kind in VIEWS}
 
 
 def _price(parts: GraphParts, region: _Region, index: int) -> tuple[Stage, frozenset[str]]:
@@ -198,8 +194,9 @@ def _price(parts: GraphParts, region: _Region, index: int) -> tuple[Stage, froze
     through = _costs(parts, region, depending(parts, region.ops, (*trained, *(passed or floats))) & back)
     step = _costs(parts, region, depending(parts, region.ops, (*trained, *passed)) & back)
     kept = frozenset(region.storage(value) for cost in step.ops for value in cost.saved)
-    crossing = {region.storage(value) for value in (*region.inputs, *region.outputs)} | set(graph.inputs)
-    named = [value for value in kept if value not in crossing and value not in graph.constants]
+    elsewhere = {region.storage(value) for value in (*region.inputs, *region.outputs) if _whole(graph, region, value)}
+    elsewhere.update(graph.inputs, graph.constants, graph.buffers)
+    named = [value for value in kept if value not in elsewhere]
     product = is_linear(region.ops, parts.weights, region.outputs)
     forward = _total(cost.forward for cost in step.ops)
     stage = Stage(
@@ -218,6 +215,15 @@ def _price(parts: GraphParts, region: _Region, index: int) -> tuple[Stage, froze
         linear=product is not None,
     )
     return stage, kept
+
+
+def _whole(graph: Graph, region: _Region, value: str) -> bool:
+    """Whether a value fills the memory that it is in, so that one buffer can stand for both."""
+    return graph.tensors[value].elements == graph.tensors[region.storage(value)].elements
+
+
+def _is_kept(graph: Graph, region: _Region, kept: frozenset[str], value: str) -> bool:
+    return _whole(graph, region, value) and region.storage(value) in kept
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What a piece of computation does, counted in elements so that any precision can price it."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,15 @@ class Work:
     products: int = 0
 
     def __add__(self, other: "Work") -> "Work":
-        return Work(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+        return Work(
+            self.macs + other.macs,
+            self.elementwise + other.elementwise,
+            self.param_reads + other.param_reads,
+            self.param_writes + other.param_writes,
+            self.activation_reads + other.activation_reads,
+            self.activation_writes + other.activation_writes,
+            self.launches + other.launches,
+        )
 
     def stacked(self, copies: int) -> "Work":
         """The same work on ``copies`` stacked replicas: parameters are touched and kernels launched once."""

@@ -1,0 +1,35 @@
+"""The balanced cut is optimal: against every possible cut of small chains."""
+
+from itertools import combinations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alrsim.cost.cut import balance
+
+SIZES = st.lists(st.integers(0, 20), min_size=1, max_size=9)
+
+
+def slowest(sizes: list[int], starts: list[int]) -> int:
+    ends = [*starts[1:], len(sizes)]
+    return max(sum(sizes[start:end]) for start, end in zip(starts, ends, strict=True))
+
+
+@settings(derandomize=True, max_examples=150, deadline=None)
+@given(SIZES, st.data())
+def test_no_cut_into_as_many_stages_has_a_faster_slowest_stage(sizes, data):
+    parts = data.draw(st.integers(1, len(sizes)))
+    starts = balance(sizes, parts)
+    assert len(starts) == parts
+    assert starts == sorted(set(starts))
+    assert starts[0] == 0
+    every = ([0, *inner] for inner in combinations(range(1, len(sizes)), parts - 1))
+    assert slowest(sizes, starts) == min(slowest(sizes, cut) for cut in every)
+
+
+@settings(derandomize=True, max_examples=30, deadline=None)
+@given(SIZES)
+def test_more_stages_never_make_the_slowest_slower(sizes):
+    times = [slowest(sizes, balance(sizes, parts)) for parts in range(1, len(sizes) + 1)]
+    assert times == sorted(times, reverse=True)
+    assert times[-1] == max(sizes)

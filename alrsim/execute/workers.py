@@ -48,6 +48,7 @@ class _Shared:
     times: Times
     errors: list[tuple[int, BaseException]]
     origin: list[int]
+    finished: list[threading.Event]
 
 
 def run_lanes(graph: TaskGraph, lanes: Sequence[Sequence[tuple[int, ...]]], body: Body, *, pin: bool = True) -> Times:
@@ -74,6 +75,7 @@ def run_lanes(graph: TaskGraph, lanes: Sequence[Sequence[tuple[int, ...]]], body
         Times([0] * count, [0] * count, [0] * count),
         [],
         [],
+        [threading.Event() for _ in lanes],
     )
     cores = available_cores() if pin else []
     threads = [
@@ -116,20 +118,24 @@ def _outside(graph: TaskGraph, item: tuple[int, ...]) -> list[int]:
 
 
 def _run_threads(threads: Sequence[threading.Thread], shared: _Shared) -> None:
+    """Start, wait, join. Waits on events of our own: a ``Thread.join`` that Ctrl-C interrupts takes a running thread
+    for a stopped one in CPython 3.11."""
     try:
         for thread in threads:
             thread.start()
         shared.barrier.wait()
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(_POLL_SECONDS)
-    finally:  # also on Ctrl-C: nobody may keep waiting
-        if any(thread.is_alive() for thread in threads):
-            _stop(shared)
-            shared.barrier.abort()
-            for thread in threads:
-                if thread.ident is not None:
-                    thread.join()
+        for finished in shared.finished:
+            while not finished.wait(_POLL_SECONDS):
+                pass
+    except BaseException:  # Ctrl-C, or a thread that could not start: nobody may keep waiting
+        _stop(shared)
+        shared.barrier.abort()
+        raise
+    finally:
+        for thread, finished in zip(threads, shared.finished, strict=True):
+            if thread.ident is not None:
+                finished.wait()
+                thread.join()
 
 
 def _stop(shared: _Shared) -> None:
@@ -139,6 +145,15 @@ def _stop(shared: _Shared) -> None:
 
 
 def _work(
+    lane: int, items: list[tuple[tuple[int, ...], list[int]]], body: Body, shared: _Shared, core: int | None
+) -> None:
+    try:
+        _run_lane(lane, items, body, shared, core)
+    finally:
+        shared.finished[lane].set()
+
+
+def _run_lane(
     lane: int, items: list[tuple[tuple[int, ...], list[int]]], body: Body, shared: _Shared, core: int | None
 ) -> None:
     try:

@@ -37,6 +37,7 @@ class Work:
             self.activation_reads + other.activation_reads,
             self.activation_writes + other.activation_writes,
             self.launches + other.launches,
+            self.products + other.products,
         )
 
     def stacked(self, copies: int) -> "Work":

@@ -155,3 +155,9 @@ def test_measured_times_are_looked_up_by_stage_kind_and_copies():
 def test_a_bad_measured_table_is_refused(table):
     with pytest.raises(OptionError, match="measured table"):
         measured_model(table)
+
+
+def test_adding_work_loses_no_count():
+    one = Work(*range(1, len(Work.__slots__) + 1))
+    assert one + one == Work(*(2 * value for value in range(1, len(Work.__slots__) + 1)))
+    assert one + NO_WORK == one

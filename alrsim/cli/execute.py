@@ -31,6 +31,7 @@ from alrsim.cli.options import (
     Scope,
     Seed,
     Segments,
+    Signs,
     Units,
     Update,
 )
@@ -51,6 +52,7 @@ def run(
     method: Annotated[
         str | None, typer.Option("--method", metavar="RULE:SCHEDULER", help="Instead of a file, such as bp:1f1b.")
     ] = None,
+    signs: Signs = False,
     hardware: Hardware = "cpu-2core",
     units: Units = None,
     microbatches: Microbatches = 4,

@@ -91,3 +91,6 @@ OutputFile = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of noise and data in measured runs.")]
 Repeats = Annotated[int, typer.Option("--repeats", metavar="N", help="Measured runs; the median is reported.")]
+Signs = Annotated[
+    bool, typer.Option("--signs", help="A schedule file of rule lr is one of ALR: codes of input and noise are signs.")
+]

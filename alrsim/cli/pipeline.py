@@ -30,7 +30,8 @@ SIGNS = PrecisionPlan(saved=Precision.INT8, noise=Precision.INT8)
 
 @dataclass(frozen=True)
 class Settings:
-    """The options that decide which tasks there are, checked. Fields are those of :class:`RuleOptions`."""
+    """The options that decide which tasks there are, checked. Fields are those of :class:`RuleOptions`;
+    ``signs`` is for schedule files only, a method says it by its name."""
 
     microbatches: int = 4
     copies: int = 1
@@ -48,6 +49,7 @@ class Settings:
     chunks: int | None = None
     semantics: str = "link"
     overlap: Fraction = Fraction(1)
+    signs: bool = False
 
 
 def settings_from(params: Mapping[str, Any]) -> Settings:

@@ -27,6 +27,7 @@ from alrsim.cli.options import (
     Scope,
     Segments,
     Semantics,
+    Signs,
     Units,
     Update,
 )
@@ -80,6 +81,7 @@ def run(
     repair: Annotated[
         bool, typer.Option("--repair", help="Correct the known fault of PyTorch's own 1F1B rows.")
     ] = False,
+    signs: Signs = False,
     hardware: Hardware = "cpu-2core",
     semantics: Semantics = "link",
     overlap: Overlap = "1",

@@ -114,7 +114,7 @@ def simulate_durations(asked: Asked, settings: Settings, durations: str) -> Simu
     read = peek_schedule(asked.file, asked.repair)
     found = outline(read)
     _agree(asked, found)
-    options = found.options(rule_options(settings, MethodName("file", found.rule, "file")))
+    options = found.options(rule_options(settings, _of_file(found, settings)))
     problem = file_problem(found, table, options, overlap=settings.overlap)
     fitted = _padded(read_schedule(asked.file, problem, repair=asked.repair))
     return _simulate_fitted(asked.file.name, fitted, settings, about)
@@ -186,7 +186,7 @@ def fit_file(file: Path, found: Outline, setup: Setup, *, repair: bool = False) 
             where="--cut",
             fix=f"--cut balanced:{found.stages}",
         )
-    options = options_for_file(file, found, rule_options(settings, MethodName("file", found.rule, "file")))
+    options = options_for_file(file, found, rule_options(settings, _of_file(found, settings)))
     tasks = RULES[found.rule](stages, options)
     problem = build_problem(tasks, setup.machine, options.precision, setup.profile)
     return _padded(read_schedule(file, problem, repair=repair)), spec, options
@@ -198,6 +198,10 @@ def options_for_file(file: Path, found: Outline, options: RuleOptions) -> RuleOp
     if file.suffix != ".csv":
         return read
     return replace(read, loss=options.loss, update=options.update, first_input_gradient=True)
+
+
+def _of_file(found: Outline, settings: Settings) -> MethodName:
+    return MethodName("file", found.rule, "file", signs=settings.signs and found.rule == "lr")
 
 
 def peek_schedule(file: Path, repair: bool) -> Schedule:

@@ -136,6 +136,30 @@ def test_a_textbook_schedule_needs_nothing_but_its_file_and_durations(alrsim: An
     assert document["peak_memory_bytes"] == {}
 
 
+@pytest.mark.parametrize(
+    ("method", "chunks"),
+    [
+        ("bp:serial", 1), ("bp:gpipe", 1), ("bp:1f1b", 1), ("bp:interleaved-1f1b", 2), ("bp:zb-h1", 1), ("bp:zb-v", 2),
+        ("bp-split:gpipe", 1), ("bp-split:list", 1), ("lr:lr-fixed", 1), ("lr:lr-free", 1), ("lr:list", 1),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("durations", ["f=2,b=3,w=1,transfer=0.5", "f=1,b=1,w=1,l=1,u=0.5,g=2,c=0.25"])
+def test_a_file_tells_all_that_its_method_knew(
+    alrsim: Any, tmp_path: Path, method: str, chunks: int, durations: str
+) -> None:
+    typed = ("--method", method, "--units", 3, "--stages", 3 * chunks, "-m", 6, "--durations", durations)
+    ran = alrsim("simulate", *typed, "--json", "-")
+    assert ran.status == 0, ran.err
+    by_method = parsed("simulate", ran.out)
+    file = tmp_path / "lanes.json"
+    file.write_text(json.dumps(by_method["schedule"]))
+    ran = alrsim("simulate", file, "--durations", durations, "--json", "-")
+    assert ran.status == 0, ran.err
+    by_file = parsed("simulate", ran.out)
+    for key in ("spans", "transfers", "makespan", "rule", "microbatches", "stages"):
+        assert by_file[key] == by_method[key], key
+
+
 def test_typed_times_are_exact_rationals(alrsim: Any, tmp_path: Path) -> None:
     file = tmp_path / "one.json"
     file.write_text(json.dumps({"only": "0F0 0B0 0F1 0B1"}))
@@ -298,6 +322,19 @@ def test_execute_runs_the_very_schedule_of_a_file(alrsim: Any, tmp_path: Path, f
     for span in document["spans"]:
         by_unit.setdefault(span["unit"], []).append(span["task"])
     assert {unit: " ".join(tasks) for unit, tasks in by_unit.items()} == made["schedule"]
+
+
+def test_a_file_of_an_alr_schedule_is_read_as_one_with_signs(alrsim: Any, graph_file: Path, tmp_path: Path) -> None:
+    file = tmp_path / "alr.json"
+    shared = ("--units", 2, "-m", 2, "--copies", 2)
+    ran = alrsim("schedule", graph_file, *shared, "--method", "alr:lr-free", "-o", file, "--json", "-")
+    assert ran.status == 0, ran.err
+    asked = ("simulate", graph_file, "--copies", 2, "--json", "-")
+    by_method = parsed("simulate", alrsim(*asked, *shared[:4], "--method", "alr:lr-free").out)
+    by_file = parsed("simulate", alrsim(*asked, file, "--signs").out)
+    assert by_file["spans"] == by_method["spans"]
+    assert by_file["peak_memory_bytes"] == by_method["peak_memory_bytes"]
+    assert parsed("simulate", alrsim(*asked, file).out)["peak_memory_bytes"] != by_method["peak_memory_bytes"]
 
 
 def test_execute_by_method_draws_what_it_measured(alrsim: Any, tmp_path: Path, factory_file: Path) -> None:

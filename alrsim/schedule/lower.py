@@ -4,6 +4,9 @@ An *item* is what a unit runs without a break: one task, or a fused pair of them
 way to one other unit, however many tasks read it there.
 """
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -82,6 +85,23 @@ def lower(problem: Problem, schedule: Schedule, *, overlap: Fraction = Fraction(
     Raises:
         ScheduleError: if data must move between two units without a link.
     """
+    with _collector_paused():
+        return _lower(problem, schedule, overlap)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Only allocate: the cyclic collector would walk the growing lists again and again, which is not linear."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
+
+
+def _lower(problem: Problem, schedule: Schedule, overlap: Fraction) -> Lowered:
     lanes, item_of, items = _items(problem, schedule)
     unit = [0] * len(items)
     for index, lane in enumerate(lanes):
@@ -94,26 +114,25 @@ def lower(problem: Problem, schedule: Schedule, *, overlap: Fraction = Fraction(
     wire = _Wire(problem)
     buffers, tasks = problem.tasks.buffers, problem.tasks.tasks
     for item, members in enumerate(items):
-        here, seen = unit[item], set(members)
-        before: set[int] = set()
+        here = unit[item]
+        before: list[int] = []
         for member in members:
-            for other in tasks[member].after:
-                before.add(item_of[other])
-            for index in tasks[member].reads:
-                producer = buffers[index].producer
-                if producer in seen:
-                    continue
-                source = NONE if producer == NONE else item_of[producer]
-                source_unit = home[buffers[index].stage] if producer == NONE else unit[source]
+            task = tasks[member]
+            before += [item_of[other] for other in task.after]
+            for index in task.reads:
+                buffer = buffers[index]
+                source = NONE if buffer.producer == NONE else item_of[buffer.producer]
+                source_unit = home[buffer.stage] if source == NONE else unit[source]
                 if source_unit != here:
-                    message = wire.message(source, source_unit, here, index)
-                    if not (wire.messages[message].readers and wire.messages[message].readers[-1] == item):
-                        wire.messages[message].readers.append(item)
-                        needs[item].append(message)
+                    number = wire.message(source, source_unit, here, index)
+                    readers = wire.messages[number].readers
+                    if not (readers and readers[-1] == item):
+                        readers.append(item)
+                        needs[item].append(number)
                 elif source != NONE:
-                    before.add(source)
-        before.discard(item)
-        preds[item] = sorted(before)
+                    before.append(source)
+        # An order inside a fused pair is no order between items.
+        preds[item] = before if len(before) == 1 and before[0] != item else sorted({*before} - {item})
     return wire.finish(lanes, items, unit, duration, preds, needs, home)
 
 
@@ -151,8 +170,9 @@ def _items(problem: Problem, schedule: Schedule) -> tuple[list[list[int]], dict[
 
 
 def _item_duration(problem: Problem, members: tuple[int, ...], unit: int, overlap: Fraction) -> int:
-    total = sum(problem.durations[member][unit] for member in members)
-    return total if len(members) == 1 else round(overlap * total)
+    if len(members) == 1:
+        return problem.durations[members[0]][unit]
+    return round(overlap * sum(problem.durations[member][unit] for member in members))
 
 
 class Delays:
@@ -206,18 +226,28 @@ class _Wire:
         self.messages: list[Message] = []
         self.known: dict[tuple[int, int], int] = {}
         self.channels: dict[str, int] = {}
+        self.ways: dict[tuple[int, int, int], tuple[int, int, tuple[int, ...]]] = {}
 
     def message(self, source: int, source_unit: int, target: int, buffer: int) -> int:
         key = (buffer, target)
-        if key not in self.known:
-            link = self.delays.link(buffer, source_unit, target)
+        known = self.known.get(key)
+        if known is None:
+            known = self.known[key] = len(self.messages)
+            hold, latency, route = self._way(buffer, source_unit, target)
+            self.messages.append(Message(source, source_unit, target, buffer, hold, latency, route))
+        return known
+
+    def _way(self, buffer: int, source: int, target: int) -> tuple[int, int, tuple[int, ...]]:
+        """Hold, latency and route; messages of one size between two units share them."""
+        size = self.problem.tasks.buffers[buffer].bytes
+        way = self.ways.get((size, source, target))
+        if way is None:
+            link = self.delays.link(buffer, source, target)
             units = self.problem.machine.units
-            names = link.channels or (f"{units[source_unit].name}->{units[target].name}",)
+            names = link.channels or (f"{units[source].name}->{units[target].name}",)
             route = tuple(self.channels.setdefault(name, len(self.channels)) for name in names)
-            hold = link.hold_ns(self.problem.tasks.buffers[buffer].bytes)
-            self.known[key] = len(self.messages)
-            self.messages.append(Message(source, source_unit, target, buffer, hold, link.latency_ns, route))
-        return self.known[key]
+            way = self.ways[size, source, target] = (link.hold_ns(size), link.latency_ns, route)
+        return way
 
     def finish(
         self,
@@ -239,5 +269,5 @@ class _Wire:
         for new, message in enumerate(messages):
             if message.source != NONE:
                 sends[message.source].append(new)
-        renumbered = [sorted(rank[m] for m in item) for item in needs]
+        renumbered = [sorted([rank[m] for m in item]) if item else item for item in needs]
         return Lowered(lanes, items, unit, duration, preds, renumbered, messages, sends, list(self.channels), home)

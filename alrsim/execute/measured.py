@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from statistics import quantiles
 
 import torch
@@ -53,6 +54,16 @@ def measured_timeline(
         facts=facts,
     )
     return replace(timeline, memory=memory_points(real, timeline, [names[unit] for unit in home]))
+
+
+def device_name() -> str:
+    """The processor's name where the system tells, else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
 
 
 def _resident(job: Job) -> dict[int, dict[Category, int]]:
@@ -113,7 +124,7 @@ def measured_facts(
     quarter, _, upper = quantiles(makespans, n=4) if len(makespans) > 1 else (makespans[0],) * 3
     settings = job.settings
     return {
-        "device": platform.processor() or platform.machine(),
+        "device": device_name(),
         "torch": torch.__version__,
         "threads": 1,
         "cores": cores,

@@ -28,6 +28,7 @@ LABEL_POINTS = 7.5
 _AXES_LEFT, _AXES_RIGHT = 0.075, 0.985
 _POINTS_PER_CHARACTER = 0.62
 _HALF_BAR = 0.44
+_READING = "bare number: micro-batch · lighter: later one · dashed line: makespan"
 
 
 @dataclass(frozen=True)
@@ -145,11 +146,11 @@ def _label_spans(
     for span in spans:
         rooms.setdefault(span.task.kind, []).append((span.end - span.start) * points_per_time)
     usual = {kind: sorted(values)[len(values) // 4] for kind, values in rooms.items()}
+    widest = {kind: max((str(s.task) for s in spans if s.task.kind == kind), key=len) for kind in rooms}
     for span in spans:
         room = (span.end - span.start) * points_per_time
-        text = str(span.task)
-        if not _fits(text, usual[span.task.kind]):
-            text = _short_label(span.task)
+        long = _fits(widest[span.task.kind], usual[span.task.kind])
+        text = str(span.task) if long else _short_label(span.task)
         if _fits(text, room):
             ink = ink_on(shade(KIND_COLOURS[span.task.kind], span.task.microbatch, microbatches))
             middle = (span.start + span.end) / 2 / ticks
@@ -203,16 +204,7 @@ def _decorate(figure: Figure, panels: Sequence[Panel], title: str, note: str) ->
         handleheight=1.0,
         columnspacing=1.6,
     )
-    lighter = "lighter shade: later micro-batch · dashed line: makespan"
-    figure.text(
-        _AXES_RIGHT,
-        (0.34 if note else 0.16) / height,
-        lighter,
-        fontsize=8,
-        color=FAINT,
-        ha="right",
-        va="center",
-    )
+    figure.text(_AXES_RIGHT, 0.10 / height, _READING, fontsize=8, color=FAINT, ha="right", va="bottom")
     if note:
         figure.text(_AXES_LEFT, 0.10 / height, note, fontsize=8, color=FAINT, va="bottom")
 

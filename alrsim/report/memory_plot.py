@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from alrsim.errors import OptionError
 from alrsim.report.gantt import render
@@ -59,6 +60,7 @@ def draw_memory(
                 axis.axhline(limit / size, color="#C00000", linewidth=1.2)
             axis.set_xlim(0, end * 1.01)
             axis.set_ylim(0, peak / size * 1.18 or 1)
+            axis.yaxis.set_major_locator(MaxNLocator(4))
     _annotate(figure, cells, rows, units, time, suffix, title)
     return render(figure)
 

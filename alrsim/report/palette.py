@@ -40,10 +40,8 @@ def to_rgb(colour: str) -> Rgb:
 
 
 def shade(colour: str, microbatch: int, microbatches: int) -> Rgb:
-    """The colour of a kind for one micro-batch: the first is full, later ones lighter, in at most 8 steps."""
-    steps = max(1, min(microbatches, 8) - 1)
-    step = max(0, microbatch) % 8 if microbatches > 1 else 0
-    mix = _LIGHTEST * step / steps
+    """The colour of a kind for one micro-batch: the first is full, later ones lighter and lighter."""
+    mix = _LIGHTEST * max(0, microbatch) / max(1, microbatches - 1)
     red, green, blue = to_rgb(colour)
     return (red + (1 - red) * mix, green + (1 - green) * mix, blue + (1 - blue) * mix)
 

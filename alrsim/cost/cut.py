@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
+from math import inf
 
 from alrsim.cost.atoms import Atoms, find_atoms
 from alrsim.cost.layers import cut_layers
@@ -58,19 +59,25 @@ def cut_weights(graph: Graph) -> dict[str, float]:
 def balance(sizes: Sequence[float], parts: int) -> list[int]:
     """First index of each of ``parts`` non-empty runs such that the largest sum is as small as possible.
 
-    Exact dynamic programme: ``best[k][j] = min over i of max(best[k-1][i], sum(sizes[i:j]))``. The first argument
-    grows with i and the second shrinks, so that their crossing is found by bisection: O(parts n log n). Of several
-    optimal cuts the one with the earliest last part is taken, and so on back to the first.
+    Of all optimal cuts the most even one is taken (least sum of squares), of equally even ones that with the earliest
+    last run.
     """
-    count = len(sizes)
     sums = [0.0]
     for size in sizes:
         sums.append(sums[-1] + size)
-    best = sums[:]
-    choices: list[list[int]] = []
+    return _most_even(sums, parts, _least_maximum(sums, parts))
+
+
+def _least_maximum(sums: Sequence[float], parts: int) -> float:
+    """The smallest possible largest run.
+
+    Exact dynamic programme: ``best[k][j] = min over i of max(best[k-1][i], sum(sizes[i:j]))``. The first argument
+    grows with i and the second shrinks, so that their crossing is found by bisection: O(parts n log n).
+    """
+    best = list(sums)
     for part in range(2, parts + 1):
-        row, chosen = [0.0] * (count + 1), [0] * (count + 1)
-        for end in range(part, count + 1):
+        row = [0.0] * len(sums)
+        for end in range(part, len(sums)):
             low, high = part - 1, end - 1
             while low < high:
                 middle = (low + high) // 2
@@ -78,15 +85,33 @@ def balance(sizes: Sequence[float], parts: int) -> list[int]:
                     high = middle
                 else:
                     low = middle + 1
-            candidates = (low - 1, low) if low > part - 1 else (low,)
-            row[end], chosen[end] = min((max(best[i], sums[end] - sums[i]), i) for i in candidates)
+            before = max(low - 1, part - 1)
+            row[end] = min(max(best[i], sums[end] - sums[i]) for i in (before, low))
+        best = row
+    return best[-1]
+
+
+def _most_even(sums: Sequence[float], parts: int, limit: float) -> list[int]:
+    """The cut with no run above ``limit`` and the least sum of squares; only windows below the limit are looked at."""
+    count = len(sums) - 1
+    best = [0.0, *[inf] * count]
+    choices: list[list[int]] = []
+    for _ in range(parts):
+        row, chosen = [inf] * (count + 1), [0] * (count + 1)
+        for end in range(1, count + 1):
+            for start in range(end - 1, -1, -1):
+                run = sums[end] - sums[start]
+                if run > limit:
+                    break
+                if best[start] + run * run <= row[end] and best[start] < inf:
+                    row[end], chosen[end] = best[start] + run * run, start
         best = row
         choices.append(chosen)
     starts, end = [], count
     for chosen in reversed(choices):
         end = chosen[end]
         starts.append(end)
-    return [0, *reversed(starts)]
+    return starts[::-1]
 
 
 def _balanced(atoms: Atoms, parts: int, sizes: Mapping[str, float]) -> list[int]:

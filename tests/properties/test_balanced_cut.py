@@ -10,9 +10,17 @@ from alrsim.cost.cut import balance
 SIZES = st.lists(st.integers(0, 20), min_size=1, max_size=9)
 
 
-def slowest(sizes: list[int], starts: list[int]) -> int:
+def runs(sizes: list[int], starts: list[int]) -> list[int]:
     ends = [*starts[1:], len(sizes)]
-    return max(sum(sizes[start:end]) for start, end in zip(starts, ends, strict=True))
+    return [sum(sizes[start:end]) for start, end in zip(starts, ends, strict=True)]
+
+
+def slowest(sizes: list[int], starts: list[int]) -> int:
+    return max(runs(sizes, starts))
+
+
+def unevenness(sizes: list[int], starts: list[int]) -> int:
+    return sum(run * run for run in runs(sizes, starts))
 
 
 @settings(derandomize=True, max_examples=150, deadline=None)
@@ -23,8 +31,10 @@ def test_no_cut_into_as_many_stages_has_a_faster_slowest_stage(sizes, data):
     assert len(starts) == parts
     assert starts == sorted(set(starts))
     assert starts[0] == 0
-    every = ([0, *inner] for inner in combinations(range(1, len(sizes)), parts - 1))
-    assert slowest(sizes, starts) == min(slowest(sizes, cut) for cut in every)
+    every = [[0, *inner] for inner in combinations(range(1, len(sizes)), parts - 1)]
+    best = min(slowest(sizes, cut) for cut in every)
+    assert slowest(sizes, starts) == best
+    assert unevenness(sizes, starts) == min(unevenness(sizes, cut) for cut in every if slowest(sizes, cut) == best)
 
 
 @settings(derandomize=True, max_examples=30, deadline=None)

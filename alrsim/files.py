@@ -63,6 +63,10 @@ def read_json(path: Path) -> Any:
             where=str(path),
             fix="the file may be cut off; write it again",
         ) from None
+    except RecursionError:
+        raise FileError("is nested too deeply to be a value of alrsim", where=str(path)) from None
+    except ValueError as error:
+        raise FileError(f"is not valid JSON: {error}", where=str(path)) from None
 
 
 def to_json(kind: str, value: object) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from itertools import pairwise
 
 from alrsim.errors import ScheduleError
 from alrsim.schedule.deadlock import explain_deadlock, order_items
-from alrsim.schedule.lower import lower
+from alrsim.schedule.lower import Lowered, lower
 from alrsim.schedule.schedule import Schedule
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.taskgraph import TaskGraph
@@ -23,13 +24,23 @@ def check(problem: Problem, schedule: Schedule) -> None:
             unknown; an overlap does not join two independent neighbours of one lane; data must move where no link is.
         DeadlockError: the lanes wait for each other; the message names the cycle and prints the lanes.
     """
+    check_and_lower(problem, schedule)
+
+
+def check_and_lower(problem: Problem, schedule: Schedule, *, overlap: Fraction = Fraction(1)) -> Lowered:
+    """:func:`check`, and the lowered schedule that it had to make anyway.
+
+    Raises:
+        ScheduleError, DeadlockError: see :func:`check`.
+    """
     check_lanes(problem, schedule)
     check_tokens(problem.tasks, schedule)
     check_overlaps(problem.tasks, schedule)
-    lowered = lower(problem, schedule)
+    lowered = lower(problem, schedule, overlap=overlap)
     _, stuck = order_items(lowered)
     if stuck:
         raise explain_deadlock(problem, lowered, stuck)
+    return lowered
 
 
 def check_lanes(problem: Problem, schedule: Schedule) -> None:

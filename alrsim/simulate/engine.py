@@ -5,8 +5,8 @@ from fractions import Fraction
 from typing import get_args
 
 from alrsim.errors import OptionError
-from alrsim.schedule.check import check
-from alrsim.schedule.lower import Lowered, lower
+from alrsim.schedule.check import check_and_lower
+from alrsim.schedule.lower import Lowered
 from alrsim.schedule.schedule import Schedule
 from alrsim.simulate.network import Semantics
 from alrsim.simulate.run import Trace, run
@@ -52,8 +52,7 @@ def simulate(
         )
     if overlap < 0:
         raise OptionError(f"overlap is {overlap}, must not be negative", where="--overlap")
-    check(problem, schedule)
-    lowered = lower(problem, schedule, overlap=overlap)
+    lowered = check_and_lower(problem, schedule, overlap=overlap)
     trace = run(lowered, semantics=semantics, cores=problem.machine.shared_cores)
     return _timeline(problem, schedule, lowered, trace, semantics)
 

@@ -24,7 +24,7 @@ KIND_NAMES: dict[Kind, str] = {
     "X": "transfer",
 }
 
-_TOKEN = re.compile(r"(?P<stage>\d+)(?P<kind>[FLBIWGCUX])(?P<microbatch>\d+)?(?:\.(?P<group>\d+))?")
+_TOKEN = re.compile(r"(?P<stage>\d{1,9})(?P<kind>[FLBIWGCUX])(?P<microbatch>\d{1,9})?(?:\.(?P<group>\d{1,9}))?")
 
 
 class TaskId(NamedTuple):

@@ -43,7 +43,7 @@ class Outline:
             microbatches=self.microbatches,
             loss="L" in self.loss_kinds,
             loss_gradient="B" in self.loss_kinds,
-            update="U" in self.kinds or "U" in self.loss_kinds,
+            update=options.update and ("U" in self.kinds or "U" in self.loss_kinds),
             loss_update="U" in self.loss_kinds,
             first_input_gradient=options.first_input_gradient or self.first_input_gradient,
         )

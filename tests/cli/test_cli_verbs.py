@@ -385,3 +385,31 @@ def test_version_and_help(alrsim: Any) -> None:
     for verb in ("compare", "demo", "execute", "export", "figure2", "graph", "hardware", "schedule", "simulate"):
         assert verb in helped.out
         assert alrsim(verb, "--help").status == 0
+
+
+def test_pytorchs_reduce_grad_is_dropped_with_a_note_when_updates_are_off(alrsim: Any, tmp_path: Path) -> None:
+    file = tmp_path / "gpipe.csv"
+    file.write_text("0F0,0F1,0B0,0B1,0REDUCE_GRAD\n1F0,1F1,1B0,1B1,1REDUCE_GRAD\n")
+    ran = alrsim("simulate", file, "--durations", "f=1,b=1,w=1,u=1", "--no-update", "--json", "-")
+    document = parsed("simulate", ran.out)
+    assert document["makespan"] == 9
+    assert "dropped 2 REDUCE_GRAD" in ran.err
+    assert any("REDUCE_GRAD" in note for note in document["notes"])
+
+
+def test_pytorchs_schedule_runs_on_a_model_with_its_first_input_gradient_priced(
+    alrsim: Any, graph_file: Path, tmp_path: Path
+) -> None:
+    file, ours = tmp_path / "gpipe.csv", tmp_path / "ours.json"
+    file.write_text("0F0,0F1,0B0,0B1\n1F0,1F1,1B0,1B1\n")
+    ours.write_text(json.dumps({"u0": "0F0 0F1 0B0 0B1 0U", "u1": "1F0 1F1 2L0 2L1 1B0 1B1 1U"}))
+    theirs = parsed("simulate", alrsim("simulate", file, graph_file, "--json", "-").out)
+    plain = parsed("simulate", alrsim("simulate", ours, graph_file, "--json", "-").out)
+
+    def lasting(document: dict[str, Any], task: str) -> float:
+        (span,) = [span for span in document["spans"] if span["task"] == task]
+        return float(span["end"] - span["start"])
+
+    assert lasting(theirs, "0B0") > lasting(plain, "0B0")
+    assert lasting(theirs, "1B0") == lasting(plain, "1B0")
+    assert {"2L0", "0U"} <= {span["task"] for span in theirs["spans"]}

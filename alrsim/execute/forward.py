@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import functional as F
 
 from alrsim.estimators.codes import decode, encode, encode_noise, sign_scale
@@ -22,19 +24,32 @@ from alrsim.tasks.token import TaskId
 
 @dataclass(slots=True)
 class Saved:
-    """What autograd keeps of a stage's forward.
+    """What autograd keeps of a stage's forward, held by edges of its graph: an edge keeps no tensor alive, so that
+    only what the graph itself saved stays in memory.
 
     Attributes:
-        leaves: The inputs, detached; those whose gradient is wanted require it.
-        outputs: The outputs, with their graph.
-        products: Results of the parametrised operators by name.
+        inputs: Edge of every input whose gradient is wanted, ``None`` for the others.
+        outputs: Edge of every output, ``None`` for one that depends on nothing trained.
+        products: Edges of the parametrised operators' results by name.
         holds: Buffers of other keys that the graph keeps alive.
     """
 
-    leaves: list[Tensor]
-    outputs: list[Tensor]
-    products: dict[str, Tensor]
+    inputs: list[GradientEdge | None]
+    outputs: list[GradientEdge | None]
+    products: dict[str, GradientEdge]
     holds: tuple[Key, ...] = ()
+
+
+class _Enter(torch.autograd.Function):
+    """The identity, whose edge stands for an input without being the input: a leaf would keep its tensor alive."""
+
+    @staticmethod
+    def forward(_context: Any, _anchor: Tensor, value: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(_context: Any, gradient: Tensor) -> tuple[None, Tensor]:
+        return None, gradient
 
 
 @dataclass(slots=True)
@@ -209,10 +224,12 @@ def _forward_saving(
     """Run with autograd and keep its graph for B, I or W."""
     job, store = run.job, run.store
     edges = job.program.stages.incoming(id_.stage)
-    leaves = [
-        value.tensor.detach().requires_grad_(job.wanted(id_.stage, edge.source))
-        for value, edge in zip(inputs, edges, strict=True)
-    ]
+    anchor = torch.zeros((), requires_grad=True)
+    wanted = [job.wanted(id_.stage, edge.source) for edge in edges]
+    with torch.enable_grad():
+        leaves = [
+            _enter(anchor, value.tensor) if flag else value.tensor for value, flag in zip(inputs, wanted, strict=True)
+        ]
     sizes: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -227,7 +244,11 @@ def _forward_saving(
         else:
             outputs, interior, terms = code.run(leaves, parameters, buffers)
     names = {name for product in code.products for name in product.values}
-    saved = Saved(leaves, list(outputs), {name: interior[name] for name in names})
+    saved = Saved(
+        [_edge(leaf) if flag else None for leaf, flag in zip(leaves, wanted, strict=True)],
+        [_edge(output) for output in outputs],
+        {name: get_gradient_edge(interior[name]) for name in sorted(names)},
+    )
     for resident in (*parameters, *buffers):
         sizes.pop(resident.untyped_storage().data_ptr(), None)
     known: list[tuple[Key | None, Tensor]] = [(value.key, value.tensor) for value in inputs]
@@ -242,6 +263,15 @@ def _forward_saving(
     key: Key = ("saved", id_.stage, id_.microbatch, id_.group)
     store.put(task, key, saved, Category.ACTIVATION, sum(sizes.values()), id_.stage)
     return outputs, [term.detach() for term in terms]
+
+
+def _enter(anchor: Tensor, value: Tensor) -> Tensor:
+    entered: Tensor = _Enter.apply(anchor, value)  # type: ignore[no-untyped-call]
+    return entered
+
+
+def _edge(tensor: Tensor) -> GradientEdge | None:
+    return get_gradient_edge(tensor) if tensor.requires_grad else None
 
 
 def _same(tensor: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from alrsim.errors import ExecutionError
 from alrsim.estimators.codes import decode
@@ -34,11 +35,11 @@ def backward(run: Run, task: int, id_: TaskId) -> None:
         put_loss_gradient(run, task, id_, gradient)
         return
     state, code, saved = _saved(run, task, id_)
-    wanted = [leaf for leaf in saved.leaves if leaf.requires_grad]
-    parameters = [run.parameters[name] for name in code.parameters]
+    wanted = [edge for edge in saved.inputs if edge is not None]
+    parameters = [get_gradient_edge(run.parameters[name]) for name in code.parameters]
     signals = _signals(run, task, id_, state, code, saved)
-    found = torch.autograd.grad(saved.outputs, [*wanted, *parameters], signals, retain_graph=True, allow_unused=True)
-    _put_input_gradients(run, task, id_, saved, found[: len(wanted)])
+    found = _pull(saved.outputs, [*wanted, *parameters], signals)
+    _put_input_gradients(run, task, id_, state, saved, found[: len(wanted)])
     _add_weights(run, task, id_, dict(zip(code.parameters, found[len(wanted) :], strict=True)))
 
 
@@ -52,12 +53,12 @@ def input_gradient(run: Run, task: int, id_: TaskId) -> None:
         return
     state, code, saved = _saved(run, task, id_)
     _refuse_shared(id_, code)
-    wanted = [leaf for leaf in saved.leaves if leaf.requires_grad]
+    wanted = [edge for edge in saved.inputs if edge is not None]
     names = list(saved.products)
     sources = [*wanted, *(saved.products[name] for name in names)]
     signals = _signals(run, task, id_, state, code, saved)
     found = _pull(saved.outputs, sources, signals)
-    _put_input_gradients(run, task, id_, saved, found[: len(wanted)])
+    _put_input_gradients(run, task, id_, state, saved, found[: len(wanted)])
     deltas = {name: delta for name, delta in zip(names, found[len(wanted) :], strict=True) if delta is not None}
     size = sum({value.untyped_storage().data_ptr(): value.nbytes for value in deltas.values()}.values())
     run.store.put(task, ("deltas", *id_[::2], id_.group), deltas, Category.TEMP, size, id_.stage)
@@ -75,10 +76,10 @@ def weight_gradient(run: Run, task: int, id_: TaskId) -> None:
     deltas = run.store.get(task, ("deltas", *id_[::2], id_.group))
     gradients: dict[str, Tensor | None] = {}
     for product in code.products:
-        signals = [(saved.products[name], deltas[name]) for name in product.values if name in deltas]
-        if signals:
-            results, given = [pair[0] for pair in signals], [pair[1] for pair in signals]
-            parameters = [run.parameters[name] for name in product.parameters]
+        names = [name for name in product.values if name in deltas]
+        if names:
+            results, given = [saved.products[name] for name in names], [deltas[name] for name in names]
+            parameters = [get_gradient_edge(run.parameters[name]) for name in product.parameters]
             found = _pull(results, parameters, given)
             gradients.update(zip(product.parameters, found, strict=True))
     _add_weights(run, task, id_, gradients)
@@ -141,9 +142,11 @@ def update(run: Run, task: int, id_: TaskId) -> None:
             torch.add(old, gradient, alpha=-rate, out=new)
 
 
-def _pull(outputs: Sequence[Tensor], sources: Sequence[Tensor], signals: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-    """autograd.grad; an output that passes a value through unchanged depends on no source and is left out."""
-    pairs = [(output, signal) for output, signal in zip(outputs, signals, strict=True) if output.requires_grad]
+def _pull(
+    outputs: Sequence[GradientEdge | None], sources: Sequence[GradientEdge], signals: Sequence[Tensor]
+) -> tuple[Tensor | None, ...]:
+    """autograd.grad; an output that depends on nothing trained is left out."""
+    pairs = [(output, signal) for output, signal in zip(outputs, signals, strict=True) if output is not None]
     results, given = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     return torch.autograd.grad(results, list(sources), given, retain_graph=True, allow_unused=True)
 
@@ -162,14 +165,15 @@ def _signals(run: Run, task: int, id_: TaskId, state: Instance, code: StageCode,
     noised = [name for name, _ in job.segmentation.noised[id_.stage]]
     estimates = _estimates(run, task, id_, state) if noised else []
     signals = []
-    for position, name in enumerate(code.outputs):
+    for name in code.outputs:
         terms = [
             run.store.get(task, ("gradient", name, edge.target, id_.microbatch, id_.group))
             for edge in sorted(job.program.stages.outgoing(id_.stage), key=lambda edge: edge.target)
             if edge.value == name and job.segmentation.joined(id_.stage, edge.target) and _makes(run, id_, edge.target)
         ]
         if not terms and saved is not None and name == job.program.output:
-            terms = [loss_gradient(run, saved.outputs[position], id_.microbatch, state)[0]]
+            logits = run.store.get(task, ("value", name, id_.microbatch, state.group))
+            terms = [loss_gradient(run, logits, id_.microbatch, state)[0]]
         if name in noised:
             terms.append(estimates[noised.index(name)])
         total = terms[0]
@@ -235,12 +239,17 @@ def _stored(run: Run, id_: TaskId, state: Instance, name: str) -> bool:
     return state.copies == 1 or edge.source in state.stages
 
 
-def _put_input_gradients(run: Run, task: int, id_: TaskId, saved: Saved, found: Sequence[Tensor | None]) -> None:
+def _put_input_gradients(
+    run: Run, task: int, id_: TaskId, state: Instance, saved: Saved, found: Sequence[Tensor | None]
+) -> None:
     given = iter(found)
-    for edge, leaf in zip(run.job.program.stages.incoming(id_.stage), saved.leaves, strict=True):
-        if leaf.requires_grad:
+    for edge, asked in zip(run.job.program.stages.incoming(id_.stage), saved.inputs, strict=True):
+        if asked is not None:
             gradient = next(given)
-            _put_input_gradient(run, task, id_, edge.value, torch.zeros_like(leaf) if gradient is None else gradient)
+            if gradient is None:
+                samples, *shape = run.job.program.shapes[edge.value]
+                gradient = torch.zeros(samples * state.copies, *shape)
+            _put_input_gradient(run, task, id_, edge.value, gradient)
 
 
 def _put_input_gradient(run: Run, task: int, id_: TaskId, value: str, gradient: Tensor) -> None:

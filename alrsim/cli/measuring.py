@@ -18,7 +18,7 @@ from alrsim.hardware.machine import Link, Machine
 from alrsim.hardware.profile import Profile
 from alrsim.rules.options import RuleOptions
 from alrsim.schedule.schedule import Schedule
-from alrsim.tasks.problem import Problem
+from alrsim.tasks.problem import Problem, cost_key
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.timeline.timeline import Timeline
 
@@ -147,7 +147,7 @@ def calibrated_problem(tasks: TaskGraph, machine: Machine, costs: "MeasuredCosts
     rows = {key: (time + costs.dispatch_overhead_ns,) * len(machine.units) for key, time in costs.table.items()}
     links = tuple(Link(link.source, link.target, latency_ns=costs.handoff_ns) for link in machine.links)
     host = replace(machine, links=links, shared_cores=core_count())
-    durations = tuple(rows[task.id.stage, task.id.kind, task.copies] for task in tasks.tasks)
+    durations = tuple(rows[cost_key(task)] for task in tasks.tasks)
     return Problem(tasks, host, durations, CALIBRATED)
 
 

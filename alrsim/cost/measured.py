@@ -5,23 +5,20 @@ from collections.abc import Mapping
 from alrsim.errors import OptionError
 from alrsim.hardware.machine import Unit
 from alrsim.hardware.precision import PrecisionPlan
-from alrsim.tasks.problem import CostModel
+from alrsim.tasks.problem import CostKey, CostModel, cost_key
 from alrsim.tasks.taskgraph import Task
 from alrsim.tasks.token import KIND_NAMES, KINDS
 from alrsim.units import Ns
 
-MeasuredKey = tuple[int, str, int]
-"""Stage, kind (one letter) and copies stacked in the task."""
 
-
-def measured_model(table: Mapping[MeasuredKey, Ns]) -> CostModel:
-    """Look every task up by (stage, kind, copies); the same on every unit.
+def measured_model(table: Mapping[CostKey, Ns]) -> CostModel:
+    """Look every task up by :func:`alrsim.tasks.problem.cost_key`; the same on every unit.
 
     Raises:
         OptionError: a time that is negative or not a whole number, a kind that does not exist; and, when the model is
             asked, a task that was not measured.
     """
-    for (stage, kind, copies), time in table.items():
+    for (stage, kind, copies, _), time in table.items():
         if kind not in KINDS or stage < 0 or copies < 1:
             raise OptionError(f"({stage}, {kind!r}, {copies}) is not a stage, kind and copies", where="measured table")
         if isinstance(time, bool) or not isinstance(time, int) or time < 0:
@@ -31,9 +28,9 @@ def measured_model(table: Mapping[MeasuredKey, Ns]) -> CostModel:
     known = dict(table)
 
     def measured(task: Task, _unit: Unit, _plan: PrecisionPlan) -> Ns:
-        key = (task.id.stage, task.id.kind, task.copies)
+        key = cost_key(task)
         if key not in known:
-            has = sorted(copies for stage, kind, copies in known if (stage, kind) == key[:2])
+            has = sorted({copies for stage, kind, copies, _ in known if (stage, kind) == key[:2]})
             raise OptionError(
                 f"{task.id.kind} ({KIND_NAMES[task.id.kind]}) of stage {task.id.stage} with {task.copies} copies was "
                 f"not measured{f'; measured with {has} copies' if has else ''}",

@@ -213,6 +213,8 @@ def _price(parts: GraphParts, region: _Region, index: int) -> tuple[Stage, froze
         operators=len(region.ops),
         lr_saved=_lr_saved(parts, region, product),
         linear=product is not None,
+        deltas=_deltas(parts, region),
+        direct=product is not None and _data_input(parts, product) in region.inputs,
     )
     return stage, kept
 
@@ -255,8 +257,19 @@ def _shared_sums(parts: GraphParts, region: _Region, trained: Iterable[str]) -> 
 def _lr_saved(parts: GraphParts, region: _Region, product: Op | None) -> int:
     if product is None:
         return sum(parts.graph.tensors[value].elements for value in dict.fromkeys(region.inputs))
-    data = next(value for value in product.inputs[:2] if value not in parts.weights)
-    return parts.graph.tensors[data].elements
+    return parts.graph.tensors[_data_input(parts, product)].elements
+
+
+def _data_input(parts: GraphParts, product: Op) -> str:
+    """What a product multiplies its weight with."""
+    return next(value for value in product.inputs[:2] if value not in parts.weights)
+
+
+def _deltas(parts: GraphParts, region: _Region) -> int:
+    """Elements of the results of the operators that read a parameter."""
+    trained = [op for op in region.ops if any(value in parts.weights for value in op.inputs)]
+    results = [op.outputs[0] for op in trained if op.outputs[0] not in parts.weights]
+    return sum(parts.graph.tensors[value].elements for value in results)
 
 
 def _total(works: Iterable[Work]) -> Work:

@@ -20,12 +20,11 @@ from alrsim.execute.job import Settings
 from alrsim.execute.program import Program
 from alrsim.execute.workers import Body, core_count, run_lanes
 from alrsim.rules.options import RuleOptions
+from alrsim.tasks.problem import CostKey, cost_key
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.units import Ns
 
 Neighbours = Literal["isolated", "busy"]
-CostKey = tuple[int, str, int]
-"""(stage, kind, copies)."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class MeasuredCosts:
     """Medians over repeats, micro-batches and copy groups.
 
     Attributes:
-        table: Duration by (stage, kind, copies), in ns, with the neighbours that were asked for.
+        table: Duration by :func:`alrsim.tasks.problem.cost_key`, in ns, with the neighbours that were asked for.
         isolated: The same with idle neighbours.
         dispatch_overhead_ns: Executor time per task besides its kernel.
         handoff_ns: From the end of a task to the start of its successor on another worker that waits for it.
@@ -69,7 +68,7 @@ def calibrate(
     neighbours: Neighbours | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> MeasuredCosts:
-    """Measure every (stage, kind, copies) of a task graph.
+    """Measure every kind of task of a task graph, told apart by :func:`alrsim.tasks.problem.cost_key`.
 
     Args:
         units: Workers that the schedule will use; at most as many as there are cores run at the same time.
@@ -143,8 +142,7 @@ def _measure(
         if step >= warmup:
             for index in range(workers * count):
                 task = graph.tasks[index % count]
-                key = (task.id.stage, task.id.kind, task.copies)
-                spans[key].append(times.end[index] - times.start[index])
+                spans[cost_key(task)].append(times.end[index] - times.start[index])
         report(step + 1)
     return {key: round(median(found)) for key, found in spans.items()}, {
         key: len(found) for key, found in spans.items()

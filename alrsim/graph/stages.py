@@ -34,6 +34,7 @@ class Stage:
             an LR gradient is one product of input and noise.
         deltas: Elements of the cotangents at the outputs of its parametrised operators: what a split backward hands
             from the input-gradient task (I) to the weight-gradient task (W).
+        direct: A linear map that multiplies one of the stage's inputs as it comes, so that keeping the input is enough.
     """
 
     index: int
@@ -50,6 +51,7 @@ class Stage:
     lr_saved: int = 0
     linear: bool = False
     deltas: int = 0
+    direct: bool = False
 
 
 @dataclass(frozen=True, slots=True)

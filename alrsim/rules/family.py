@@ -72,6 +72,7 @@ def begin(graph: StageGraph, segmentation: Segmentation, options: RuleOptions, s
     )
     step.param = [residents(step, stage) for stage in graph.stages]
     step.partials = [[] for _ in graph.stages]
+    step.noisy_forwards = [[] for _ in graph.stages]
     return step
 
 
@@ -119,7 +120,12 @@ def add_updates(step: Step) -> None:
             touched = (2 + OPTIMIZER_STATES[step.options.optimizer]) * stage.parameters
             flops = UPDATE_FLOPS[step.options.optimizer] * stage.parameters
             work = Work(elementwise=flops, param_reads=touched, param_writes=stage.parameters, launches=1)
-            step.draft.task(TaskId(stage.index, "U"), [param, *step.partials[stage.index]], work=work)
+            # Layer-wise noise of other segments, and noise above an exact head, pass through a stage without being
+            # part of its gradient: the update must not overtake those forwards.
+            after = (
+                step.noisy_forwards[stage.index] if step.layerwise or step.segmentation.is_exact(stage.index) else []
+            )
+            step.draft.task(TaskId(stage.index, "U"), [param, *step.partials[stage.index]], after=after, work=work)
     if step.options.loss_update and step.loss_cells:
         step.draft.task(TaskId(step.count, "U"), [], after=step.loss_cells)
 

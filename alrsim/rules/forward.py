@@ -4,7 +4,7 @@ from alrsim.graph.stages import Stage
 from alrsim.hardware.precision import Precision
 from alrsim.rules.instances import Instance
 from alrsim.rules.noise import injected_by_reader, noise_work, store_noise
-from alrsim.rules.step import Step, is_exit, made, value
+from alrsim.rules.step import Step, is_exit, is_product, made, value
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import TaskId
 
@@ -27,6 +27,8 @@ def forward_stage(step: Step, microbatch: int, one: Instance, stage: Stage) -> N
     id_ = TaskId(stage.index, "F", microbatch, one.group)
     task = step.draft.task(id_, [r for r in reads if r is not None], work=work, copies=one.copies)
     step.forwards[stage.index, one.group] = task
+    if one.noisy:
+        step.noisy_forwards[stage.index].append(task)
     for name, elements in {edge.value: edge.elements for edge in step.outgoing[stage.index]}.items():
         size = step.plan.activations.bytes_for(elements * one.copies)
         step.values[name, one.group] = made(step, task, id_, name, Category.ACTIVATION, size)
@@ -69,14 +71,25 @@ def keep(step: Step, task: int, id_: TaskId, one: Instance, stage: Stage) -> Non
         return
     kept = []
     if is_exit(step, stage.index):
-        encoded = step.plan.saved is not step.plan.activations
-        if stage.linear or encoded:
-            size = step.plan.saved.bytes_for(stage.lr_saved * one.copies)
+        elements = code_elements(step, stage, one)
+        if elements:
+            size = step.plan.saved.bytes_for(elements * one.copies)
             kept.append(made(step, task, id_, "code", Category.ACTIVATION, size))
     elif stage.saved:
         size = step.plan.activations.bytes_for(stage.saved * one.copies)
         kept.append(made(step, task, id_, "saved", Category.ACTIVATION, size))
     step.kept[stage.index, one.group] = kept
+
+
+def code_elements(step: Step, stage: Stage, one: Instance) -> int:
+    """Elements of the code that an LR gradient keeps per copy; 0 if it reads the stage's inputs as they are."""
+    product = is_product(step, stage)
+    incoming = step.incoming[stage.index]
+    elements = stage.lr_saved if product else sum(edge.elements for edge in incoming)
+    if step.options.signs or step.plan.saved is not step.plan.activations:
+        return elements
+    stored = one.copies == 1 or all(edge.source in one.stages for edge in incoming)
+    return elements if product and not (stage.direct and stored) else 0
 
 
 def keeps(step: Step, stage: int, one: Instance) -> bool:

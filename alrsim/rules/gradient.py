@@ -5,7 +5,7 @@ from alrsim.graph.work import NO_WORK, Work
 from alrsim.hardware.precision import Precision
 from alrsim.rules.instances import Instance
 from alrsim.rules.noise import NORMAL_FLOPS, noise_elements
-from alrsim.rules.step import Step, is_exit, made, value
+from alrsim.rules.step import Step, is_exit, is_product, made, value
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import Kind, TaskId
 
@@ -101,7 +101,7 @@ def lr_gradient(step: Step, microbatch: int, one: Instance, stage_index: int, gr
     if not kept:
         reads += [value(step, edge, state) for edge in step.incoming[stage_index]]
     param = step.param[stage_index]
-    if param is not None and (passes or stage.recompute != NO_WORK):
+    if param is not None and not is_product(step, stage):
         reads.append(param)
     reads += loss_reads(step, one) + noise_reads(step, stage_index, one) if one.noisy else step.sums[stage_index]
     work, encoded = gradient_work(step, stage, one, state, passes)
@@ -118,7 +118,8 @@ def gradient_work(step: Step, stage: Stage, one: Instance, state: Instance, pass
     once; otherwise the product runs over every copy.
     """
     through = stage.input_gradient if passes else stage.interior_gradient
-    around = (stage.recompute + through).stacked(state.copies)
+    again = NO_WORK if is_product(step, stage) else stage.forward
+    around = (again + through).stacked(state.copies)
     product = stage.weight_gradient.stacked(state.copies)
     if not one.noisy:
         return around + product, NO_WORK
@@ -127,7 +128,7 @@ def gradient_work(step: Step, stage: Stage, one: Instance, state: Instance, pass
     read = elements * one.copies
     weighing = Work(elementwise=drawing + read, activation_reads=read, launches=1)
     coded = step.plan.saved.bits < 16 and step.plan.noise.bits < 16
-    if coded and stage.linear and not passes and state is one:
+    if coded and is_product(step, stage) and state is one:
         return around + weighing, product
     return around + weighing + product, NO_WORK
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from alrsim.graph.stages import Edge, StageGraph
+from alrsim.graph.stages import Edge, Stage, StageGraph
 from alrsim.hardware.precision import PrecisionPlan
 from alrsim.rules.builder import Draft
 from alrsim.rules.instances import Instance, Instances
@@ -21,6 +21,7 @@ class Step:
         outgoing: Edges that each layer stage writes.
         param: Buffer of each stage's parameters, ``None`` without any.
         partials: Terms of each stage's weight-gradient sum, in reference order.
+        noisy_forwards: Forward tasks of each stage's noisy instances.
         loss_cells: Gradient tasks of the loss module.
         values: Buffer of each value, by (value, copy group).
         kept: Buffers that a forward kept for its stage's gradient, by (stage, copy group).
@@ -41,6 +42,7 @@ class Step:
     outgoing: list[tuple[Edge, ...]]
     param: list[int | None] = field(default_factory=list)
     partials: list[list[int]] = field(default_factory=list)
+    noisy_forwards: list[list[int]] = field(default_factory=list)
     loss_cells: list[int] = field(default_factory=list)
     values: dict[tuple[str, int], int] = field(default_factory=dict)
     kept: dict[tuple[int, int], list[int]] = field(default_factory=dict)
@@ -83,3 +85,8 @@ def value(step: Step, edge: Edge, one: Instance) -> int:
 
 def is_exit(step: Step, stage: int) -> bool:
     return bool(step.segmentation.noised[stage])
+
+
+def is_product(step: Step, stage: Stage) -> bool:
+    """Whether an LR gradient is one product of (a code of) the operator's own input and the cotangent."""
+    return stage.linear and not step.segmentation.passes[stage.index]

@@ -11,6 +11,17 @@ from alrsim.units import Ns
 
 CostModel = Callable[[Task, Unit, PrecisionPlan], Ns]
 
+CostKey = tuple[int, str, int, bool]
+"""Stage, kind, copies stacked in the task, and whether it belongs to the clean forward (copy group 0)."""
+
+
+def cost_key(task: Task) -> CostKey:
+    """What a measured duration depends on; tasks with equal keys do the same work.
+
+    The clean forward draws no noise and keeps no codes, so it is told from a noisy one of as many copies.
+    """
+    return task.id.stage, task.id.kind, task.copies, task.id.group == 0
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -60,7 +71,7 @@ def price(
     answers: dict[object, Ns] = {}
     durations = []
     for task in tasks.tasks:
-        question = (task.id.stage, task.id.kind, task.copies, task.work, task.encoded)
+        question = (cost_key(task), task.work, task.encoded)
         row = rows.get(question)
         if row is None:
             row = rows[question] = tuple(_ask(model, task, unit, plan, question, answers) for unit in machine.units)

@@ -132,7 +132,7 @@ def test_bad_durations_are_refused(text, message):
 
 
 def test_measured_times_are_looked_up_by_stage_kind_and_copies():
-    model = measured_model({(0, "F", 1): 70, (0, "F", 8): 300})
+    model = measured_model({(0, "F", 1, False): 70, (0, "F", 8, False): 300})
     problem = price(
         TaskGraph((task(), replace(task(copies=8), id=TaskId(0, "F", 1))), (), "r", 1, 2),
         abstract_machine(2),
@@ -150,7 +150,14 @@ def test_measured_times_are_looked_up_by_stage_kind_and_copies():
 
 
 @pytest.mark.parametrize(
-    "table", [{(0, "Q", 1): 5}, {(0, "F", 0): 5}, {(-1, "F", 1): 5}, {(0, "F", 1): -5}, {(0, "F", 1): 0.5}]
+    "table",
+    [
+        {(0, "Q", 1, False): 5},
+        {(0, "F", 0, False): 5},
+        {(-1, "F", 1, False): 5},
+        {(0, "F", 1, False): -5},
+        {(0, "F", 1, False): 0.5},
+    ],
 )
 def test_a_bad_measured_table_is_refused(table):
     with pytest.raises(OptionError, match="measured table"):

@@ -181,7 +181,7 @@ def test_layer_wise_copy_mean_runs_over_one_segments_copies() -> None:
 def test_segments_mix_an_exact_head_with_estimated_stages_above() -> None:
     tasks = RULES["segments"](priced_chain(4), RuleOptions(copies=2, segments=(2,)))
     assert {"3B0.0", "2B0.0", "1G0.1", "0B0.1"} <= set(tokens(tasks))
-    assert waits(tasks, "1G0.1") == {"1F0.1", "4L0.1", "4L0.0"}
+    assert waits(tasks, "1G0.1") == {"0F0.1", "1F0.1", "4L0.1", "4L0.0"}  # it repeats its stage from its input
     assert waits(tasks, "0B0.1") == {"0F0.1", "1G0.1"}
     assert "G" not in "".join(ancestors(tasks, "2B0.0"))
 
@@ -213,7 +213,7 @@ def test_products_of_codes_are_priced_apart_and_only_for_linear_maps() -> None:
     gradient = RULES["lr"](priced_chain(1), options).tasks[-2]
     assert (gradient.encoded.macs, gradient.work.macs) == (8 * 300, 0)
     gradient = RULES["lr"](priced_chain(1, linear=False), options).tasks[-2]
-    assert (gradient.encoded.macs, gradient.work.macs) == (0, 8 * (300 + 11))
+    assert (gradient.encoded.macs, gradient.work.macs) == (0, 8 * (300 + 1000))
 
 
 def test_updates_wait_for_every_gradient_of_their_stage() -> None:
@@ -270,3 +270,20 @@ def test_segment_starts_must_be_ascending_stages(starts: tuple[int, ...]) -> Non
 def test_a_model_without_parameters_is_refused() -> None:
     with pytest.raises(OptionError, match="nothing to train"):
         RULES["bp"](chain(2, parameters=0), RuleOptions())
+
+
+def test_a_direct_linear_map_keeps_its_input_and_no_second_copy_of_it() -> None:
+    graph = priced_chain(2)
+    direct = replace(graph, stages=tuple(replace(stage, direct=True) for stage in graph.stages))
+    names = {buffer.name for buffer in RULES["lr"](direct, RuleOptions(copies=2, baseline="none")).buffers}
+    assert "1F0:code" not in names
+    assert "0F0:code" in names  # the model's input is stacked afresh for every copy
+    signs = RuleOptions(copies=2, baseline="none", signs=True)
+    assert "1F0:code" in {buffer.name for buffer in RULES["lr"](direct, signs).buffers}
+
+
+def test_updates_do_not_overtake_forwards_that_pass_through_with_another_segments_noise() -> None:
+    tasks = RULES["lr"](priced_chain(2), RuleOptions(copies=1, scope="layerwise"))
+    assert "1F0.1" in waits(tasks, "1U")
+    head = RULES["segments"](priced_chain(2), RuleOptions(copies=1, segments=(1,)))
+    assert "1F0.1" in waits(head, "1U")

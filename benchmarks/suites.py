@@ -82,9 +82,7 @@ def passes(sizes: Sequence[int], repeats: int) -> list[Row]:
         rows += _with_growth(series)
     for label, collect, function in (
         ("lower", True, lambda c: lower(c.problem, c.schedule)),
-        ("lower, collector off", False, lambda c: lower(c.problem, c.schedule)),
         ("check", True, lambda c: check(c.problem, c.schedule)),
-        ("check, collector off", False, lambda c: check(c.problem, c.schedule)),
     ):
         series = []
         for size in sizes:

@@ -4,6 +4,7 @@ Reference order of a step: micro-batches ascending; in each the clean forward an
 head, then per copy group forward, loss and its C or G tasks, then whatever had to wait for all groups; updates last.
 """
 
+from alrsim.allocation import collector_paused
 from alrsim.graph.stages import MODEL_INPUT, Stage, StageGraph
 from alrsim.graph.work import Work
 from alrsim.rules.builder import Draft
@@ -20,6 +21,7 @@ UPDATE_FLOPS = {"sgd": 2, "momentum": 4, "adam": 12}
 """Element-wise FLOPs per parameter of one update."""
 
 
+@collector_paused()
 def build_tasks(
     graph: StageGraph, segmentation: Segmentation, options: RuleOptions, *, split: bool, rule: str
 ) -> TaskGraph:

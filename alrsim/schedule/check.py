@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from itertools import pairwise
 
+from alrsim.allocation import collector_paused
 from alrsim.errors import ScheduleError
 from alrsim.schedule.deadlock import explain_deadlock, order_items
 from alrsim.schedule.lower import Lowered, lower
@@ -27,6 +28,7 @@ def check(problem: Problem, schedule: Schedule) -> None:
     check_and_lower(problem, schedule)
 
 
+@collector_paused()
 def check_and_lower(problem: Problem, schedule: Schedule, *, overlap: Fraction = Fraction(1)) -> Lowered:
     """:func:`check`, and the lowered schedule that it had to make anyway.
 

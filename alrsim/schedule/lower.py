@@ -4,12 +4,10 @@ An *item* is what a unit runs without a break: one task, or a fused pair of them
 way to one other unit, however many tasks read it there.
 """
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from alrsim.allocation import collector_paused
 from alrsim.errors import ScheduleError
 from alrsim.hardware.machine import Link
 from alrsim.schedule.schedule import Schedule
@@ -76,6 +74,7 @@ class Lowered:
     home: list[int]
 
 
+@collector_paused()
 def lower(problem: Problem, schedule: Schedule, *, overlap: Fraction = Fraction(1)) -> Lowered:
     """Lower a schedule whose tasks are complete and unique (see :func:`alrsim.schedule.check.check`).
 
@@ -85,23 +84,6 @@ def lower(problem: Problem, schedule: Schedule, *, overlap: Fraction = Fraction(
     Raises:
         ScheduleError: if data must move between two units without a link.
     """
-    with _collector_paused():
-        return _lower(problem, schedule, overlap)
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Only allocate: the cyclic collector would walk the growing lists again and again, which is not linear."""
-    running = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if running:
-            gc.enable()
-
-
-def _lower(problem: Problem, schedule: Schedule, overlap: Fraction) -> Lowered:
     lanes, item_of, items = _items(problem, schedule)
     unit = [0] * len(items)
     for index, lane in enumerate(lanes):

@@ -4,6 +4,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import get_args
 
+from alrsim.allocation import collector_paused
 from alrsim.errors import OptionError
 from alrsim.schedule.check import check_and_lower
 from alrsim.schedule.lower import Lowered
@@ -57,6 +58,7 @@ def simulate(
     return _timeline(problem, schedule, lowered, trace, semantics)
 
 
+@collector_paused()
 def _timeline(problem: Problem, schedule: Schedule, lowered: Lowered, trace: Trace, semantics: Semantics) -> Timeline:
     units = tuple(unit.name for unit in problem.machine.units)
     timeline = Timeline(

@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from alrsim.allocation import collector_paused
 from alrsim.tasks.taskgraph import Buffer, Category, TaskGraph
 from alrsim.tasks.token import NONE
 from alrsim.timeline.timeline import MemPoint, Timeline
@@ -35,6 +36,7 @@ class Interval:
     end: Ns | None
 
 
+@collector_paused()
 def memory_points(graph: TaskGraph, timeline: Timeline, homes: Sequence[str]) -> tuple[MemPoint, ...]:
     """Live bytes per unit and category over time.
 

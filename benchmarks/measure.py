@@ -47,7 +47,7 @@ class Row:
         return self.size / self.sample.median if self.sample.median else float("inf")
 
 
-def measure(function: Callable[[], Any], repeats: int, inner: int = 1, collect: bool = True) -> Sample:
+def measure(function: Callable[[], Any], repeats: int, inner: int = 1) -> Sample:
     """Run a function a few times, once more before that to warm up.
 
     What is alive before a repeat is frozen: the collector then scans what the function makes, and not the other
@@ -55,21 +55,16 @@ def measure(function: Callable[[], Any], repeats: int, inner: int = 1, collect: 
 
     Args:
         inner: Calls per repeat; for functions that are too short for the clock.
-        collect: Whether Python's cycle collector runs meanwhile. Its full collections visit every living object
-            again and again, so that a linear function looks as if it were not.
     """
     function()
     times = []
     for _ in range(repeats):
         gc.collect()
         gc.freeze()
-        if not collect:
-            gc.disable()
         start = time.process_time()
         for _ in range(inner):
             function()
         times.append((time.process_time() - start) / inner)
-        gc.enable()
         gc.unfreeze()
     return Sample(median(times), min(times), max(times), repeats)
 

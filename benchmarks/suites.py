@@ -80,15 +80,15 @@ def passes(sizes: Sequence[int], repeats: int) -> list[Row]:
             count = len(tasks_of(rule, size).tasks)
             series.append(Row("passes", f"rule {rule}", count, measure(lambda r=rule, s=size: tasks_of(r, s), repeats)))
         rows += _with_growth(series)
-    for label, collect, function in (
-        ("lower", True, lambda c: lower(c.problem, c.schedule)),
-        ("check", True, lambda c: check(c.problem, c.schedule)),
+    for label, function in (
+        ("lower", lambda c: lower(c.problem, c.schedule)),
+        ("check", lambda c: check(c.problem, c.schedule)),
     ):
         series = []
         for size in sizes:
             say(f"passes: {label}, {size}")
             one = case(size, 1)
-            sample = measure(lambda f=function, c=one: f(c), repeats, collect=collect)
+            sample = measure(lambda f=function, c=one: f(c), repeats)
             series.append(Row("passes", label, one.size, sample))
         rows += _with_growth(series)
     return rows

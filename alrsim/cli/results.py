@@ -76,6 +76,7 @@ def measured_result(predicted: Timeline, measured: Timeline, base: Timeline) -> 
         spread=(int(str(slowest)) - int(str(fastest))) / measured.makespan,
         makespan_error=float(error),
         speedup=float(speedup(base, measured)),
+        peak_memory_bytes=peak_memory(measured),
         flags=flags if isinstance(flags, tuple) else (str(flags),),
     )
 

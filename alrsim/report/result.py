@@ -34,6 +34,7 @@ class MeasuredResult:
         spread: (slowest - fastest) / median.
         makespan_error: predicted / measured - 1: negative means that the prediction was too fast.
         speedup: Over the first method of the comparison, both measured.
+        peak_memory_bytes: Most live tensor bytes by unit.
         flags: What makes the number less than trustworthy: units > cores, tasks too short...
     """
 
@@ -42,6 +43,7 @@ class MeasuredResult:
     spread: float
     makespan_error: float
     speedup: float
+    peak_memory_bytes: Mapping[str, Bytes]
     flags: tuple[str, ...] = ()
 
 
@@ -142,6 +144,7 @@ def _measured_document(measured: MeasuredResult) -> dict[str, Any]:
         "spread": measured.spread,
         "makespan_error": measured.makespan_error,
         "speedup": measured.speedup,
+        "peak_memory_bytes": dict(measured.peak_memory_bytes),
         "flags": list(measured.flags),
     }
 

@@ -77,15 +77,23 @@ def _bubble(name: str, value: float | None, result: CompareResult) -> str:
 def _measured_cells(method: MethodResult | None) -> list[str]:
     """The names of the rows for ``None``."""
     if method is None:
-        return ["measured makespan", "spread of repeats", "prediction error", "measured speed-up", "flags"]
+        return [
+            "measured makespan",
+            "spread of repeats",
+            "prediction error",
+            "measured speed-up",
+            "measured peak memory",
+            "flags",
+        ]
     measured = method.measured
     if measured is None:
-        return ["-"] * 5
+        return ["-"] * 6
     return [
         format_ns(measured.makespan_ns),
         f"{100 * measured.spread:.0f} %",
         f"{100 * measured.makespan_error:+.1f} %",
         f"{measured.speedup:.2f}x",
+        format_bytes(max(measured.peak_memory_bytes.values(), default=0)),
         str(len(measured.flags)) if measured.flags else "none",
     ]
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from alrsim.cli.common import load_with_warnings
+from alrsim.cli.common import load_with_warnings, typed_options
 from alrsim.cli.measuring import plan_and_measure, require_measurable
 from alrsim.cli.model import request
 from alrsim.cli.options import (
@@ -84,7 +84,7 @@ def run(
 ) -> None:
     """Compare methods on a model and a machine: time, every named bubble, memory; with --measure also for real."""
     check_targets(json, out)
-    settings = settings_from(context.params)
+    settings = settings_from(context.params, typed_options(context))
     chosen = parse_methods(methods)
     require_positive({"--repeats": repeats})
     profile, machine = find_machine(hardware, units)

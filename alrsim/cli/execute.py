@@ -1,11 +1,13 @@
 """``alrsim execute``: run a schedule for real on this host."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from alrsim.cli.common import load_with_warnings
+from alrsim.cli.common import load_with_warnings, typed_options
+from alrsim.cli.fitting import ScheduleFile, batch_of, open_schedule
 from alrsim.cli.measuring import execute_file, execute_method, open_bench, require_measurable
 from alrsim.cli.model import request
 from alrsim.cli.options import (
@@ -27,6 +29,7 @@ from alrsim.cli.options import (
     OutputFile,
     PrecisionText,
     Reduce,
+    Repair,
     Repeats,
     Scope,
     Seed,
@@ -37,7 +40,7 @@ from alrsim.cli.options import (
 )
 from alrsim.cli.output import check_targets, publish
 from alrsim.cli.parse import parse_method, require_positive
-from alrsim.cli.pipeline import find_machine, settings_from
+from alrsim.cli.pipeline import Settings, find_machine, settings_from
 from alrsim.cli.planning import Setup
 from alrsim.cli.simulating import Simulated, simulation_document, simulation_files, tell
 from alrsim.errors import OptionError
@@ -47,12 +50,14 @@ def run(
     context: typer.Context,
     model: ModelArgument,
     schedule: Annotated[
-        Path | None, typer.Option("--schedule", metavar="FILE", help="A schedule that `alrsim schedule -o` wrote.")
+        Path | None,
+        typer.Option("--schedule", metavar="FILE", help="A file of `alrsim schedule -o`, or PyTorch's CSV."),
     ] = None,
     method: Annotated[
         str | None, typer.Option("--method", metavar="RULE:SCHEDULER", help="Instead of a file, such as bp:1f1b.")
     ] = None,
     signs: Signs = False,
+    repair: Repair = False,
     hardware: Hardware = "cpu-2core",
     units: Units = None,
     microbatches: Microbatches = 4,
@@ -82,18 +87,38 @@ def run(
     require_positive({"--repeats": repeats})
     if (schedule is None) == (method is None):
         raise OptionError("needs --schedule FILE or --method, one of the two", where="execute", fix="--method bp:1f1b")
-    settings = settings_from(context.params)
+    settings = settings_from(context.params, typed_options(context))
     chosen = None if method is None else parse_method(method)
     profile, machine = find_machine(hardware, units)
-    asked = request(model, option, None, batch, microbatches)
+    file = None if schedule is None else open_for(schedule, settings, repair)
+    if file is not None:
+        settings = replace(settings, microbatches=file.outline.microbatches)
+    asked = request(model, option, None, batch, settings.microbatches)
     require_measurable(profile, asked.source)
+    if file is not None:
+        asked = replace(asked, batch=batch_of(file, batch, torch_model=True))
     bench = open_bench(Setup(load_with_warnings(asked), settings, profile, machine), seed)
     if chosen is not None:
         done = execute_method(bench, chosen, repeats)
     else:
-        assert schedule is not None
-        done = execute_file(bench, schedule, repeats)
+        assert file is not None
+        done = execute_file(bench, file, repeats)
     publish_run(done, json, out, output)
+
+
+def open_for(path: Path, settings: Settings, repair: bool) -> ScheduleFile:
+    """The schedule file, if what was typed beside it agrees.
+
+    Raises:
+        OptionError: another number of micro-batches.
+    """
+    file = open_schedule(path, repair=repair)
+    has = file.outline.microbatches
+    if "microbatches" in settings.typed and settings.microbatches != has:
+        raise OptionError(
+            f"is {settings.microbatches}, but {path} has {has}", where="--microbatches", fix=f"--microbatches {has}"
+        )
+    return file
 
 
 def publish_run(done: Simulated, json: str | None, out: Path | None, output: Path | None) -> None:

@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alrsim.cli.fitting import ScheduleFile, fit_file
 from alrsim.cli.model import LoadedModel
 from alrsim.cli.output import progress
 from alrsim.cli.parse import MethodName
-from alrsim.cli.pipeline import Planned, build_schedule, build_tasks, cut_spec, cut_stages, predict, rule_options
+from alrsim.cli.pipeline import Planned, build_schedule, build_tasks, cut_for, predict, rule_options
 from alrsim.cli.planning import Setup, plan_all, warn_batch_statistics
-from alrsim.cli.simulating import Simulated, fit_file, peek_schedule
-from alrsim.cli.textbook import outline
+from alrsim.cli.simulating import Simulated
 from alrsim.errors import OptionError
 from alrsim.graph.stages import StageGraph
 from alrsim.hardware.machine import Link, Machine
@@ -29,6 +28,9 @@ if TYPE_CHECKING:
 
 CALIBRATED = "calibrated"
 
+CutKey = tuple[tuple[str, ...], ...]
+"""Operator names per stage."""
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -43,9 +45,8 @@ class Bench:
     batch: "Batch"
     dataset: str
     seed: int
-    stages: dict[str, StageGraph] = field(default_factory=dict)
-    programs: dict[str, "Program"] = field(default_factory=dict)
-    costs: dict[tuple[str, str, RuleOptions], "MeasuredCosts"] = field(default_factory=dict)
+    programs: dict[CutKey, "Program"] = field(default_factory=dict)
+    costs: dict[tuple[CutKey, str, RuleOptions], "MeasuredCosts"] = field(default_factory=dict)
 
 
 def require_measurable(profile: Profile, source: str) -> None:
@@ -101,16 +102,21 @@ def plan_and_measure(
     return planned, list(measured)
 
 
-def program_of(bench: Bench, spec: str) -> "Program":
+def cut_key(stages: StageGraph) -> CutKey:
+    """What tells one cut from another."""
+    return tuple(stage.ops for stage in stages.stages)
+
+
+def program_of(bench: Bench, stages: StageGraph) -> "Program":
     """The torch program, cut where the graph is cut; methods with the same cut share it."""
     from alrsim.execute.program import build_program
 
-    if spec not in bench.programs:
+    key = cut_key(stages)
+    if key not in bench.programs:
         loaded: LoadedModel = bench.setup.loaded
         assert loaded.exported is not None
-        bench.stages[spec] = cut_stages(loaded.graph, spec)
-        bench.programs[spec] = build_program(loaded.graph, loaded.exported.program, bench.stages[spec])
-    return bench.programs[spec]
+        bench.programs[key] = build_program(loaded.graph, loaded.exported.program, stages)
+    return bench.programs[key]
 
 
 def plan_calibrated(bench: Bench, method: MethodName, repeats: int) -> Planned:
@@ -119,12 +125,11 @@ def plan_calibrated(bench: Bench, method: MethodName, repeats: int) -> Planned:
     from alrsim.execute.job import Settings as RunSettings
 
     setup = bench.setup
-    spec = cut_spec(setup.settings, method, len(setup.machine.units))
-    program = program_of(bench, spec)
+    stages = cut_for(setup.loaded.graph, method, setup.settings, setup.profile, setup.machine)
+    program = program_of(bench, stages)
     options = rule_options(setup.settings, method)
-    stages = bench.stages[spec]
     tasks = build_tasks(stages, method, options)
-    key = (spec, method.rule, options)
+    key = (cut_key(stages), method.rule, options)
     if key not in bench.costs:
         bench.costs[key] = calibrate(
             program,
@@ -153,18 +158,17 @@ def calibrated_problem(tasks: TaskGraph, machine: Machine, costs: "MeasuredCosts
 
 def run_planned(bench: Bench, plan: Planned, repeats: int) -> Timeline:
     """Run a schedule; the timeline of the repeat with the median makespan."""
-    spec = cut_spec(bench.setup.settings, plan.method, len(bench.setup.machine.units))
-    return run_schedule(bench, spec, plan.problem, plan.schedule, plan.options, repeats)
+    return run_schedule(bench, plan.stages, plan.problem, plan.schedule, plan.options, repeats)
 
 
 def run_schedule(
-    bench: Bench, spec: str, problem: Problem, schedule: Schedule, options: RuleOptions, repeats: int
+    bench: Bench, stages: StageGraph, problem: Problem, schedule: Schedule, options: RuleOptions, repeats: int
 ) -> Timeline:
-    """Run any schedule of a problem whose stages are cut by ``spec``."""
+    """Run any schedule of a problem on these stages."""
     from alrsim.execute.executor import execute
     from alrsim.execute.job import Settings as RunSettings
 
-    program = program_of(bench, spec)
+    program = program_of(bench, stages)
     run_settings = RunSettings(seed=bench.seed)
     done = execute(program, problem, schedule, bench.batch, options, run_settings, repeats=repeats)
     return replace(done.timeline, facts={**done.timeline.facts, "dataset": bench.dataset})
@@ -181,7 +185,7 @@ def execute_method(bench: Bench, method: MethodName, repeats: int) -> Simulated:
     return Simulated(method.label, about, plan.problem, plan.schedule, timeline)
 
 
-def execute_file(bench: Bench, file: Path, repeats: int) -> Simulated:
+def execute_file(bench: Bench, file: ScheduleFile, repeats: int) -> Simulated:
     """Run a schedule file.
 
     Raises:
@@ -189,17 +193,11 @@ def execute_file(bench: Bench, file: Path, repeats: int) -> Simulated:
         ScheduleError: it does not fit the model.
     """
     setup = bench.setup
-    found = outline(peek_schedule(file, repair=False))
-    if found.microbatches != setup.settings.microbatches:
-        raise OptionError(
-            f"is {setup.settings.microbatches}, but {file} has {found.microbatches}",
-            where="--microbatches",
-            fix=f"--microbatches {found.microbatches}",
-        )
-    fitted, spec, options = fit_file(file, found, setup)
-    program_of(bench, spec)
+    fit = fit_file(file, setup)
+    program_of(bench, fit.stages)
+    fitted, stages, options = fit.fitted, fit.stages, fit.options
     with progress(1, "run") as step:
-        step(file.name)
-        timeline = run_schedule(bench, spec, fitted.problem, fitted.schedule, options, repeats)
+        step(file.path.name)
+        timeline = run_schedule(bench, stages, fitted.problem, fitted.schedule, options, repeats)
     about = {"model": setup.loaded.name, "hardware": setup.profile.name}
-    return Simulated(file.name, about, fitted.problem, fitted.schedule, timeline, fitted.notes)
+    return Simulated(file.path.name, about, fitted.problem, fitted.schedule, timeline, fitted.notes)

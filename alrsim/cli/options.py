@@ -91,6 +91,7 @@ OutputFile = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of noise and data in measured runs.")]
 Repeats = Annotated[int, typer.Option("--repeats", metavar="N", help="Measured runs; the median is reported.")]
+Repair = Annotated[bool, typer.Option("--repair", help="Correct the known fault of PyTorch's own 1F1B rows.")]
 Signs = Annotated[
     bool, typer.Option("--signs", help="A schedule file of rule lr is one of ALR: codes of input and noise are signs.")
 ]

@@ -3,10 +3,10 @@
 Small pure functions, one per arrow; every verb uses the part of the way that it needs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from alrsim.cli.parse import MethodName, choose, parse_overlap, parse_precision, parse_segments, require_positive
 from alrsim.graph.graph import Graph
@@ -20,6 +20,9 @@ from alrsim.schedule.schedule import Schedule
 from alrsim.tasks.problem import CostModel, Problem, price
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.timeline.timeline import Timeline
+
+if TYPE_CHECKING:
+    from alrsim.cost.cut import Weights
 
 SEMANTICS = ("latency", "link", "blocking")
 
@@ -50,19 +53,23 @@ class Settings:
     semantics: str = "link"
     overlap: Fraction = Fraction(1)
     signs: bool = False
+    typed: frozenset[str] = frozenset()
+    """Names of the fields that stood on the command line; the others are defaults."""
 
 
-def settings_from(params: Mapping[str, Any]) -> Settings:
+def settings_from(params: Mapping[str, Any], typed: Collection[str] = ()) -> Settings:
     """Check the shared options of a verb.
 
     Args:
-        params: Every option of the verb as typed, by parameter name (``typer.Context.params``); those that are
-            fields of :class:`Settings` are taken.
+        params: Every option of the verb, by parameter name (``typer.Context.params``); those that are fields of
+            :class:`Settings` are taken.
+        typed: Names of the options that stood on the command line.
 
     Raises:
         OptionError: the first option that makes no sense.
     """
     given = {field.name: params[field.name] for field in fields(Settings) if field.name in params}
+    given["typed"] = frozenset(typed) & given.keys()
     require_positive({f"--{key}": given.get(key) for key in ("microbatches", "copies", "group", "chunks")})
     for option, key, choices in (
         ("--baseline", "baseline", get_args(Baseline)),
@@ -100,14 +107,16 @@ def rule_options(settings: Settings, method: MethodName) -> RuleOptions:
     )
 
 
-def cut_spec(settings: Settings, method: MethodName | None, units: int) -> str:
-    """What ``--cut`` says, or the default: one balanced stage per unit (or chunk) for BP, one per layer for LR."""
+def cut_spec(settings: Settings, method: MethodName, profile: Profile, units: int) -> str:
+    """What ``--cut`` says, or the default: one balanced stage per unit (or chunk) for BP, one per layer for LR.
+
+    On abstract units every task takes one step, so that only methods with the same stages can be compared: there LR
+    gets the balanced stages too.
+    """
     if settings.cut is not None:
         return settings.cut
-    if method is not None and method.is_lr:
-        return "layer"
-    if method is None:
-        return f"balanced:{units}"
+    if method.is_lr:
+        return f"balanced:{units}" if is_abstract(profile) else "layer"
     from alrsim.schedulers import SCHEDULERS
 
     chunks = SCHEDULERS[method.scheduler].chunks or 1
@@ -116,8 +125,11 @@ def cut_spec(settings: Settings, method: MethodName | None, units: int) -> str:
     return f"balanced:{units * chunks}"
 
 
-def cut_stages(graph: Graph, spec: str) -> StageGraph:
+def cut_stages(graph: Graph, spec: str, *, weights: "Weights | None" = None) -> StageGraph:
     """Cut a graph and count what every stage does.
+
+    Args:
+        weights: What ``balanced`` balances; default: FLOPs.
 
     Raises:
         OptionError: an unknown or impossible cut.
@@ -126,7 +138,48 @@ def cut_stages(graph: Graph, spec: str) -> StageGraph:
     from alrsim.cost.cut import cut_graph
     from alrsim.cost.stages import build_stages
 
-    return build_stages(graph, cut_graph(graph, spec))
+    return build_stages(graph, cut_graph(graph, spec, weights=weights))
+
+
+def cut_for(graph: Graph, method: MethodName, settings: Settings, profile: Profile, machine: Machine) -> StageGraph:
+    """The stages of one method on a machine; ``balanced`` means equally slow there, as its cost model predicts."""
+    spec = cut_spec(settings, method, profile, len(machine.units))
+    return cut_stages(graph, spec, weights=time_weights_for(graph, spec, method, settings, profile, machine))
+
+
+def time_weights_for(
+    graph: Graph, spec: str, method: MethodName, settings: Settings, profile: Profile, machine: Machine
+) -> "Weights | None":
+    """Predicted time of every operator: one table for equal units, one per stage for unlike ones."""
+    from alrsim.cost.cut import time_weights
+
+    kind, _, parts = spec.partition(":")
+    if kind != "balanced" or not parts.isdigit() or is_abstract(profile):
+        return None
+    model, _ = cost_model_of(profile)
+    plan = parse_precision(settings.precision, default=FP32)
+    alike = [replace(unit, name="") for unit in machine.units]
+    tables = [
+        time_weights(graph, model, unit, plan) for unit in alike[: 1 if alike.count(alike[0]) == len(alike) else None]
+    ]
+    if len(tables) == 1:
+        return tables[0]
+    order = [expected_unit(method.scheduler, stage, int(parts), len(tables)) for stage in range(int(parts))]
+    return [tables[unit] for unit in order]
+
+
+def expected_unit(scheduler: str, stage: int, stages: int, units: int) -> int:
+    """Where a scheduler will put a stage."""
+    if scheduler == "zb-v" and stages == 2 * units:
+        return min(stage, stages - 1 - stage)
+    if scheduler == "interleaved-1f1b":
+        return stage % units
+    return stage * units // stages
+
+
+def is_abstract(profile: Profile) -> bool:
+    """Whether the profile's units are abstract: every task takes one step."""
+    return bool(profile.spec.kind == "abstract")
 
 
 def find_machine(hardware: str, units: int | None) -> tuple[Profile, Machine]:
@@ -144,7 +197,7 @@ def cost_model_of(profile: Profile) -> tuple[CostModel, str]:
     """Abstract profiles take one step per task, real ones a roofline."""
     from alrsim.cost.models import roofline, unit
 
-    return (unit, "unit") if profile.spec.kind == "abstract" else (roofline, "roofline")
+    return (unit, "unit") if is_abstract(profile) else (roofline, "roofline")
 
 
 def build_tasks(stages: StageGraph, method: MethodName, options: RuleOptions) -> TaskGraph:
@@ -172,11 +225,9 @@ def build_schedule(problem: Problem, method: MethodName) -> Schedule:
 
 def predict(problem: Problem, schedule: Schedule, settings: Settings) -> Timeline:
     """Check and simulate."""
-    from alrsim.schedule.check import check
     from alrsim.simulate.engine import simulate
     from alrsim.simulate.network import Semantics
 
-    check(problem, schedule)
     semantics = cast(Semantics, settings.semantics)
     return simulate(problem, schedule, semantics=semantics, overlap=settings.overlap)
 
@@ -194,23 +245,11 @@ class Planned:
 
 
 def plan_method(
-    graph: Graph,
-    method: MethodName,
-    settings: Settings,
-    profile: Profile,
-    machine: Machine,
-    *,
-    stages: Mapping[str, StageGraph] | None = None,
+    stages: StageGraph, method: MethodName, settings: Settings, profile: Profile, machine: Machine
 ) -> Planned:
-    """The whole way for one method, from graph to predicted timeline.
-
-    Args:
-        stages: Stage graphs that are known already, by cut.
-    """
-    spec = cut_spec(settings, method, len(machine.units))
-    cut = (stages or {}).get(spec) or cut_stages(graph, spec)
+    """The rest of the way for one method, from stages to predicted timeline."""
     options = rule_options(settings, method)
-    tasks = build_tasks(cut, method, options)
+    tasks = build_tasks(stages, method, options)
     problem = build_problem(tasks, machine, options.precision, profile)
     order = build_schedule(problem, method)
-    return Planned(method, cut, options, problem, order, predict(problem, order, settings))
+    return Planned(method, stages, options, problem, order, predict(problem, order, settings))

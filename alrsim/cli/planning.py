@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from alrsim.cli.model import LoadedModel
 from alrsim.cli.output import progress, warn
 from alrsim.cli.parse import MethodName
-from alrsim.cli.pipeline import Planned, Settings, cut_spec, cut_stages, plan_method
+from alrsim.cli.pipeline import Planned, Settings, cut_for, plan_method, rule_options
 from alrsim.graph.graph import Graph
-from alrsim.graph.stages import StageGraph
 from alrsim.hardware.machine import Machine
 from alrsim.hardware.profile import Profile
 
@@ -25,24 +24,17 @@ class Setup:
     machine: Machine
 
 
-def stage_graphs(setup: Setup, methods: Sequence[MethodName]) -> dict[str, StageGraph]:
-    """One stage graph per cut that the methods need; methods with the same cut share it."""
-    specs = dict.fromkeys(cut_spec(setup.settings, method, len(setup.machine.units)) for method in methods)
-    return {spec: cut_stages(setup.loaded.graph, spec) for spec in specs}
-
-
 def plan_all(setup: Setup, methods: Sequence[MethodName]) -> list[Planned]:
     """Cut, schedule and simulate every method."""
     planned = []
-    with progress(len(methods) + 1, "predict") as step:
-        step("cut")
-        stages = stage_graphs(setup, methods)
+    graph, settings, profile, machine = setup.loaded.graph, setup.settings, setup.profile, setup.machine
+    with progress(len(methods), "predict") as step:
         for method in methods:
             step(method.label)
-            planned.append(
-                plan_method(setup.loaded.graph, method, setup.settings, setup.profile, setup.machine, stages=stages)
-            )
-    warn_batch_statistics(setup.loaded.graph, methods)
+            rule_options(settings, method)  # refuse what makes no sense before anything slow
+            stages = cut_for(graph, method, settings, profile, machine)
+            planned.append(plan_method(stages, method, settings, profile, machine))
+    warn_batch_statistics(graph, methods)
     return planned
 
 

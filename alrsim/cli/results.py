@@ -113,6 +113,7 @@ def compare_result(
         cost_model_error=known_error(first.problem.cost_model, rows),
         methods=rows,
         warnings=warnings,
+        time_unit=first.problem.time_unit,
     )
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import typer
 
-from alrsim.cli.common import load_with_warnings
-from alrsim.cli.model import request
+from alrsim.cli.common import load_with_warnings, typed_options
+from alrsim.cli.model import LoadedModel, request
 from alrsim.cli.options import (
     Baseline,
     Batch,
@@ -34,10 +34,10 @@ from alrsim.cli.options import (
 )
 from alrsim.cli.output import check_targets, publish, say
 from alrsim.cli.parse import parse_method
-from alrsim.cli.pipeline import find_machine, settings_from
+from alrsim.cli.pipeline import Planned, find_machine, settings_from
 from alrsim.cli.planning import Setup, plan_all
 from alrsim.errors import OptionError
-from alrsim.schedule.schedule import Schedule
+from alrsim.schedule.recipe import Recipe
 
 
 def run(
@@ -69,13 +69,13 @@ def run(
     """Place and order the tasks. -o FILE.json is alrsim's own form, -o FILE.csv PyTorch's."""
     check_targets(json, file=output)
     chosen = parse_method(method)
-    settings = settings_from(context.params)
+    settings = settings_from(context.params, typed_options(context))
     profile, machine = find_machine(hardware, units)
     loaded = load_with_warnings(request(model, option, bind, batch, microbatches))
     (planned,) = plan_all(Setup(loaded, settings, profile, machine), [chosen])
     order = planned.schedule
     if output is not None:
-        _write(order, output)
+        _write(planned, recipe_of(planned, loaded), output)
     document: dict[str, Any] = {
         "model": loaded.name,
         "hardware": profile.name,
@@ -90,14 +90,20 @@ def run(
     publish(document, json_target=json, text=lambda: tell(document, output))
 
 
-def _write(order: Schedule, output: Path) -> None:
+def recipe_of(planned: Planned, loaded: LoadedModel) -> Recipe:
+    """What the schedule was made for, so that later verbs build the same tasks without being told again."""
+    cut = tuple(stage.ops for stage in planned.stages.stages)
+    return Recipe(loaded.name, loaded.samples, planned.method.rule, planned.options, cut)
+
+
+def _write(planned: Planned, recipe: Recipe, output: Path) -> None:
     from alrsim.schedule.files import write_schedule
     from alrsim.schedule.pytorch_csv import write_pytorch_csv
 
     if output.suffix == ".csv":
-        write_pytorch_csv(output, order)
+        write_pytorch_csv(output, planned.schedule)
     elif output.suffix == ".json":
-        write_schedule(output, order)
+        write_schedule(output, planned.schedule, recipe)
     else:
         raise OptionError(f"{output.name!r} ends neither in .json nor in .csv", where="--output")
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from alrsim.cli.common import typed_options
 from alrsim.cli.options import (
     Baseline,
     Batch,
@@ -24,6 +25,7 @@ from alrsim.cli.options import (
     Overlap,
     PrecisionText,
     Reduce,
+    Repair,
     Scope,
     Segments,
     Semantics,
@@ -78,9 +80,7 @@ def run(
         int | None,
         typer.Option("--microbatches", "-m", metavar="M", help="Default: what the schedule file has, else 4."),
     ] = None,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Correct the known fault of PyTorch's own 1F1B rows.")
-    ] = False,
+    repair: Repair = False,
     signs: Signs = False,
     hardware: Hardware = "cpu-2core",
     semantics: Semantics = "link",
@@ -110,7 +110,7 @@ def run(
     model, file = sort_arguments(arguments or [], schedule)
     given = {**context.params, "microbatches": 4 if microbatches is None else microbatches}
     asked = Asked(model, file, method, microbatches, units, stages, batch, option, bind, hardware, repair, loss_unit)
-    settings = settings_from(given)
+    settings = settings_from(given, typed_options(context))
     done = simulate_model(asked, settings) if durations is None else simulate_durations(asked, settings, durations)
     files = simulation_files(done) if out is not None else {}
     document = simulation_document(done)

@@ -6,25 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from alrsim.cli.common import load_with_warnings
+from alrsim.cli.fitting import batch_of, fit_file, open_schedule, options_of, with_idle_lanes
 from alrsim.cli.model import request
 from alrsim.cli.output import progress, say, show, warn
 from alrsim.cli.parse import MethodName, parse_durations, parse_method, require_positive
 from alrsim.cli.pipeline import (
     Settings,
-    build_problem,
     build_schedule,
-    cut_stages,
     find_machine,
     predict,
     rule_options,
 )
 from alrsim.cli.planning import Setup, plan_all
-from alrsim.cli.textbook import Outline, file_problem, outline, outline_of_method, unit_names
-from alrsim.errors import FileError, OptionError
-from alrsim.rules import RULES
-from alrsim.rules.options import RuleOptions
+from alrsim.cli.textbook import Outline, file_problem, method_options, outline_of_method, unit_names
+from alrsim.errors import OptionError
 from alrsim.schedule.fit import Fitted
-from alrsim.schedule.schedule import Lane, Schedule
+from alrsim.schedule.schedule import Schedule
 from alrsim.tasks.problem import Problem
 from alrsim.timeline.timeline import Timeline
 
@@ -106,17 +103,17 @@ def simulate_durations(asked: Asked, settings: Settings, durations: str) -> Simu
     if asked.file is None:
         method = _method(asked)
         found = _outline_from_options(asked, settings, method, table)
-        options = replace(found.options(rule_options(settings, method)), segments=settings.segments)
+        options = method_options(found, table, rule_options(settings, method), settings.typed)
         problem = file_problem(found, table, options, overlap=settings.overlap, loss_unit=asked.loss_unit)
         order = build_schedule(problem, method)
         return Simulated(method.label, about, problem, order, predict(problem, order, settings))
     _refuse_both(asked)
-    read = peek_schedule(asked.file, asked.repair)
-    found = outline(read)
+    file = open_schedule(asked.file, repair=asked.repair)
+    found = file.outline if file.recipe is None else replace(file.outline, rule=file.recipe.rule)
     _agree(asked, found)
-    options = found.options(rule_options(settings, _of_file(found, settings)))
+    options = options_of(file, replace(settings, microbatches=found.microbatches))
     problem = file_problem(found, table, options, overlap=settings.overlap)
-    fitted = _padded(read_schedule(asked.file, problem, repair=asked.repair))
+    fitted = with_idle_lanes(read_schedule(asked.file, problem, repair=asked.repair))
     return _simulate_fitted(asked.file.name, fitted, settings, about)
 
 
@@ -158,64 +155,16 @@ def simulate_model(asked: Asked, settings: Settings) -> Simulated:
 def _simulate_file_on_model(asked: Asked, settings: Settings) -> Simulated:
     assert asked.file is not None
     assert asked.model is not None
-    found = outline(peek_schedule(asked.file, asked.repair))
+    file = open_schedule(asked.file, repair=asked.repair)
+    found = file.outline
     _agree(asked, found)
     profile, machine = find_machine(asked.hardware, asked.units or len(found.units))
-    loaded = load_with_warnings(request(asked.model, asked.option, asked.bind, asked.batch, found.microbatches))
-    setup = Setup(loaded, settings, profile, machine)
-    fitted, _, _ = fit_file(asked.file, found, setup, repair=asked.repair)
+    wanted = request(asked.model, asked.option, asked.bind, asked.batch, found.microbatches)
+    batch = batch_of(file, asked.batch, torch_model=wanted.source in ("zoo", "factory"))
+    loaded = load_with_warnings(request(asked.model, asked.option, asked.bind, batch, found.microbatches))
+    fitted = fit_file(file, Setup(loaded, settings, profile, machine)).fitted
     about = {"model": loaded.name, "hardware": profile.name}
     return _simulate_fitted(asked.file.name, fitted, settings, about)
-
-
-def fit_file(file: Path, found: Outline, setup: Setup, *, repair: bool = False) -> tuple[Fitted, str, RuleOptions]:
-    """A schedule file beside the problem that it solves on a model, with the cut and the options of that problem.
-
-    Raises:
-        OptionError: the cut gives another number of stages.
-        ScheduleError: the schedule does not fit.
-    """
-    from alrsim.schedule.files import read_schedule
-
-    settings, graph = setup.settings, setup.loaded.graph
-    spec = settings.cut or ("layer" if found.rule == "lr" else f"balanced:{found.stages}")
-    stages = cut_stages(graph, spec)
-    if len(stages.stages) != found.stages:
-        raise OptionError(
-            f"{file} has {found.stages} stages, but cut {spec} makes {len(stages.stages)} of {graph.name}",
-            where="--cut",
-            fix=f"--cut balanced:{found.stages}",
-        )
-    options = options_for_file(file, found, rule_options(settings, _of_file(found, settings)))
-    tasks = RULES[found.rule](stages, options)
-    problem = build_problem(tasks, setup.machine, options.precision, setup.profile)
-    return _padded(read_schedule(file, problem, repair=repair)), spec, options
-
-
-def options_for_file(file: Path, found: Outline, options: RuleOptions) -> RuleOptions:
-    """PyTorch's rows have no losses, so those of the model stay (they are filled in); ours say what there is."""
-    read = found.options(options)
-    if file.suffix != ".csv":
-        return read
-    return replace(read, loss=options.loss, update=options.update, first_input_gradient=True)
-
-
-def _of_file(found: Outline, settings: Settings) -> MethodName:
-    return MethodName("file", found.rule, "file", signs=settings.signs and found.rule == "lr")
-
-
-def peek_schedule(file: Path, repair: bool) -> Schedule:
-    """The lanes of a file, before there is a problem to fit them to."""
-    from alrsim.files import read_text
-    from alrsim.schedule.files import parse_json
-    from alrsim.schedule.pytorch_csv import parse_pytorch_csv
-
-    text, where = read_text(file), str(file)
-    if not text.strip():
-        raise FileError("is empty", where=where, fix="give a schedule: JSON of alrsim or CSV of PyTorch")
-    if text.lstrip().startswith(("{", "[")):
-        return parse_json(text, name=file.stem, where=where)
-    return parse_pytorch_csv(text, name=file.stem, where=where, repair=repair).schedule
 
 
 def _simulate_fitted(name: str, fitted: Fitted, settings: Settings, about: Mapping[str, Any]) -> Simulated:
@@ -225,21 +174,6 @@ def _simulate_fitted(name: str, fitted: Fitted, settings: Settings, about: Mappi
         step(name)
         timeline = predict(fitted.problem, fitted.schedule, settings)
     return Simulated(name, about, fitted.problem, fitted.schedule, timeline, fitted.notes)
-
-
-def _padded(fitted: Fitted) -> Fitted:
-    return replace(fitted, schedule=_with_idle_lanes(fitted.schedule, fitted.problem))
-
-
-def _with_idle_lanes(schedule: Schedule, problem: Problem) -> Schedule:
-    """Units beyond the file's lanes stay idle."""
-    have = {lane.unit for lane in schedule.lanes}
-    names = [unit.name for unit in problem.machine.units]
-    if not have < set(names):
-        return schedule
-    idle = tuple(Lane(name, ()) for name in names if name not in have)
-    order = {name: rank for rank, name in enumerate(names)}
-    return replace(schedule, lanes=tuple(sorted((*schedule.lanes, *idle), key=lambda lane: order[lane.unit])))
 
 
 def _method(asked: Asked) -> MethodName:

@@ -1,6 +1,6 @@
 """Textbook problems: stages without a model, durations as typed, and everything else read off the schedule."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -11,7 +11,7 @@ from alrsim.rules.options import RuleOptions
 from alrsim.schedule.schedule import Schedule
 from alrsim.simulate.textbook import textbook_problem
 from alrsim.tasks.problem import Problem
-from alrsim.tasks.token import NONE, Kind
+from alrsim.tasks.token import NONE, Kind, TaskId
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,9 @@ class Outline:
         kinds: Kinds of the layer stages.
         loss_kinds: Kinds of the loss module.
         groups: Copy groups, ``()`` where copies are not split.
+        first_input_gradient: Stage 0 has an I; a full backward does not tell.
+        has_clean_baseline: The clean forward (copy group 0) has a loss, or is there for nothing but one.
+        trained: Stages with parameters, ``None`` for all.
     """
 
     rule: str
@@ -34,10 +37,14 @@ class Outline:
     loss_kinds: frozenset[Kind]
     groups: tuple[int, ...] = ()
     first_input_gradient: bool = False
+    has_clean_baseline: bool = False
+    trained: frozenset[int] | None = None
 
-    def options(self, options: RuleOptions) -> RuleOptions:
-        """The given options, with what the schedule's tokens decide put in their place."""
-        noisy = [group for group in self.groups if group > 0]
+    def options(self, options: RuleOptions, *, baseline_typed: bool = False) -> RuleOptions:
+        """The given options, with what the schedule's tokens decide put in their place.
+
+        Tokens tell a clean baseline, but not a mean over copies or pairs of them: those must be typed.
+        """
         changed = replace(
             options,
             microbatches=self.microbatches,
@@ -49,12 +56,13 @@ class Outline:
         )
         if self.rule != "lr":
             return changed
+        noisy = [group for group in self.groups if group > 0]
         copies = max(options.copies, len(noisy), 1)
         return replace(
             changed,
             copies=copies,
             group=copies // len(noisy) if noisy and copies % len(noisy) == 0 else None,
-            baseline=options.baseline if 0 in self.groups else "none",
+            baseline=options.baseline if baseline_typed or self.has_clean_baseline else "none",
             reduction="accumulate" if "C" in self.kinds else "stack",
         )
 
@@ -83,7 +91,23 @@ def outline(schedule: Schedule) -> Outline:
         loss_kinds=frozenset(task.kind for task in tasks if task.stage == stages),
         groups=tuple(sorted({task.group for task in forward if task.group != NONE})),
         first_input_gradient=any(task.kind == "I" and task.stage == 0 for task in tasks),
+        has_clean_baseline=_has_clean_baseline(tasks),
+        trained=_trained(tasks, stages),
     )
+
+
+def _has_clean_baseline(tasks: Sequence[TaskId]) -> bool:
+    losses = [task for task in tasks if task.kind == "L"]
+    if losses:
+        return any(task.group == 0 for task in losses)
+    clean = any(task.kind == "F" and task.group == 0 for task in tasks)
+    return clean and not any(task.kind == "C" for task in tasks)  # accumulation needs the clean input too
+
+
+def _trained(tasks: Sequence[TaskId], stages: int) -> frozenset[int]:
+    """Stages that have parameters: those with an update, or, in a schedule without updates, with a gradient."""
+    updated = frozenset(task.stage for task in tasks if task.kind == "U" and task.stage < stages)
+    return updated or frozenset(task.stage for task in tasks if task.kind in "BWG" and task.stage < stages)
 
 
 def outline_of_method(
@@ -97,8 +121,26 @@ def outline_of_method(
     if durations["c"] and method.is_lr:
         kinds.add("C")
     loss: frozenset[Kind] = frozenset({"L"}) if durations["l"] else frozenset()
-    groups = (0, 1) if "C" in kinds else ()
-    return Outline(method.rule, stages, microbatches, units, frozenset(kinds), loss, groups)
+    return Outline(method.rule, stages, microbatches, units, frozenset(kinds), loss)
+
+
+def method_options(
+    found: Outline, durations: Mapping[str, Fraction], options: RuleOptions, typed: Collection[str]
+) -> RuleOptions:
+    """Options of a method's textbook problem: as typed, and where nothing is typed as the textbooks draw it.
+
+    L and U are tasks only if they take time, stage 0 has an input gradient, LR has no baseline (as in the paper's
+    Figure 2), and cotangents are accumulated if that takes time.
+    """
+    accumulates = durations["c"] > 0 and "reduction" not in typed
+    return replace(
+        options,
+        loss=bool(found.loss_kinds),
+        update=options.update and "U" in found.kinds,
+        first_input_gradient=True,
+        baseline=options.baseline if "baseline" in typed else "none",
+        reduction="accumulate" if accumulates else options.reduction,
+    )
 
 
 def file_problem(
@@ -112,15 +154,16 @@ def file_problem(
     """A textbook problem on units named as the schedule's lanes, fine enough for fused pairs to stay exact.
 
     Args:
-        options: From :meth:`Outline.options`; stage 0 always has an input gradient, as in the textbooks.
+        options: From :meth:`Outline.options`, a recipe, or :func:`method_options`.
     """
     exact = textbook_problem(
         found.rule,
         durations,
         stages=found.stages,
         units=len(found.units),
-        options=replace(options, first_input_gradient=True),
+        options=options,
         loss_unit=loss_unit,
+        trained=found.trained,
     )
     finer = overlap.denominator
     return replace(

@@ -4,18 +4,30 @@ import difflib
 from collections.abc import Mapping, Sequence
 from math import inf
 
+import numpy as np
+
 from alrsim.cost.atoms import Atoms, find_atoms
 from alrsim.cost.layers import cut_layers
-from alrsim.cost.operators import cost_graph
+from alrsim.cost.operators import OpCost, cost_graph
 from alrsim.errors import OptionError
 from alrsim.graph.graph import Graph, Op
+from alrsim.graph.work import NO_WORK, Work
+from alrsim.hardware.machine import Unit
+from alrsim.hardware.precision import PrecisionPlan
+from alrsim.tasks.problem import CostModel
+from alrsim.tasks.taskgraph import Task
+from alrsim.tasks.token import TaskId
 
 Cut = tuple[tuple[str, ...], ...]
+Weights = Mapping[str, float] | Sequence[Mapping[str, float]]
+
+_ANY = TaskId(0, "F", 0)
+"""Cost models price work; which task it belongs to does not matter here."""
 
 CUTS = ("balanced:K", "module[:DEPTH]", "operator", "layer", "names:OP1,OP2")
 
 
-def cut_graph(graph: Graph, spec: str, *, weights: Mapping[str, float] | None = None) -> Cut:
+def cut_graph(graph: Graph, spec: str, *, weights: Weights | None = None) -> Cut:
     """Operator names per stage. Stages are runs of a topological order, so no edge points backward.
 
     Args:
@@ -23,7 +35,8 @@ def cut_graph(graph: Graph, spec: str, *, weights: Mapping[str, float] | None = 
             agree in their first DEPTH parts (default 1); ``operator`` makes every operator a stage; ``layer`` ends a
             stage at every convolution, matrix product or recurrent operator (see :mod:`alrsim.cost.layers`);
             ``names:a,b`` starts a new stage at each of the named operators (or torch graph nodes).
-        weights: For ``balanced``: cost of every operator by name; default: FLOPs, forward and gradients.
+        weights: For ``balanced``: cost of every operator by name, or one such table for each of the K stages, where
+            stages run on unlike units; default: FLOPs, forward and gradients.
 
     Operators that come from one torch graph node, or share a parameter, are never separated.
 
@@ -54,6 +67,18 @@ def cut_weights(graph: Graph) -> dict[str, float]:
         name: float(cost.forward.flops + cost.input_gradient.flops + cost.weight_gradient.flops)
         for name, cost in cost_graph(graph).items()
     }
+
+
+def time_weights(graph: Graph, model: CostModel, unit: Unit, plan: PrecisionPlan) -> dict[str, float]:
+    """Time of every operator on a unit: forward, input gradient and weight gradient, as a cost model has it."""
+    return {
+        name: float(sum(model(Task(_ANY, work=work), unit, plan) for work in _parts(cost)))
+        for name, cost in cost_graph(graph).items()
+    }
+
+
+def _parts(cost: OpCost) -> tuple[Work, ...]:
+    return tuple(work for work in (cost.forward, cost.input_gradient, cost.weight_gradient) if work != NO_WORK)
 
 
 def balance(sizes: Sequence[float], parts: int) -> list[int]:
@@ -114,7 +139,32 @@ def _most_even(sums: Sequence[float], parts: int, limit: float) -> list[int]:
     return starts[::-1]
 
 
-def _balanced(atoms: Atoms, parts: int, sizes: Mapping[str, float]) -> list[int]:
+def balance_unlike(sizes: Sequence[Sequence[float]]) -> list[int]:
+    """First index of each run, where run k is measured by ``sizes[k]``: the largest run is as small as possible.
+
+    Exact dynamic programme, ``best[k][j] = min over i of max(best[k-1][i], sum(sizes[k][i:j]))``.
+    """
+    count = len(sizes[0])
+    best = np.full(count + 1, inf)
+    best[0] = 0.0
+    choices: list[list[int]] = []
+    for own in sizes:
+        sums = np.concatenate(([0.0], np.cumsum(own)))
+        row, chosen = np.full(count + 1, inf), [0] * (count + 1)
+        for end in range(1, count + 1):
+            candidates = np.maximum(best[:end], sums[end] - sums[:end])
+            chosen[end] = int(candidates.argmin())
+            row[end] = candidates[chosen[end]]
+        best = row
+        choices.append(chosen)
+    starts, end = [], count
+    for chosen in reversed(choices):
+        end = chosen[end]
+        starts.append(end)
+    return starts[::-1]
+
+
+def _balanced(atoms: Atoms, parts: int, weights: Weights) -> list[int]:
     if parts > len(atoms.runs):
         reason = f" (operators that share {', '.join(atoms.shared[:3])} stay together)" if atoms.shared else ""
         raise OptionError(
@@ -122,7 +172,12 @@ def _balanced(atoms: Atoms, parts: int, sizes: Mapping[str, float]) -> list[int]
             where="--cut",
             fix=f"use balanced:{len(atoms.runs)} or fewer stages, or a larger model",
         )
-    return balance([sum(sizes[op.name] for op in run) for run in atoms.runs], parts)
+    tables = [weights] if isinstance(weights, Mapping) else list(weights)
+    sizes = [[sum(table[op.name] for op in run) for run in atoms.runs] for table in tables]
+    if len(sizes) == 1:
+        return balance(sizes[0], parts)
+    assert len(sizes) == parts, "one table of weights for each stage"
+    return balance_unlike(sizes)
 
 
 def _by_module(graph: Graph, atoms: Atoms, depth: int) -> list[int]:

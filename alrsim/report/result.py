@@ -83,6 +83,7 @@ class CompareResult:
 
     Attributes:
         cost_model: What made the predicted durations.
+        time_unit: ``ns``, or ``user``: every time is in steps (abstract units).
         cost_model_error: Known relative error of that cost model, as words; empty if unknown.
         warnings: Of the model's import, printed once.
     """
@@ -96,6 +97,7 @@ class CompareResult:
     methods: tuple[MethodResult, ...]
     cost_model_error: str = ""
     warnings: tuple[str, ...] = ()
+    time_unit: str = "ns"
 
 
 def compare_document(result: CompareResult) -> dict[str, Any]:
@@ -108,6 +110,7 @@ def compare_document(result: CompareResult) -> dict[str, Any]:
         "copies": result.copies,
         "cost_model": result.cost_model,
         "cost_model_error": result.cost_model_error,
+        "time_unit": result.time_unit,
         "warnings": list(result.warnings),
         "methods": [_method_document(method) for method in result.methods],
     }

@@ -6,7 +6,7 @@ head, then per copy group forward, loss and its C or G tasks, then whatever had 
 
 from alrsim.allocation import collector_paused
 from alrsim.graph.stages import MODEL_INPUT, Stage, StageGraph
-from alrsim.graph.work import Work
+from alrsim.graph.work import NO_WORK, Work
 from alrsim.rules.builder import Draft
 from alrsim.rules.forward import forward
 from alrsim.rules.gradient import accumulate, exact_gradients, lr_gradient
@@ -41,7 +41,7 @@ def build_tasks(
         stages=len(graph.stages),
         microbatches=options.microbatches,
         forwards_per_step=_forwards(graph, step.instances),
-        notes=_notes(segmentation, options),
+        notes=_notes(graph, segmentation, options),
     )
 
 
@@ -53,10 +53,18 @@ def _forwards(graph: StageGraph, instances: Instances) -> float:
     return passed / sum(weight)
 
 
-def _notes(segmentation: Segmentation, options: RuleOptions) -> tuple[str, ...]:
+def _notes(graph: StageGraph, segmentation: Segmentation, options: RuleOptions) -> tuple[str, ...]:
+    notes = []
     if segmentation.has_lr and options.baseline == "none":
-        return ("baseline none: without one an LR gradient is mostly noise at the usual noise scales",)
-    return ()
+        notes.append("baseline none: without one an LR gradient is mostly noise at the usual noise scales")
+    for stage in graph.stages:
+        unreached = stage.parameters and stage.forward != NO_WORK and stage.weight_gradient == NO_WORK
+        if unreached and segmentation.is_exact(stage.index):
+            notes.append(
+                f"stage {stage.index} ({stage.name}): no gradient reaches its parameters through the operators behind "
+                "them, so BP does not train them and spends no time on them"
+            )
+    return tuple(notes)
 
 
 def begin(graph: StageGraph, segmentation: Segmentation, options: RuleOptions, split: bool) -> Step:

@@ -146,8 +146,7 @@ def accumulate(step: Step, microbatch: int, one: Instance, stage: int) -> None:
     )
     id_ = TaskId(stage, "C", microbatch, one.group)
     reads = loss_reads(step, one) + noise_reads(step, stage, one)
-    after = [] if reads else [step.forwards[max(one.stages), one.group]]
-    task = step.draft.task(id_, reads, after=after, work=work, copies=one.copies)
+    task = step.draft.task(id_, reads, work=work, copies=one.copies)
     terms = step.sums.setdefault(stage, [])
     term = step.draft.buffer(
         f"{id_}:cotangent",
@@ -162,13 +161,23 @@ def accumulate(step: Step, microbatch: int, one: Instance, stage: int) -> None:
 
 
 def loss_reads(step: Step, one: Instance) -> list[int]:
-    """The losses that weigh a copy group's noise, by the baseline."""
+    """The losses that weigh a copy group's noise, by the baseline.
+
+    Where the loss is no task its value is there as soon as the model's outputs are, so those are read instead.
+    """
     if step.options.baseline == "copy-mean":
         # The mean runs over the copies of one segment's noise only.
-        same = [other.group for other in step.instances.noisy if other.source == one.source]
+        same = [other for other in step.instances.noisy if other.source == one.source]
     else:
-        same = [one.group, *([0] if step.options.baseline == "clean" else [])]
-    return [step.losses[group] for group in same if group in step.losses]
+        clean = step.instances.clean if step.options.baseline == "clean" else None
+        same = [one, *([] if clean is None else [clean])]
+    reads = []
+    for instance in same:
+        if instance.group in step.losses:
+            reads.append(step.losses[instance.group])
+        else:
+            reads += [value(step, edge, instance) for edge in step.incoming[step.count]]
+    return reads
 
 
 def noise_reads(step: Step, stage: int, one: Instance) -> list[int]:

@@ -1,6 +1,7 @@
 """Schedules on disk. Three forms are read, told apart by their content:
 
-* ours, tagged: ``{"format": "alrsim.schedule/1", "value": {"lanes": [{"unit": "u0", "tasks": ["0F0", ...]}, ...]}}``;
+* ours, tagged: ``{"format": "alrsim.schedule/1", "value": {"lanes": [{"unit": "u0", "tasks": ["0F0", ...]}, ...]}}``,
+  with the recipe of its tasks (:mod:`alrsim.schedule.recipe`) where it was made for a model;
 * plain JSON, to be typed by hand: ``{"u0": "0F0 0F1 0B0 0B1", "u1": ...}``, where ``0F3+3B1`` overlaps two tasks;
 * PyTorch's CSV (:mod:`alrsim.schedule.pytorch_csv`).
 """
@@ -12,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from alrsim.errors import FileError
-from alrsim.files import from_json, read_text, save_value, write_atomically
+from alrsim.files import from_json, read_text, to_json, write_atomically
 from alrsim.schedule.fit import Fitted, fit
 from alrsim.schedule.pytorch_csv import parse_pytorch_csv
+from alrsim.schedule.recipe import Recipe
 from alrsim.schedule.schedule import Lane, Schedule
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import TaskId, parse_token
 
-_KIND = "schedule"
+_KIND, _RECIPE = "schedule", "recipe"
 
 
 def read_schedule(path: Path, problem: Problem, *, repair: bool = False) -> Fitted:
@@ -55,16 +57,7 @@ def parse_json(text: str, *, name: str = "", where: str = "json") -> Schedule:
         FileError: not JSON, neither form, or a lane twice.
         ScheduleError: something that is not a task token; names the lane and the position.
     """
-    try:
-        document = json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, where))
-    except json.JSONDecodeError as error:
-        raise FileError(
-            f"is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}",
-            where=where,
-            fix="the file may be cut off; write it again",
-        ) from None
-    except RecursionError:
-        raise FileError("is nested too deeply to be a schedule", where=where) from None
+    document = parse_document(text, where)
     if isinstance(document, dict) and "format" in document:
         return from_json(_KIND, Schedule, document, where=where)
     if not isinstance(document, dict) or not document:
@@ -74,9 +67,46 @@ def parse_json(text: str, *, name: str = "", where: str = "json") -> Schedule:
     return Schedule(lanes, name, tuple(overlaps))
 
 
-def write_schedule(path: Path, schedule: Schedule) -> None:
+def write_schedule(path: Path, schedule: Schedule, recipe: Recipe | None = None) -> None:
     """Write the tagged form, whole or not at all; it reads back equal."""
-    save_value(_KIND, schedule, path)
+    document = to_json(_KIND, schedule)
+    if recipe is not None:
+        document["recipe"] = to_json(_RECIPE, recipe)
+    write_atomically(path, (json.dumps(document) + "\n").encode())
+
+
+def read_recipe(path: Path) -> Recipe | None:
+    """The recipe in a schedule file, ``None`` in one that was typed by hand or comes from PyTorch.
+
+    Raises:
+        FileError: not readable, or a recipe that was cut off or edited.
+    """
+    text = read_text(path)
+    if not text.lstrip().startswith("{"):
+        return None
+    document = parse_document(text, str(path))
+    recipe = document.get("recipe") if "format" in document else None
+    return None if recipe is None else from_json(_RECIPE, Recipe, recipe, where=f"{path}, recipe")
+
+
+def parse_document(text: str, where: str) -> Any:
+    """JSON in which no key is given twice.
+
+    Raises:
+        FileError: it is not.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, where))
+    except json.JSONDecodeError as error:
+        raise FileError(
+            f"is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}",
+            where=where,
+            fix="the file may be cut off; write it again",
+        ) from None
+    except RecursionError:
+        raise FileError("is nested too deeply to be a schedule", where=where) from None
+    except ValueError as error:
+        raise FileError(f"is not valid JSON: {error}", where=where) from None
 
 
 def write_plain(path: Path, schedule: Schedule) -> None:

@@ -1,6 +1,7 @@
 """Textbook problems: equal abstract stages with typed durations, exact to the last fraction."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from fractions import Fraction
 
 from alrsim.errors import OptionError
@@ -49,6 +50,7 @@ def textbook_problem(
     units: int,
     options: RuleOptions,
     loss_unit: int | None = None,
+    trained: Collection[int] | None = None,
 ) -> Problem:
     """A chain of equal stages on equal, fully connected units.
 
@@ -57,6 +59,7 @@ def textbook_problem(
         durations: Per stage, in any unit of time, see :data:`DURATION_KEYS`. ``B`` takes b + w; the gradient cell
             of the loss module, if the options ask for one, takes l. Every message holds its link for ``transfer``,
             whatever its size.
+        trained: Stages with parameters; default: all.
 
     Returns:
         A problem in integer ticks, ``ticks_per_unit`` of them in one typed unit (the least common denominator).
@@ -71,7 +74,11 @@ def textbook_problem(
     filled = fill_durations(durations)
     scale = common_denominator(filled.values())
     ticks = {key: int(value * scale) for key, value in filled.items()}
-    tasks = RULES[rule](chain(stages), options)
+    graph = chain(stages)
+    if trained is not None:
+        body = tuple(replace(stage, parameters=int(stage.index in trained)) for stage in graph.stages)
+        graph = replace(graph, stages=body)
+    tasks = RULES[rule](graph, options)
     rows = {key: (value,) * units for key, value in ticks.items()}
     rows["B"] = (ticks["b"] + ticks["w"],) * units
     return Problem(

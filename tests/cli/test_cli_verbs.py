@@ -324,17 +324,68 @@ def test_execute_runs_the_very_schedule_of_a_file(alrsim: Any, tmp_path: Path, f
     assert {unit: " ".join(tasks) for unit, tasks in by_unit.items()} == made["schedule"]
 
 
-def test_a_file_of_an_alr_schedule_is_read_as_one_with_signs(alrsim: Any, graph_file: Path, tmp_path: Path) -> None:
+def test_lanes_of_an_alr_schedule_are_read_as_such_with_signs(alrsim: Any, graph_file: Path, tmp_path: Path) -> None:
     file = tmp_path / "alr.json"
     shared = ("--units", 2, "-m", 2, "--copies", 2)
     ran = alrsim("schedule", graph_file, *shared, "--method", "alr:lr-free", "-o", file, "--json", "-")
     assert ran.status == 0, ran.err
     asked = ("simulate", graph_file, "--copies", 2, "--json", "-")
     by_method = parsed("simulate", alrsim(*asked, *shared[:4], "--method", "alr:lr-free").out)
-    by_file = parsed("simulate", alrsim(*asked, file, "--signs").out)
+    by_file = parsed("simulate", alrsim(*asked, file).out)  # the file says what it was made with
     assert by_file["spans"] == by_method["spans"]
     assert by_file["peak_memory_bytes"] == by_method["peak_memory_bytes"]
+    file.write_text(json.dumps(by_method["schedule"]))
+    by_lanes = parsed("simulate", alrsim(*asked, file, "--signs").out)
+    assert by_lanes["spans"] == by_method["spans"]
+    assert by_lanes["peak_memory_bytes"] == by_method["peak_memory_bytes"]
     assert parsed("simulate", alrsim(*asked, file).out)["peak_memory_bytes"] != by_method["peak_memory_bytes"]
+
+
+@pytest.mark.parametrize("baseline", ["clean", "copy-mean", "antithetic", "none"])
+@pytest.mark.parametrize("scope", ["joint", "layerwise"])
+@pytest.mark.parametrize("reduction", ["stack", "accumulate"])
+def test_a_file_gives_back_every_lr_schedule_without_being_told_again(
+    alrsim: Any, graph_file: Path, tmp_path: Path, baseline: str, scope: str, reduction: str
+) -> None:
+    file = tmp_path / "lr.json"
+    shared = ("--units", 2, "-m", 2, "--copies", 4, "--group", 2, "--method", "lr:lr-fixed")
+    asked = (*shared, "--baseline", baseline, "--scope", scope, "--reduce", reduction)
+    ran = alrsim("schedule", graph_file, *asked, "-o", file)
+    assert ran.status == 0, ran.err
+    by_method = parsed("simulate", alrsim("simulate", graph_file, *asked, "--json", "-").out)
+    by_file = parsed("simulate", alrsim("simulate", graph_file, file, "--json", "-").out)
+    for key in ("spans", "transfers", "makespan", "rule", "forwards_per_step", "peak_memory_bytes", "notes"):
+        assert by_file[key] == by_method[key], key
+    refused = alrsim("simulate", graph_file, file, "--copies", 8, "--json", "-")
+    assert refused.status == 1
+    assert "--copies: is 8, but" in refused.err
+
+
+def test_a_file_gives_back_segments_and_split_backwards(alrsim: Any, graph_file: Path, tmp_path: Path) -> None:
+    for asked in (
+        ("--method", "segments:list", "--segments", "1", "--cut", "layer", "--copies", 2),
+        ("--method", "bp:zb-h1"),
+        ("--method", "bp:zb-h1", "--no-loss", "--no-update"),
+    ):
+        file = tmp_path / "one.json"
+        ran = alrsim("schedule", graph_file, "--units", 2, "-m", 2, *asked, "-o", file)
+        assert ran.status == 0, ran.err
+        by_method = parsed("simulate", alrsim("simulate", graph_file, "--units", 2, "-m", 2, *asked, "--json", "-").out)
+        by_file = parsed("simulate", alrsim("simulate", graph_file, file, "--json", "-").out)
+        assert by_file["spans"] == by_method["spans"]
+    textbook = parsed("simulate", alrsim("simulate", file, "--durations", "f=1,b=1,w=1", "--json", "-").out)
+    assert {span["task"] for span in textbook["spans"]} == {span["task"] for span in by_file["spans"]}
+
+
+def test_a_file_is_refused_for_another_model(alrsim: Any, graph_file: Path, tmp_path: Path) -> None:
+    file = tmp_path / "one.json"
+    assert alrsim("schedule", graph_file, "--units", 2, "-m", 2, "-o", file).status == 0
+    refused = alrsim("simulate", "resnet5", file)
+    assert refused.status == 1
+    assert "was made for mlp, whose operators are not those of resnet5" in refused.err
+    refused = alrsim("simulate", graph_file, file, "--cut", "layer")
+    assert refused.status == 1
+    assert "brings its own cut" in refused.err
 
 
 def test_execute_by_method_draws_what_it_measured(alrsim: Any, tmp_path: Path, factory_file: Path) -> None:

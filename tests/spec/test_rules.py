@@ -287,3 +287,25 @@ def test_updates_do_not_overtake_forwards_that_pass_through_with_another_segment
     assert "1F0.1" in waits(tasks, "1U")
     head = RULES["segments"](priced_chain(2), RuleOptions(copies=1, segments=(1,)))
     assert "1F0.1" in waits(head, "1U")
+
+
+@pytest.mark.parametrize("scope", ["joint", "layerwise"])
+@pytest.mark.parametrize("reduction", ["stack", "accumulate"])
+@pytest.mark.parametrize("baseline", ["clean", "copy-mean", "antithetic", "none"])
+def test_a_loss_that_is_no_task_is_there_when_the_outputs_are(scope: str, reduction: str, baseline: str) -> None:
+    common = {"copies": 4, "group": 2, "scope": scope, "reduction": reduction, "baseline": baseline}
+    with_loss = RULES["lr"](priced_chain(3), RuleOptions(**common))  # type: ignore[arg-type]
+    without = RULES["lr"](priced_chain(3), RuleOptions(**common, loss=False))  # type: ignore[arg-type]
+    assert [t for t in tokens(with_loss) if "L" not in t] == tokens(without)
+    for token in tokens(without):
+        if token[1] in "GC":
+            behind = {other for other in ancestors(with_loss, token) if "L" not in other}
+            assert behind == ancestors(without, token)
+
+
+def test_parameters_that_no_gradient_reaches_are_named() -> None:
+    graph = priced_chain(2)
+    first = replace(graph.stages[0], weight_gradient=Work())
+    blocked = replace(graph, stages=(first, graph.stages[1]))
+    assert "stage 0 (s0): no gradient reaches" in RULES["bp"](blocked, RuleOptions()).notes[0]
+    assert RULES["lr"](blocked, RuleOptions()).notes == ()

@@ -82,5 +82,6 @@ def validate(profile: ProfileArgument, json: JsonTarget = None) -> None:
     publish(document, json_target=json, text=text)
     if errors:
         raise ProfileError(
-            f"{len(errors)} errors, the first: {errors[0].message}", where=f"{profile}, {errors[0].where}"
+            f"{len(errors)} error{'s' * (len(errors) > 1)}, the first: {errors[0].message}",
+            where=", ".join(filter(None, (profile, errors[0].where))),
         )

@@ -42,20 +42,24 @@ def operator_name(node: Node) -> str:
 
 
 def refuse_unsupported(nodes: Sequence[Node], model: str) -> None:
-    """Raise for the first operator that has no kernel here.
+    """Raise if there are operators that have no kernel here.
 
     Raises:
-        ExecutionError: names the operator and the module that it came from.
+        ExecutionError: names every such operator once, with the first module that it came from.
     """
+    missing: dict[str, str] = {}
     for node in nodes:
         if operator_name(node) not in SUPPORTED:
-            module = module_path(node) or "the model itself"
-            raise ExecutionError(
-                f"operator {node.target} in module {module} cannot be executed",
-                where=f"{model}, node {node.name}",
-                fix="simulate this model, or execute one of linear, conv, norm, activation, pool, reshape and residual "
-                "operators",
-            )
+            missing.setdefault(str(node.target), f"{module_path(node) or 'the model itself'}, node {node.name}")
+    if missing:
+        named = "; ".join(f"{operator} (first in {place})" for operator, place in missing.items())
+        what = "operator" if len(missing) == 1 else f"{len(missing)} operators"
+        raise ExecutionError(
+            f"{what} cannot be executed: {named}",
+            where=model,
+            fix="simulate this model, or execute one of linear, conv, norm, activation, pool, reshape and residual "
+            "operators",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
-from alrsim.errors import OptionError
+from alrsim.errors import ModelError, OptionError
 from alrsim.frontend.source import TorchModel
 from alrsim.models.entry import ZooEntry
 from alrsim.models.graphnets import GRAPH_NETWORKS
@@ -28,6 +28,7 @@ def build(name: str, /, **options: object) -> TorchModel:
 
     Raises:
         OptionError: unknown model, unknown option, or a value that is not allowed; says what exists.
+        ModelError: the model does not fit in this host's memory.
     """
     entry = ZOO.get(name)
     if entry is None:
@@ -35,6 +36,12 @@ def build(name: str, /, **options: object) -> TorchModel:
     values = resolve(name, entry.options, options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(values["seed"]))
-        model = entry.build(**values)
+        try:
+            model = entry.build(**values)
+        except (RuntimeError, MemoryError) as error:  # torch's allocator raises RuntimeError
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else "out of memory"
+            raise ModelError(
+                f"cannot be built: {reason}", where=f"model {name}", fix="choose smaller sizes with --option"
+            ) from None
     model.module.train()
     return model

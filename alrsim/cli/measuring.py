@@ -23,13 +23,15 @@ from alrsim.timeline.timeline import Timeline
 
 if TYPE_CHECKING:
     from alrsim.execute.calibrate import MeasuredCosts
-    from alrsim.execute.executor import Batch
+    from alrsim.execute.executor import Batch, Prepared
     from alrsim.execute.program import Program
 
 CALIBRATED = "calibrated"
 
 CutKey = tuple[tuple[str, ...], ...]
 """Operator names per stage."""
+JobKey = tuple[CutKey, str, RuleOptions]
+"""What a step's tasks depend on: cut, rule and options."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Bench:
     dataset: str
     seed: int
     programs: dict[CutKey, "Program"] = field(default_factory=dict)
-    costs: dict[tuple[CutKey, str, RuleOptions], "MeasuredCosts"] = field(default_factory=dict)
+    prepared: dict[JobKey, "Prepared"] = field(default_factory=dict)
+    costs: dict[JobKey, "MeasuredCosts"] = field(default_factory=dict)
 
 
 def require_measurable(profile: Profile, source: str) -> None:
@@ -89,17 +92,80 @@ def plan_and_measure(
     Raises:
         ExecutionError: what the executor cannot run; names the operator or the token.
     """
+    from alrsim.execute.executor import Scheduled, execute_all
+
     warn_batch_statistics(setup.loaded.graph, methods)
     bench = open_bench(setup, seed)
-    planned, measured = [], []
-    with progress(2 * len(methods), "measure") as step:
-        for method in methods:
-            step(f"calibrate {method.label}")
-            plan = plan_calibrated(bench, method, repeats)
-            step(f"run {method.label}")
-            planned.append(plan)
-            measured.append(run_planned(bench, plan, repeats))
-    return planned, list(measured)
+    drafts = [draft_method(bench, method) for method in methods]
+    calibrate_drafts(bench, drafts, repeats)
+    planned = [plan_draft(bench, draft) for draft in drafts]
+    jobs = [
+        Scheduled(bench.prepared[draft.key], plan.problem, plan.schedule)
+        for draft, plan in zip(drafts, planned, strict=True)
+    ]
+    with progress(len(jobs) * (repeats + 1), "run") as step:
+        done = execute_all(jobs, repeats=repeats, progress=lambda count, _all: step(methods[count % len(jobs)].label))
+    return planned, [with_dataset(bench, one.timeline) for one in done]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A method with its tasks, before there are costs to schedule them by."""
+
+    method: MethodName
+    stages: StageGraph
+    options: RuleOptions
+    tasks: TaskGraph
+
+    @property
+    def key(self) -> JobKey:
+        return cut_key(self.stages), self.method.rule, self.options
+
+
+def draft_method(bench: Bench, method: MethodName) -> Draft:
+    """Cut the model and build the tasks; methods with the same tasks share what is measured of them."""
+    from alrsim.execute.executor import prepare
+    from alrsim.execute.job import Settings as RunSettings
+
+    setup = bench.setup
+    options = rule_options(setup.settings, method)
+    stages = cut_for(setup.loaded.graph, method, setup.settings, setup.profile, setup.machine)
+    draft = Draft(method, stages, options, build_tasks(stages, method, options))
+    if draft.key not in bench.prepared:
+        program = program_of(bench, stages)
+        settings = RunSettings(seed=bench.seed)
+        bench.prepared[draft.key] = prepare(program, draft.tasks, bench.batch, options, settings)
+    return draft
+
+
+def calibrate_drafts(bench: Bench, drafts: Sequence[Draft], repeats: int) -> None:
+    """Measure what every kind of task costs here, all task graphs in turn."""
+    from alrsim.execute.calibrate import calibrate_all
+
+    keys = list(dict.fromkeys(draft.key for draft in drafts))
+    units = len(bench.setup.machine.units)
+    with progress(2 * len(keys) * (repeats + 1), "calibrate") as step:
+        costs = calibrate_all(
+            [bench.prepared[key] for key in keys],
+            units=units,
+            repeats=repeats,
+            progress=lambda count, _all: step(f"step {count}"),
+        )
+    bench.costs.update(zip(keys, costs, strict=True))
+
+
+def plan_draft(bench: Bench, draft: Draft) -> Planned:
+    """Schedule and simulate on costs that were measured on this host, task by task."""
+    settings = bench.setup.settings
+    problem = calibrated_problem(draft.tasks, bench.setup.machine, bench.costs[draft.key])
+    order = build_schedule(problem, draft.method)
+    timeline = predict(problem, order, settings)
+    return Planned(draft.method, draft.stages, draft.options, problem, order, timeline)
+
+
+def with_dataset(bench: Bench, timeline: Timeline) -> Timeline:
+    """The timeline, saying which data it ran on."""
+    return replace(timeline, facts={**timeline.facts, "dataset": bench.dataset})
 
 
 def cut_key(stages: StageGraph) -> CutKey:
@@ -117,32 +183,6 @@ def program_of(bench: Bench, stages: StageGraph) -> "Program":
         assert loaded.exported is not None
         bench.programs[key] = build_program(loaded.graph, loaded.exported.program, stages)
     return bench.programs[key]
-
-
-def plan_calibrated(bench: Bench, method: MethodName, repeats: int) -> Planned:
-    """Schedule and simulate on costs that were measured on this host, task by task."""
-    from alrsim.execute.calibrate import calibrate
-    from alrsim.execute.job import Settings as RunSettings
-
-    setup = bench.setup
-    stages = cut_for(setup.loaded.graph, method, setup.settings, setup.profile, setup.machine)
-    program = program_of(bench, stages)
-    options = rule_options(setup.settings, method)
-    tasks = build_tasks(stages, method, options)
-    key = (cut_key(stages), method.rule, options)
-    if key not in bench.costs:
-        bench.costs[key] = calibrate(
-            program,
-            tasks,
-            bench.batch,
-            options,
-            RunSettings(seed=bench.seed),
-            units=len(setup.machine.units),
-            repeats=repeats,
-        )
-    problem = calibrated_problem(tasks, setup.machine, bench.costs[key])
-    order = build_schedule(problem, method)
-    return Planned(method, stages, options, problem, order, predict(problem, order, setup.settings))
 
 
 def calibrated_problem(tasks: TaskGraph, machine: Machine, costs: "MeasuredCosts") -> Problem:
@@ -171,7 +211,7 @@ def run_schedule(
     program = program_of(bench, stages)
     run_settings = RunSettings(seed=bench.seed)
     done = execute(program, problem, schedule, bench.batch, options, run_settings, repeats=repeats)
-    return replace(done.timeline, facts={**done.timeline.facts, "dataset": bench.dataset})
+    return with_dataset(bench, done.timeline)
 
 
 def execute_method(bench: Bench, method: MethodName, repeats: int) -> Simulated:

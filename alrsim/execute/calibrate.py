@@ -7,7 +7,7 @@ the default where there is more than one unit.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Literal
@@ -25,6 +25,7 @@ from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.units import Ns
 
 Neighbours = Literal["isolated", "busy"]
+Spans = dict[CostKey, list[int]]
 
 
 @dataclass(frozen=True)
@@ -79,29 +80,50 @@ def calibrate(
         ExecutionError: as :func:`alrsim.execute.executor.prepare`.
     """
     prepared = prepare(program, graph, batch, options, settings)
-    workers = max(1, min(units, core_count()))
-    total = 2 * (warmup + repeats) if workers > 1 else warmup + repeats
-
-    def report(done: int) -> None:
-        if progress is not None:
-            progress(done, total)
-
-    isolated, counts = _measure(prepared, 1, repeats, warmup, report)
-    busy = isolated
-    if workers > 1:
-        busy, counts = _measure(prepared, workers, repeats, warmup, lambda done: report(warmup + repeats + done))
-    chosen: Neighbours = neighbours or ("busy" if workers > 1 else "isolated")
-    return MeasuredCosts(
-        table=busy if chosen == "busy" else isolated,
-        isolated=isolated,
-        dispatch_overhead_ns=dispatch_overhead(),
-        handoff_ns=handoff_latency(),
-        copy_bandwidth=copy_bandwidth(),
-        neighbours=chosen,
-        units=workers,
-        repeats=repeats,
-        samples=counts,
+    (costs,) = calibrate_all(
+        [prepared], units=units, repeats=repeats, warmup=warmup, neighbours=neighbours, progress=progress
     )
+    return costs
+
+
+def calibrate_all(
+    jobs: Sequence[Prepared],
+    *,
+    units: int = 1,
+    repeats: int = 5,
+    warmup: int = 1,
+    neighbours: Neighbours | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[MeasuredCosts]:
+    """:func:`calibrate` for several task graphs in turn, so that a host that drifts does not favour one of them."""
+    workers = max(1, min(units, core_count()))
+    phases = (1,) if workers == 1 else (1, workers)
+    steps = (warmup + repeats) * len(phases) * len(jobs)
+    spans: list[list[Spans]] = [[defaultdict(list) for _ in jobs] for _ in phases]
+    done = 0
+    for turn in range(warmup + repeats):
+        for phase, beside in enumerate(phases):
+            for index, prepared in enumerate(jobs):
+                _sample(prepared, beside, spans[phase][index] if turn >= warmup else defaultdict(list))
+                done += 1
+                if progress is not None:
+                    progress(done, steps)
+    chosen: Neighbours = neighbours or ("busy" if workers > 1 else "isolated")
+    overhead, handoff, bandwidth = dispatch_overhead(), handoff_latency(), copy_bandwidth()
+    return [
+        MeasuredCosts(
+            table=_medians(spans[-1 if chosen == "busy" else 0][index]),
+            isolated=_medians(spans[0][index]),
+            dispatch_overhead_ns=overhead,
+            handoff_ns=handoff,
+            copy_bandwidth=bandwidth,
+            neighbours=chosen,
+            units=workers,
+            repeats=repeats,
+            samples={key: len(found) for key, found in spans[-1 if chosen == "busy" else 0][index].items()},
+        )
+        for index in range(len(jobs))
+    ]
 
 
 def handoff_latency(tasks: int = 200) -> Ns:
@@ -128,25 +150,18 @@ def copy_bandwidth(size: int = 1 << 24) -> float:
     return size / (median(spans) / 1e9)
 
 
-def _measure(
-    prepared: Prepared, workers: int, repeats: int, warmup: int, report: Callable[[int], None]
-) -> tuple[dict[CostKey, Ns], dict[CostKey, int]]:
-    """Medians with ``workers`` independent steps running side by side."""
+def _sample(prepared: Prepared, workers: int, spans: Spans) -> None:
+    """One step with ``workers`` independent copies of it running side by side."""
     graph = prepared.job.graph
     count = len(graph.tasks)
-    spans: dict[CostKey, list[int]] = defaultdict(list)
-    side = _side_by_side(graph, workers)
     lanes = [[(worker * count + index,) for index in range(count)] for worker in range(workers)]
-    for step in range(warmup + repeats):
-        times = run_lanes(side, lanes, _bodies(prepared, workers))
-        if step >= warmup:
-            for index in range(workers * count):
-                task = graph.tasks[index % count]
-                spans[cost_key(task)].append(times.end[index] - times.start[index])
-        report(step + 1)
-    return {key: round(median(found)) for key, found in spans.items()}, {
-        key: len(found) for key, found in spans.items()
-    }
+    times = run_lanes(_side_by_side(graph, workers), lanes, _bodies(prepared, workers))
+    for index in range(workers * count):
+        spans[cost_key(graph.tasks[index % count])].append(times.end[index] - times.start[index])
+
+
+def _medians(spans: Spans) -> dict[CostKey, Ns]:
+    return {key: round(median(found)) for key, found in spans.items()}
 
 
 def _bodies(prepared: Prepared, workers: int) -> Body:

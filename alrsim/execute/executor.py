@@ -1,6 +1,6 @@
 """Carry out a schedule: the same value that the simulator takes, on real tensors."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -71,6 +71,15 @@ class Prepared:
     inputs: tuple[Mapping[str, Tensor], ...]
     targets: tuple[Tensor, ...]
     kernels: Mapping[Kind, Kernel] = field(default_factory=lambda: KERNELS, repr=False)
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """A prepared job with a schedule that has been checked."""
+
+    prepared: Prepared
+    problem: Problem
+    schedule: Schedule
 
 
 def prepare(
@@ -151,26 +160,56 @@ def execute_prepared(
     progress: Callable[[int, int], None] | None = None,
 ) -> Execution:
     """:func:`execute` without the recording pass; the schedule must have been checked."""
+    one = Scheduled(prepared, problem, schedule)
+    (result,) = execute_all(
+        [one], repeats=repeats, warmup=warmup, dispatch_overhead_ns=dispatch_overhead_ns, progress=progress
+    )
+    return result
+
+
+def execute_all(
+    jobs: Sequence[Scheduled],
+    *,
+    repeats: int = 5,
+    warmup: int = 1,
+    dispatch_overhead_ns: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Execution]:
+    """Run several schedules in turn, A B C A B C ..., so that a host that drifts does not favour one of them.
+
+    Args:
+        progress: Called with (runs done, runs in total).
+    """
     if repeats < 1 or warmup < 0:
         raise ExecutionError(f"{repeats} repeats and {warmup} warm-up runs: need at least 1 and 0", where="--repeats")
-    graph = prepared.job.graph
-    lanes = lane_items(graph, schedule)
     if dispatch_overhead_ns is None:
         dispatch_overhead_ns = dispatch_overhead()
-    measured: list[Times] = []
-    run = None
-    for index in range(warmup + repeats):
-        run = new_run(prepared, recording=False)
-        times = run_lanes(graph, lanes, task_body(prepared, run))
-        if index >= warmup:
-            measured.append(times)
-        if progress is not None:
-            progress(index + 1, warmup + repeats)
-    assert run is not None
+    lanes = [lane_items(job.prepared.job.graph, job.schedule) for job in jobs]
+    measured: list[list[Times]] = [[] for _ in jobs]
+    last: list[Run] = []
+    for turn in range(warmup + repeats):
+        last = []
+        for index, job in enumerate(jobs):
+            run = new_run(job.prepared, recording=False)
+            times = run_lanes(job.prepared.job.graph, lanes[index], task_body(job.prepared, run))
+            last.append(run)
+            if turn >= warmup:
+                measured[index].append(times)
+            if progress is not None:
+                progress(turn * len(jobs) + index + 1, (warmup + repeats) * len(jobs))
+    return [
+        _conclude(job, run, found, warmup, dispatch_overhead_ns)
+        for job, run, found in zip(jobs, last, measured, strict=True)
+    ]
+
+
+def _conclude(job: Scheduled, run: Run, measured: Sequence[Times], warmup: int, dispatch_overhead_ns: int) -> Execution:
+    """The repeat with the median makespan, with what all of them say of spread and trust."""
+    prepared = job.prepared
     makespans = tuple(max(times.end) for times in measured)
-    middle = sorted(range(repeats), key=lambda index: (makespans[index], index))[(repeats - 1) // 2]
-    facts = measured_facts(prepared.job, schedule, measured[middle], makespans, warmup, dispatch_overhead_ns)
-    timeline = measured_timeline(prepared.job, prepared.ledger, problem, schedule, measured[middle], facts)
+    middle = sorted(range(len(measured)), key=lambda index: (makespans[index], index))[(len(measured) - 1) // 2]
+    facts = measured_facts(prepared.job, job.schedule, measured[middle], makespans, warmup, dispatch_overhead_ns)
+    timeline = measured_timeline(prepared.job, prepared.ledger, job.problem, job.schedule, measured[middle], facts)
     return _result(prepared, run, timeline, makespans)
 
 

@@ -175,6 +175,12 @@ def verdict(result: CompareResult) -> str:
             sentences.append(f"LR wins: {lr} is {ratio:.2f}x faster than the best BP ({bp}).")
         sentences.append(_work_caveat(result, bp, lr))
         sentences.append(_memory_sentence(result, bp))
+    busy = [m.method for m in result.methods if m.measured and any("host busy" in flag for flag in m.measured.flags)]
+    if busy:
+        sentences.append(
+            f"Other programs kept the host busy during {', '.join(busy)}: repeat on an idle host before trusting the "
+            "measured times."
+        )
     return "\n".join(filter(None, sentences))
 
 

@@ -15,18 +15,19 @@ from alrsim.cost.cut import cut_graph
 from alrsim.cost.stages import build_stages
 from alrsim.errors import DeadlockError, ExecutionError, ScheduleError
 from alrsim.execute.calibrate import calibrate, handoff_latency
-from alrsim.execute.executor import Batch, dispatch_overhead, execute, prepare, sequential
+from alrsim.execute.executor import Batch, Scheduled, dispatch_overhead, execute, execute_all, prepare, sequential
 from alrsim.execute.job import Settings
 from alrsim.execute.kernels import KERNELS
 from alrsim.execute.program import build_program
 from alrsim.execute.workers import core_count, run_lanes
 from alrsim.frontend.source import TorchModel
 from alrsim.frontend.torch_export import export_model
+from alrsim.hardware.machine import abstract_machine
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedule.schedule import Lane, Schedule
 from alrsim.schedulers.registry import schedule
-from alrsim.tasks.problem import cost_key
+from alrsim.tasks.problem import Problem, cost_key
 from alrsim.tasks.taskgraph import Category
 from alrsim.timeline.timeline import Timeline
 
@@ -295,7 +296,9 @@ def program_of(module, batch=2, cut="layer"):
 
 
 def test_an_operator_without_a_kernel_is_named_with_its_module():
-    with pytest.raises(ExecutionError, match=r"operator aten\.sin\.default in module the model itself"):
+    with pytest.raises(
+        ExecutionError, match=r"operator cannot be executed: aten\.sin\.default \(first in the model itself, node sin\)"
+    ):
         program_of(Odd())
 
 
@@ -351,3 +354,20 @@ def test_schedules_that_do_not_fit_are_refused_before_anything_runs(mlp, problem
         execute(mlp.program, problem, Schedule((Lane("u0", tuple(lane[1:])),)), mlp.batch(4), OPTIONS, **RUN)
     with pytest.raises(DeadlockError):
         execute(mlp.program, problem, Schedule((Lane("u0", tuple(reversed(lane))),)), mlp.batch(4), OPTIONS, **RUN)
+
+
+def test_schedules_run_in_turn_each_with_its_own_repeats(subject):
+    one = subject("mlp", "layer", hidden=8, features=12)
+    options = RuleOptions(microbatches=2)
+    graph = RULES["bp"](one.stages, options)
+    prepared = prepare(one.program, graph, one.batch(2), options)
+    problem = Problem(graph, abstract_machine(2), tuple((1, 1) for _ in graph.tasks), "unit")
+    orders = [schedule(problem, name) for name in ("serial", "list")]
+    turns = []
+    jobs = [Scheduled(prepared, problem, order) for order in orders]
+    results = execute_all(jobs, repeats=3, warmup=1, dispatch_overhead_ns=0, progress=lambda *at: turns.append(at))
+    assert turns == [(count, 8) for count in range(1, 9)]
+    assert [len(result.makespans) for result in results] == [3, 3]
+    assert [result.timeline.schedule_digest for result in results] == [order.digest for order in orders]
+    for name, gradient in results[0].gradients.items():
+        assert torch.equal(gradient, results[1].gradients[name])

@@ -1,0 +1,1 @@
+"""Fast kernels of the gradient: noise that is never stored, and the weighted product of input codes and noise."""

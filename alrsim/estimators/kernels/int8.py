@@ -1,0 +1,89 @@
+"""int8: the loss weights are rounded to 127 levels and folded into the signs of the noise, then summed in int32.
+
+``C = scale * sum x8 * (w8 * sign(e))`` with ``w8 = round(127 w / max|w|)`` and ``scale = max|w| / 127``: integers until the
+last step. Blocks are short enough that int32 cannot overflow, and blocks are added in int64.
+"""
+
+import torch
+from torch import Tensor
+
+from alrsim.estimators.kernels import gemm
+from alrsim.estimators.kernels.fp32 import fold
+from alrsim.estimators.kernels.shapes import LinearShape, Shape
+from alrsim.estimators.kernels.state import (
+    INTEGER_INPUT,
+    SIGNS,
+    InputKind,
+    NoiseKind,
+    Product,
+    State,
+    line_weights,
+    lines,
+    quantise,
+    weighted_bias,
+)
+
+LEVELS = 127
+_MOST = 2**31 - 1
+
+
+def keep_input(x: Tensor, _shape: Shape, kind: InputKind) -> State:
+    """Integers in 8 bits."""
+    return State(x.detach().to(torch.int8), kind, len(x))
+
+
+def keep_noise(e: Tensor, _shape: Shape, kind: NoiseKind) -> State:
+    """Signs in 8 bits."""
+    return State(e.detach().to(torch.int8), kind, len(e))
+
+
+def multiply(x: State, e: State, weights: Tensor, shape: Shape, threads: int) -> Tensor:
+    """The weight gradient; see :class:`Product`."""
+    whole, scale = quantise(weights, LEVELS)
+    return (sums(x, e, whole, shape, threads).to(torch.float64) * scale).to(torch.float32)
+
+
+def sums(x: State, e: State, weights: Tensor, shape: Shape, threads: int = 1, longest: int | None = None) -> Tensor:
+    """``sum w x e`` for integer weights up to 127; int64 of ``shape.weight``, exact.
+
+    Args:
+        longest: Most elements per product; default what int32 can hold.
+    """
+    longest = longest_sum(x.kind) if longest is None else longest
+    if not isinstance(shape, LinearShape):
+        folded = fold(e.data, weights, torch.int8)
+        return gemm.convolution(x.data, folded, shape, _matmul, torch.int64, longest, threads)
+    weighted = lines(e.data) * line_weights(weights, shape).to(torch.int8)[:, None]
+    result = torch.zeros(shape.weight, dtype=torch.int64)
+    with gemm.intra_op(threads):
+        for part, numbers in zip(weighted.split(longest), lines(x.data).split(longest), strict=True):
+            result += torch._int_mm(part.T, numbers.contiguous())
+    return result
+
+
+def longest_sum(kind: InputKind | NoiseKind) -> int:
+    """How many products int32 can sum: 16.9 million signs, or 133,144 codes of 8 bits."""
+    return _MOST // (LEVELS * (LEVELS if kind == "int8" else 1))
+
+
+def bias(e: State, weights: Tensor, shape: Shape) -> Tensor:
+    """The bias gradient; see :class:`Product`. The weights are not rounded for it."""
+    return weighted_bias(e.data, weights, shape)
+
+
+def _matmul(left: Tensor, right: Tensor) -> Tensor:
+    product: Tensor = torch._int_mm(left, right.T)
+    return product
+
+
+INT8 = Product(
+    "int8",
+    keep_input,
+    keep_noise,
+    multiply,
+    bias,
+    INTEGER_INPUT,
+    SIGNS,
+    "weights rounded to 127 levels of the largest; exact for those",
+    2.0**-23,
+)

@@ -1,0 +1,42 @@
+"""How a loop becomes machine code, and how it is spread over threads.
+
+Threads are Python's own, because compiled loops let go of the interpreter. Numba's ``prange`` is not used: its default
+threading layer ends the process when two executor workers enter it at once, and its launch costs milliseconds.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, cast
+
+from numba import njit
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def machine_code(function: F) -> F:
+    """Compile at the first call; keep the result on disk where a cache folder is writable, else in memory."""
+    options = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+    try:
+        compiled = njit(cache=True, **options)(function)
+    except RuntimeError:  # numba finds no folder that it may write its cache to
+        compiled = njit(**options)(function)
+    return cast(F, compiled)
+
+
+def split(count: int, threads: int) -> list[tuple[int, int]]:
+    """``range(count)`` in at most ``threads`` runs of nearly equal length; empty runs are left out."""
+    parts = max(1, min(threads, count))
+    bounds = [count * part // parts for part in range(parts + 1)]
+    return [(low, high) for low, high in zip(bounds, bounds[1:], strict=False) if high > low]
+
+
+def spread(body: Callable[[int, int], None], count: int, threads: int) -> None:
+    """Call ``body(low, high)`` over ``range(count)``, in this thread if there is one run only."""
+    runs = split(count, threads)
+    if len(runs) <= 1:
+        for low, high in runs:
+            body(low, high)
+        return
+    with ThreadPoolExecutor(len(runs)) as pool:
+        for waiting in [pool.submit(body, low, high) for low, high in runs]:
+            waiting.result()

@@ -1,0 +1,30 @@
+"""The registry of weighted products: a name for every way to compute the same gradient."""
+
+from alrsim.errors import OptionError
+from alrsim.estimators.kernels.bf16 import BF16
+from alrsim.estimators.kernels.fp32 import FP32
+from alrsim.estimators.kernels.int8 import INT8
+from alrsim.estimators.kernels.packed import PACKED
+from alrsim.estimators.kernels.paper import PAPER
+from alrsim.estimators.kernels.state import InputKind, NoiseKind, Product
+
+PRODUCTS: dict[str, Product] = {kernel.name: kernel for kernel in (FP32, PAPER, BF16, INT8, PACKED)}
+"""In order of preference at equal cost."""
+
+
+def product(name: str, x: InputKind, e: NoiseKind) -> Product:
+    """A kernel by name.
+
+    Raises:
+        OptionError: no such kernel, or it cannot multiply these codes.
+    """
+    able = [kernel.name for kernel in PRODUCTS.values() if kernel.takes(x, e)]
+    if name not in PRODUCTS:
+        raise OptionError(f"there is no kernel {name!r}", where="--kernel", fix=f"choose one of {', '.join(PRODUCTS)}")
+    if name not in able:
+        raise OptionError(
+            f"kernel {name!r} cannot multiply {x} input by {e} noise",
+            where="--kernel",
+            fix=f"choose one of {', '.join(able)}, or other codes of input and noise",
+        )
+    return PRODUCTS[name]

@@ -39,7 +39,7 @@ Cut = Annotated[
         "--cut",
         metavar="SPEC",
         help="balanced:K | module[:DEPTH] | operator | layer | names:op1,op2. "
-        "Default: balanced over the units for BP, layer for LR.",
+        "Default: balanced over the units for BP (equally slow on the machine), layer for LR.",
     ),
 ]
 Chunks = Annotated[

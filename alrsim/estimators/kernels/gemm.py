@@ -1,8 +1,7 @@
 """One matrix product per block of rows, over im2col in the operands' own format."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -56,7 +55,6 @@ def _group(
     planes = x.detach().contiguous().flatten(2).view(_integer(x)).numpy()
     rows = len(x)
     step = min(rows, max(1, BLOCK_BYTES // (width * shape.taps * positions * x.element_size())))
-    step = max(1, min(step, longest // positions))
     columns = np.empty((width, shape.taps, step * positions), dtype=moved)
     result = torch.zeros(len(weighted), width * shape.taps, dtype=total)
     with intra_op(threads):
@@ -69,7 +67,9 @@ def _group(
 
             spread(part, width, threads)
             left = torch.from_numpy(out).view(x.dtype).view(width * shape.taps, -1)
-            result += matmul(left, weighted[:, low : low + count].reshape(len(weighted), -1)).T
+            right = weighted[:, low : low + count].reshape(len(weighted), -1)
+            for one, two in zip(torch.split(left, longest, 1), torch.split(right, longest, 1), strict=True):
+                result += matmul(one, two).T
     return result
 
 

@@ -1,7 +1,7 @@
 """int8: the loss weights are rounded to 127 levels and folded into the signs of the noise, then summed in int32.
 
-``C = scale * sum x8 * (w8 * sign(e))`` with ``w8 = round(127 w / max|w|)`` and ``scale = max|w| / 127``: integers until the
-last step. Blocks are short enough that int32 cannot overflow, and blocks are added in int64.
+``C = scale * sum x8 * (w8 * sign(e))`` with ``w8 = round(127 w / max|w|)`` and ``scale = max|w| / 127``: integers until
+the last step. Blocks are short enough that int32 cannot overflow, and blocks are added in int64.
 """
 
 import torch
@@ -56,8 +56,8 @@ def sums(x: State, e: State, weights: Tensor, shape: Shape, threads: int = 1, lo
     weighted = lines(e.data) * line_weights(weights, shape).to(torch.int8)[:, None]
     result = torch.zeros(shape.weight, dtype=torch.int64)
     with gemm.intra_op(threads):
-        for part, numbers in zip(weighted.split(longest), lines(x.data).split(longest), strict=True):
-            result += torch._int_mm(part.T, numbers.contiguous())
+        for part, numbers in zip(torch.split(weighted, longest), torch.split(lines(x.data), longest), strict=True):
+            result += int_mm(part.T, numbers)
     return result
 
 
@@ -72,8 +72,21 @@ def bias(e: State, weights: Tensor, shape: Shape) -> Tensor:
 
 
 def _matmul(left: Tensor, right: Tensor) -> Tensor:
-    product: Tensor = torch._int_mm(left, right.T)
+    return int_mm(left, right.T)
+
+
+def int_mm(left: Tensor, right: Tensor) -> Tensor:
+    """``torch._int_mm``, which returns garbage on a CPU if a dimension of size 1 has an unusual stride.
+
+    Source: https://github.com/pytorch/pytorch/issues/195066
+    """
+    product: Tensor = torch._int_mm(_canonical(left), _canonical(right))
     return product
+
+
+def _canonical(matrix: Tensor) -> Tensor:
+    rows, columns = matrix.shape
+    return matrix.contiguous().as_strided((1, columns), (columns, 1)) if rows == 1 else matrix
 
 
 INT8 = Product(

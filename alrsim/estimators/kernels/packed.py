@@ -1,13 +1,15 @@
 """Packed bits: one bit per sign, AND and popcount.
 
 With a in {0, 1} and e = +-1 as a bit, ``sum a e = 2 popcount(a & e) - popcount(a)``; padding is a = 0 and contributes
-nothing. A +-1 code is ``2 p - v`` with p its bit and v where it is valid, so that padding contributes nothing either; v is
-one more channel of ones. A {-1, 0, 1} code is the difference of two {0, 1} codes.
+nothing. A +-1 code is ``2 p - v`` with p its bit and v where it is valid, so that padding contributes nothing either; v
+is one more channel of ones. A {-1, 0, 1} code is the difference of two {0, 1} codes.
 
-Convolutions keep real weights: a weight is constant over the positions of a row, so that it multiplies a count. Linear maps
-have a weight per position: it is rounded to 4 bits (sign and three bit-planes), which costs no measurable quality
-(facts of this project: cosine 0.772 against 0.777 with real weights), and each plane is one pass.
+Convolutions keep real weights: a weight is constant over the positions of a row, so that it multiplies a count. Linear
+maps have a weight per line: it is rounded to 4 bits (sign and three bit-planes) and each plane is one pass. Measured on
+an MLP with 200 copies that costs little quality: a cosine of 0.772 with the true gradient instead of 0.777.
 """
+
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,7 +17,6 @@ from torch import Tensor
 
 from alrsim.estimators.kernels.shapes import ConvShape, LinearShape, Shape, taps_of
 from alrsim.estimators.kernels.state import (
-    INTEGER_INPUT,
     SIGNS,
     InputKind,
     NoiseKind,
@@ -46,10 +47,11 @@ def keep_noise(e: Tensor, shape: Shape, kind: NoiseKind) -> State:
 def _pack(value: Tensor, shape: Shape, sign: int) -> Tensor:
     from alrsim.estimators.kernels.machine import bitproduct
 
-    pack, rows = (
-        (bitproduct.pack_rows, lines(value)) if isinstance(shape, LinearShape) else (bitproduct.pack_planes, planes(value))
-    )
-    return torch.from_numpy(pack(_plain(rows), sign).view(np.int64))
+    if isinstance(shape, LinearShape):
+        words = bitproduct.pack_rows(_plain(lines(value)), sign)
+    else:
+        words = bitproduct.pack_planes(_plain(planes(value)), sign)
+    return torch.from_numpy(words.view(np.int64))
 
 
 def _plain(value: Tensor) -> np.ndarray:
@@ -100,7 +102,8 @@ def convolution_sums(x: State, e: State, weights: Tensor, shape: ConvShape, thre
     inner = shape.inputs // shape.groups
     result = np.empty((words.shape[2], shape.taps, shape.outputs // shape.groups))
 
-    def part(low: int, high: int, outputs: tuple[int, int]) -> None:
+    def part(start: int, outputs: tuple[int, int], begin: int, end: int) -> None:
+        low, high = start + begin, start + end
         total, single = bitproduct.convolution_counts(
             words, noise, factors, (low, high), outputs, table.source, table.shifts, masks, ones
         )
@@ -111,7 +114,7 @@ def convolution_sums(x: State, e: State, weights: Tensor, shape: ConvShape, thre
     for base in range(0, words.shape[2], shape.inputs):
         for channels, outputs in group_ranges(shape):
             start = base + channels[0]
-            spread(lambda low, high, at=start, to=outputs: part(at + low, at + high, to), inner, threads)
+            spread(partial(part, start, outputs), inner, threads)
     if x.kind == "ternary":
         result = result[: shape.inputs] - result[shape.inputs :]
     grouped = result.reshape(shape.groups, inner, shape.taps, -1).transpose(0, 3, 1, 2)
@@ -124,8 +127,8 @@ def bias(e: State, weights: Tensor, shape: Shape) -> Tensor:
 
     if isinstance(shape, LinearShape):
         whole, scale = quantise(weights, 2**PLANES - 1)
-        ones = State(keep_input(torch.ones(len(line_weights(whole, shape)), 1), LinearShape(1, 1), "binary").data, "binary", e.rows)
         one = LinearShape(1, shape.outputs, shape.positions)
+        ones = keep_input(torch.ones(e.rows, shape.positions, 1), one, "binary")
         return (linear_sums(ones, e, whole, one)[:, 0] * scale).to(torch.float32)
     factors = weights.reshape(-1).to(torch.float64)
     counts = torch.from_numpy(bitproduct.count_columns(_words(e), factors.numpy()))
@@ -150,8 +153,7 @@ PACKED = Product(
     multiply,
     bias,
     frozenset({"binary", "bipolar", "ternary"}),
-    SIGNS & SIGNS,
+    SIGNS,
     "exact for convolutions; weights of linear maps are rounded to 4 bits",
     2.0**-23,
 )
-assert PACKED.inputs < INTEGER_INPUT

@@ -3,6 +3,8 @@
 Each copy's noise is weighted by its losses, then torch's own weight gradient is taken and added.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import grad
@@ -20,7 +22,11 @@ from alrsim.estimators.kernels.state import (
     weighted_bias,
 )
 
-_WEIGHT_GRADIENT = {1: grad.conv1d_weight, 2: grad.conv2d_weight, 3: grad.conv3d_weight}
+_GRADIENTS: dict[int, Callable[..., Tensor]] = {
+    1: grad.conv1d_weight,
+    2: grad.conv2d_weight,
+    3: grad.conv3d_weight,
+}
 
 
 def multiply(x: State, e: State, weights: Tensor, shape: Shape, threads: int) -> Tensor:
@@ -40,10 +46,8 @@ def _one(x: Tensor, weighted: Tensor, shape: Shape) -> Tensor:
 
 
 def _convolution(x: Tensor, weighted: Tensor, shape: ConvShape) -> Tensor:
-    gradient: Tensor = _WEIGHT_GRADIENT[len(shape.size)](
-        x, shape.weight, weighted, shape.stride, shape.padding, shape.dilation, shape.groups
-    )
-    return gradient
+    weight_gradient = _GRADIENTS[len(shape.size)]
+    return weight_gradient(x, shape.weight, weighted, shape.stride, shape.padding, shape.dilation, shape.groups)
 
 
 def bias(e: State, weights: Tensor, shape: Shape) -> Tensor:

@@ -8,8 +8,8 @@ Gaussian    elements ``4 j`` to ``4 j + 3`` are Box-Muller on words (0, 1) and (
 Laplace     element ``4 j + i`` is the inverse distribution function on word ``i`` of block ``j``, variance 1
 ==========  ===================================================================================================
 
-Splitting a batch into micro-batches, copies into groups, or work among threads, workers or devices changes no number. The
-same counters serve Triton's ``tl.randint4x(seed, offset)``, which is the same generator.
+Splitting a batch into micro-batches, copies into groups, or work among threads, workers or devices changes no number.
+Random123, Triton and CUDA libraries have the same generator, so that another device can make the same bits.
 """
 
 from collections.abc import Sequence

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, slots=True)
 class LinearShape:
-    """``y = x W'``: x is ``(rows, [positions,] inputs)``, y ``(rows, [positions,] outputs)``, W ``(outputs, inputs)``."""
+    """``y = x W'``: x ``(rows, [positions,] inputs)``, y ``(rows, [positions,] outputs)``, W ``(outputs, inputs)``."""
 
     inputs: int
     outputs: int

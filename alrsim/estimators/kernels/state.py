@@ -44,8 +44,8 @@ class Product:
     Attributes:
         keep_input: ``(codes of x, shape, kind) -> State``; x is ``(copies * samples, ...)`` as the map reads it.
         keep_noise: ``(codes of e, shape, kind) -> State``; e is ``(copies * samples, ...)`` as the map writes it.
-        multiply: ``(input, noise, weights (copies, samples), shape, threads) -> dW`` in fp32, of ``shape.weight``. The
-            result does not depend on ``threads``.
+        multiply: ``(input, noise, weights (copies, samples), shape, threads) -> dW`` in fp32, of ``shape.weight``. An
+            integer kernel's result does not depend on ``threads``; the others sum in torch's order.
         bias: ``(noise, weights, shape) -> sum_kb w_kb sum_positions e_kb``, fp32 ``(outputs,)``.
         inputs: Kinds of input that it takes.
         noises: Kinds of noise that it takes.
@@ -113,8 +113,11 @@ def row_weights(weights: Tensor, value: Tensor) -> Tensor:
 
 def weighted_bias(noise: Tensor, weights: Tensor, shape: Shape) -> Tensor:
     """The bias gradient from noise as numbers, summed in fp64."""
-    total = (noise.to(torch.float64) * row_weights(weights, noise)).transpose(1, -1 if isinstance(shape, LinearShape) else 1)
-    return total.flatten(2).sum((0, 2)).to(torch.float32) if total.dim() > 2 else total.sum(0).to(torch.float32)
+    if isinstance(shape, LinearShape):
+        factors = line_weights(weights, shape).to(torch.float64)
+        return (lines(noise).T.to(torch.float64) @ factors).to(torch.float32)
+    sums = planes(noise).to(torch.float64).sum(2)
+    return (weights.reshape(-1).to(torch.float64) @ sums).to(torch.float32)
 
 
 def group_ranges(shape: ConvShape) -> list[tuple[tuple[int, int], tuple[int, int]]]:

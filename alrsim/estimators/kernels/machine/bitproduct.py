@@ -85,7 +85,8 @@ def count_columns(words: Words, weights: Reals) -> Reals:
     single = np.zeros(words.shape[1] * words.shape[2])
     for block in range(len(words)):
         _add_counts(words[block].reshape(-1), weights[block], single)
-    return single.reshape(words.shape[1], words.shape[2]).sum(0)
+    sums: Reals = single.reshape(words.shape[1], words.shape[2]).sum(0)
+    return sums
 
 
 @machine_code

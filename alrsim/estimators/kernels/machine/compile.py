@@ -6,7 +6,8 @@ threading layer ends the process when two executor workers enter it at once, and
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar, cast
+from itertools import pairwise
+from typing import Any, TypeVar, cast
 
 from numba import njit
 
@@ -15,11 +16,11 @@ F = TypeVar("F", bound=Callable[..., object])
 
 def machine_code(function: F) -> F:
     """Compile at the first call; keep the result on disk where a cache folder is writable, else in memory."""
-    options = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+    build: Any = njit
     try:
-        compiled = njit(cache=True, **options)(function)
+        compiled = build(cache=True, nogil=True, error_model="numpy")(function)
     except RuntimeError:  # numba finds no folder that it may write its cache to
-        compiled = njit(**options)(function)
+        compiled = build(nogil=True, error_model="numpy")(function)
     return cast(F, compiled)
 
 
@@ -27,7 +28,7 @@ def split(count: int, threads: int) -> list[tuple[int, int]]:
     """``range(count)`` in at most ``threads`` runs of nearly equal length; empty runs are left out."""
     parts = max(1, min(threads, count))
     bounds = [count * part // parts for part in range(parts + 1)]
-    return [(low, high) for low, high in zip(bounds, bounds[1:], strict=False) if high > low]
+    return [(low, high) for low, high in pairwise(bounds) if high > low]
 
 
 def spread(body: Callable[[int, int], None], count: int, threads: int) -> None:

@@ -1,7 +1,7 @@
 """Philox4x32-10 in loops that a compiler turns into vectors, and what is made of its bits.
 
-Everything here is +, *, square root and integer arithmetic, all of them exact or correctly rounded, so that the numbers are
-the same on every processor: no library's logarithm or cosine is called.
+Everything here is +, *, /, square root and integer arithmetic, all of them exact or correctly rounded, so that the
+numbers are the same on every processor: no library's logarithm or cosine is called.
 
 Source: J. Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
@@ -27,8 +27,7 @@ _W0, _W1 = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
 _LOW = np.uint64(0xFFFFFFFF)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _as_float(_typing: Any, _bits: Any) -> Any:
+def _define_as_float(_typing: Any, _bits: Any) -> Any:
     """The float whose bits these are."""
 
     def build(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
@@ -37,14 +36,17 @@ def _as_float(_typing: Any, _bits: Any) -> Any:
     return types.float32(types.uint32), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _as_bits(_typing: Any, _number: Any) -> Any:
+def _define_as_bits(_typing: Any, _number: Any) -> Any:
     """The bits of a float."""
 
     def build(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], ir.IntType(32))
 
     return types.uint32(types.float32), build
+
+
+_as_float: Any = intrinsic(_define_as_float)
+_as_bits: Any = intrinsic(_define_as_bits)
 
 
 @machine_code
@@ -97,7 +99,8 @@ def _log(word: int) -> float:
     series = series * z + np.float32(1 / 5)
     series = series * z + np.float32(1 / 3)
     tail = np.float32(2) * s + np.float32(2) * s * z * series
-    return (np.float32(32) - exponent) * np.float32(0.6931471805599453) - tail
+    result: float = (np.float32(32) - exponent) * np.float32(0.6931471805599453) - tail
+    return result
 
 
 @machine_code
@@ -231,4 +234,3 @@ def accumulate(
             else:
                 _make(kind, words, count, buffer[: count * per])
                 _add(buffer, weights[k, row], part)
-

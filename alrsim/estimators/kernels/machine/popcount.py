@@ -1,18 +1,18 @@
 """The product of bit matrices: ``C[m, n] += sum_b w_b sum_l popcount(A[b, l, m] & E[b, l, n])``.
 
-Both operands have the channel as their fastest axis. A tile of C stays in vector registers while blocks and words go by:
-each word of A is broadcast against eight words of E, so that no sum across lanes is ever needed and one fp64
-multiply-add per block applies a real weight. The tile is written in LLVM's vector types: ``ctpop`` on eight 64-bit lanes
-is one instruction with AVX-512 VPOPCNTDQ and a short shuffle sequence elsewhere.
+Both operands have the channel as their fastest axis. A tile of C stays in vector registers while blocks and words go
+by: each word of A is broadcast against eight words of E, so that no sum across lanes is ever needed and one fp64
+multiply and add per block applies a real weight. The tile is written in LLVM's vector types: ``ctpop`` on eight 64-bit
+lanes is one instruction with AVX-512 VPOPCNTDQ and a short sequence of shuffles elsewhere.
 """
 
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils as _cgutils
 from numba.extending import intrinsic
 
 from alrsim.estimators.kernels.machine.compile import machine_code
@@ -24,6 +24,7 @@ Words = npt.NDArray[np.uint64]
 Reals = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
+cgutils: Any = _cgutils
 _WORD, _REAL = ir.IntType(64), ir.DoubleType()
 
 
@@ -33,8 +34,8 @@ def _tile(high: int, wide: int) -> Any:
     def generate(_typing: Any, *arguments: Any) -> Any:
         return types.void(*arguments), _body(high, wide)
 
-    def tile(typing: Any, a: Any, at: Any, ab: Any, al: Any, e: Any, c: Any, w: Any, b: Any, l: Any, n: Any) -> Any:
-        return generate(typing, a, at, ab, al, e, c, w, b, l, n)
+    def tile(typing: Any, a: Any, at: Any, ab: Any, al: Any, e: Any, c: Any, w: Any, b: Any, d: Any, n: Any) -> Any:
+        return generate(typing, a, at, ab, al, e, c, w, b, d, n)
 
     return intrinsic(tile)
 
@@ -90,8 +91,8 @@ def _body(high: int, wide: int) -> Any:
     return build
 
 
-_tile_4x2 = _tile(4, 2)
-_tile_8x1 = _tile(8, 1)
+_tile_4x2: Any = _tile(4, 2)
+_tile_8x1: Any = _tile(8, 1)
 
 HIGH = 8
 """The number of channels of A is a multiple of this."""

@@ -51,4 +51,3 @@ def expand(x: Bits, low: int, count: int, first: int, source: Indices, shifts: I
                     _masked(read, masks[tap, begin:end], out[c, tap, to + begin : to + end])
                 else:
                     _picked(flat[start : start + inner], source[tap], out[c, tap, to : to + positions])
-

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,52 +25,64 @@ def convolution(
 ) -> Tensor:
     """``sum over rows and positions of tap(x) * weighted``, of ``shape.weight``, in format ``total``.
 
+    Every thread has rows of its own and torch computes on that thread alone: waiting threads of torch's pool spin, and
+    would take the cores from threads that expand.
+
     Args:
         x: ``(rows, inputs, *size)``.
         weighted: ``(outputs, rows, positions)``, contiguous; the weights are in it.
         longest: Most elements that one product may sum.
     """
-    blocks = [
-        _group(x, weighted[outputs[0] : outputs[1]], channels, shape, matmul, total, longest, threads)
-        for channels, outputs in group_ranges(shape)
-    ]
-    return torch.cat(blocks).view(shape.weight)
-
-
-def _group(
-    x: Tensor,
-    weighted: Tensor,
-    channels: tuple[int, int],
-    shape: ConvShape,
-    matmul: Matmul,
-    total: torch.dtype,
-    longest: int,
-    threads: int,
-) -> Tensor:
     from alrsim.estimators.kernels.machine.compile import spread
+
+    task = _Task(x, weighted, shape, matmul, total, longest)
+    parts: dict[int, Tensor] = {}
+
+    def part(low: int, high: int) -> None:
+        torch.set_num_threads(1)
+        groups = [_group(task, channels, outputs, low, high) for channels, outputs in group_ranges(shape)]
+        parts[low] = torch.cat(groups)
+
+    with intra_op(1):
+        spread(part, len(x), threads)
+    result = torch.zeros(shape.outputs, shape.inputs // shape.groups * shape.taps, dtype=total)
+    for low in sorted(parts):
+        result += parts[low]
+    return result.view(shape.weight)
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    x: Tensor
+    weighted: Tensor
+    shape: ConvShape
+    matmul: Matmul
+    total: torch.dtype
+    longest: int
+
+
+def _group(task: _Task, channels: tuple[int, int], outputs: tuple[int, int], first: int, last: int) -> Tensor:
+    """One group's ``(outputs, channels * taps)`` over rows ``first`` to ``last - 1``, a block of rows at a time."""
     from alrsim.estimators.kernels.machine.taps import expand
 
+    x, shape = task.x, task.shape
     table, positions, width = taps_of(shape), shape.positions, channels[1] - channels[0]
     moved = _MOVED[x.element_size()]
     masks = (table.source >= 0).astype(moved) * moved(-1)
     planes = x.detach().contiguous().flatten(2).view(_integer(x)).numpy()
-    rows = len(x)
-    step = min(rows, max(1, BLOCK_BYTES // (width * shape.taps * positions * x.element_size())))
-    columns = np.empty((width, shape.taps, step * positions), dtype=moved)
-    result = torch.zeros(len(weighted), width * shape.taps, dtype=total)
-    with intra_op(threads):
-        for low in range(0, rows, step):
-            count = min(step, rows - low)
-            out = columns if count == step else np.empty((width, shape.taps, count * positions), dtype=moved)
-
-            def part(begin: int, end: int, at: int = low, many: int = count, to: np.ndarray = out) -> None:
-                expand(planes, at, many, channels[0] + begin, table.source, table.shifts, masks, to[begin:end])
-
-            spread(part, width, threads)
-            left = torch.from_numpy(out).view(x.dtype).view(width * shape.taps, -1)
-            right = weighted[:, low : low + count].reshape(len(weighted), -1)
-            for one, two in zip(torch.split(left, longest, 1), torch.split(right, longest, 1), strict=True):
-                result += matmul(one, two).T
+    weighted = task.weighted[outputs[0] : outputs[1]]
+    step = max(1, BLOCK_BYTES // (width * shape.taps * positions * x.element_size()))
+    result = torch.zeros(len(weighted), width * shape.taps, dtype=task.total)
+    columns = np.empty((width, shape.taps, min(step, last - first) * positions), dtype=moved)
+    for low in range(first, last, step):
+        count = min(step, last - low)
+        if count * positions < columns.shape[2]:
+            columns = np.empty((width, shape.taps, count * positions), dtype=moved)
+        expand(planes, low, count, channels[0], table.source, table.shifts, masks, columns)
+        left = torch.from_numpy(columns).view(x.dtype).view(width * shape.taps, -1)
+        right = weighted[:, low : low + count].reshape(len(weighted), -1)
+        for one, two in zip(torch.split(left, task.longest, 1), torch.split(right, task.longest, 1), strict=True):
+            result += task.matmul(one, two).T
     return result
 
 

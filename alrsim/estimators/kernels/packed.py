@@ -85,7 +85,7 @@ def linear_sums(x: State, e: State, weights: Tensor, shape: LinearShape, threads
         sums = 2 * total[: width + ones, : shape.outputs] - single[: width + ones, None]
         result[low:high] = 2 * sums[:width] - sums[width] if ones else sums
 
-    spread(part, words.shape[1], threads)
+    spread(part, words.shape[1], threads, words.size * shape.outputs * PLANES // 8)
     if x.kind == "ternary":
         result = result[: shape.inputs] - result[shape.inputs :]
     return torch.from_numpy(result.T)
@@ -111,10 +111,11 @@ def convolution_sums(x: State, e: State, weights: Tensor, shape: ConvShape, thre
         sums = (2 * total[:count, :width] - single[:count, None]).reshape(shape.taps, -1, width)
         result[low:high] = np.moveaxis(2 * sums[:, :-1] - sums[:, -1:] if ones else sums, 0, 1)
 
+    work = noise.size * shape.taps * inner // 8
     for base in range(0, words.shape[2], shape.inputs):
         for channels, outputs in group_ranges(shape):
             start = base + channels[0]
-            spread(partial(part, start, outputs), inner, threads)
+            spread(partial(part, start, outputs), inner, threads, work)
     if x.kind == "ternary":
         result = result[: shape.inputs] - result[shape.inputs :]
     grouped = result.reshape(shape.groups, inner, shape.taps, -1).transpose(0, 3, 1, 2)

@@ -11,6 +11,9 @@ from typing import Any, TypeVar, cast
 
 from numba import njit
 
+STEPS_PER_THREAD = 1 << 18
+"""Vector operations that take about as long as starting a thread."""
+
 F = TypeVar("F", bound=Callable[..., object])
 
 
@@ -31,9 +34,13 @@ def split(count: int, threads: int) -> list[tuple[int, int]]:
     return [(low, high) for low, high in pairwise(bounds) if high > low]
 
 
-def spread(body: Callable[[int, int], None], count: int, threads: int) -> None:
-    """Call ``body(low, high)`` over ``range(count)``, in this thread if there is one run only."""
-    runs = split(count, threads)
+def spread(body: Callable[[int, int], None], count: int, threads: int, work: int | None = None) -> None:
+    """Call ``body(low, high)`` over ``range(count)``, in this thread if there is one run only.
+
+    Args:
+        work: Elementary steps in all, where that is known: too few do not pay for a thread.
+    """
+    runs = split(count, threads if work is None else min(threads, work // STEPS_PER_THREAD))
     if len(runs) <= 1:
         for low, high in runs:
             body(low, high)

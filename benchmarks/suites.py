@@ -13,6 +13,7 @@ from alrsim.schedulers import SCHEDULERS, schedule
 from alrsim.simulate.engine import simulate
 from alrsim.simulate.run import run
 from benchmarks import plain
+from benchmarks.kernels import kernels
 from benchmarks.measure import Row, growth, measure, say
 from benchmarks.workloads import UNITS, case, problem_of, scheduler_problem, tasks_of
 
@@ -182,4 +183,5 @@ SUITES: dict[str, Suite] = {
     "passes": passes,
     "schedulers": schedulers,
     "ratios": ratios,
+    "kernels": kernels,
 }

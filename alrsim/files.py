@@ -83,16 +83,13 @@ def from_json(kind: str, type_: type[T], document: Any, *, where: str) -> T:
     expected = f"alrsim.{kind}/1"
     found = document.get("format") if isinstance(document, dict) else None
     if found != expected:
-        raise FileError(
-            f"holds {found!r}, expected {expected!r}",
-            where=where,
-            fix=f"give a file that alrsim wrote as {kind}",
-        )
+        holds = "has no format tag of alrsim" if found is None else f"holds {found!r}"
+        raise FileError(f"{holds}, expected {expected!r}", where=where, fix=f"give a file that alrsim wrote as {kind}")
     try:
         return TypeAdapter(type_).validate_python(document.get("value"), strict=False)
     except ValidationError as error:
         first = error.errors()[0]
-        at = ".".join(str(part) for part in first["loc"])
+        at = ".".join(str(part) for part in first["loc"]) or "value"
         raise FileError(f"{at}: {first['msg']}", where=where, fix=f"the {kind} file was cut off or edited") from None
 
 

@@ -1,5 +1,6 @@
 """Quantities: integer nanoseconds and bytes inside, words for people outside, exact rationals for textbooks."""
 
+import re
 from collections.abc import Iterable
 from fractions import Fraction
 from math import lcm
@@ -8,6 +9,10 @@ from alrsim.errors import OptionError
 
 Ns = int
 Bytes = int
+
+_PLAIN = re.compile(
+    r"[0-9]{1,15}(?:\.[0-9]{0,15})?(?:[eE][+-]?(?:[0-9]|1[0-5]))?|\.[0-9]{1,15}|[0-9]{1,15}/[0-9]{1,15}"
+)
 
 _BYTE_STEPS = (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("KB", 10**3))
 _TIME_STEPS = (("s", 10**9), ("ms", 10**6), ("us", 10**3))
@@ -38,19 +43,25 @@ def format_count(count: int | float) -> str:
 
 
 def parse_rational(text: str, *, where: str) -> Fraction:
-    """A plain non-negative number such as ``2``, ``0.25`` or ``1/3``, exactly.
+    """A plain non-negative number such as ``2``, ``0.25``, ``1e-3`` or ``1/3``, exactly.
 
     Raises:
-        OptionError: if it is not a finite number, or is negative.
+        OptionError: if it is not a plain number, is negative, or is beyond what a schedule can mean: up to 15 digits
+            on either side of the point or the stroke, and powers of ten from -15 to 15.
     """
-    try:
-        value = Fraction(text.strip())
-    except (ValueError, ZeroDivisionError):
-        raise OptionError(
-            f"{text!r} is not a number", where=where, fix="write a plain number such as 2, 0.25 or 1/3"
-        ) from None
-    if value < 0:
+    word = text.strip()
+    if word.startswith("-") and _PLAIN.fullmatch(word[1:]):
         raise OptionError(f"{text!r} is negative", where=where, fix="times cannot be negative")
+    try:
+        value = Fraction(word) if _PLAIN.fullmatch(word) else None
+    except ZeroDivisionError:
+        value = None
+    if value is None:
+        raise OptionError(
+            f"{text!r} is not a number between 1e-15 and 1e15",
+            where=where,
+            fix="write a plain number such as 2, 0.25 or 1/3",
+        )
     return value
 
 

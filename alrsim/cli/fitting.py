@@ -15,7 +15,6 @@ from alrsim.rules.options import RuleOptions
 from alrsim.schedule.fit import Fitted
 from alrsim.schedule.recipe import Recipe
 from alrsim.schedule.schedule import Lane, Schedule
-from alrsim.tasks.problem import Problem
 
 FIXED = {
     "copies": "--copies",
@@ -65,16 +64,19 @@ def open_schedule(path: Path, *, repair: bool = False) -> ScheduleFile:
         ScheduleError: a token that is none.
     """
     from alrsim.files import read_text
-    from alrsim.schedule.files import parse_json, read_recipe
+    from alrsim.schedule.files import is_json, parse_json, read_recipe
     from alrsim.schedule.pytorch_csv import parse_pytorch_csv
 
     text, where = read_text(path), str(path)
     if not text.strip():
         raise FileError("is empty", where=where, fix="give a schedule: JSON of alrsim or CSV of PyTorch")
-    if text.lstrip().startswith(("{", "[")):
+    if is_json(text, path):
         schedule = parse_json(text, name=path.stem, where=where)
     else:
         schedule = parse_pytorch_csv(text, name=path.stem, where=where, repair=repair).schedule
+    names = [lane.unit for lane in schedule.lanes]
+    if len(set(names)) < len(names):
+        raise FileError(f"has two lanes of one unit: {', '.join(names)}", where=where, fix="give each unit one lane")
     return ScheduleFile(path, schedule, outline(schedule), read_recipe(path), repair)
 
 
@@ -167,15 +169,15 @@ def _method_of(found: Outline, settings: Settings) -> MethodName:
 
 
 def with_idle_lanes(fitted: Fitted) -> Fitted:
-    """Units beyond the file's lanes stay idle."""
-    return replace(fitted, schedule=_padded(fitted.schedule, fitted.problem))
-
-
-def _padded(schedule: Schedule, problem: Problem) -> Schedule:
+    """Units beyond the file's lanes stay idle, and the user is told."""
+    schedule = fitted.schedule
     have = {lane.unit for lane in schedule.lanes}
-    names = [unit.name for unit in problem.machine.units]
+    names = [unit.name for unit in fitted.problem.machine.units]
     if not have < set(names):
-        return schedule
-    idle = tuple(Lane(name, ()) for name in names if name not in have)
+        return fitted
+    idle = [name for name in names if name not in have]
     order = {name: rank for rank, name in enumerate(names)}
-    return replace(schedule, lanes=tuple(sorted((*schedule.lanes, *idle), key=lambda lane: order[lane.unit])))
+    lanes = (*schedule.lanes, *(Lane(name, ()) for name in idle))
+    padded = replace(schedule, lanes=tuple(sorted(lanes, key=lambda lane: order[lane.unit])))
+    note = f"the schedule has no lane for {', '.join(idle)}: idle all the time, and counted as idle"
+    return replace(fitted, schedule=padded, notes=(*fitted.notes, note))

@@ -52,7 +52,14 @@ Group = Annotated[
 ]
 Baseline = Annotated[str, typer.Option("--baseline", metavar="B", help="LR: clean | copy-mean | antithetic | none.")]
 Scope = Annotated[str, typer.Option("--scope", metavar="S", help="LR: noise joint | layerwise.")]
-Reduce = Annotated[str, typer.Option("--reduce", metavar="R", help="LR: stack | accumulate over copies.")]
+Reduce = Annotated[
+    str,
+    typer.Option(
+        "--reduce",
+        metavar="R",
+        help="LR: stack copies, or accumulate them (one clean forward more, noise drawn again).",
+    ),
+]
 PrecisionText = Annotated[
     str | None,
     typer.Option(
@@ -89,7 +96,7 @@ OutFolder = Annotated[
 OutputFile = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the value to a file for later verbs.")
 ]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of noise and data in measured runs.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of noise and data in measured runs.")]
 Repeats = Annotated[int, typer.Option("--repeats", metavar="N", help="Measured runs; the median is reported.")]
 Repair = Annotated[bool, typer.Option("--repair", help="Correct the known fault of PyTorch's own 1F1B rows.")]
 Signs = Annotated[

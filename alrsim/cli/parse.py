@@ -97,8 +97,8 @@ def parse_method(text: str, *, where: str = "--method") -> MethodName:
 
 def parse_methods(text: str) -> tuple[MethodName, ...]:
     """A comma-separated list of methods, each once."""
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts:
+    parts = [part.strip() for part in text.split(",")]
+    if not any(parts):
         raise OptionError("needs at least one method", where="--methods", fix=f"for example {DEFAULT_METHODS}")
     methods = tuple(parse_method(part, where="--methods") for part in parts)
     twice = next((part for part in parts if parts.count(part) > 1), None)

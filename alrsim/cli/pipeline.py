@@ -102,9 +102,15 @@ def rule_options(settings: Settings, method: MethodName) -> RuleOptions:
         update=settings.update,
         first_input_gradient=settings.first_input_gradient,
         optimizer=cast(Optimizer, settings.optimizer),
-        precision=parse_precision(settings.precision, default=SIGNS if method.signs else FP32),
+        precision=parse_precision(settings.precision, default=default_precision(settings, method)),
         segments=settings.segments if method.rule == "segments" else None,
     )
+
+
+def default_precision(settings: Settings, method: MethodName) -> PrecisionPlan:
+    """fp32, and int8 codes for ALR; accumulation draws its noise again, so that nothing is kept per copy."""
+    plan = SIGNS if method.signs else FP32
+    return replace(plan, noise=Precision.REGENERATED) if settings.reduction == "accumulate" else plan
 
 
 def cut_spec(settings: Settings, method: MethodName, profile: Profile, units: int) -> str:

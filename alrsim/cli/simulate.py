@@ -37,6 +37,7 @@ from alrsim.cli.output import check_targets, publish
 from alrsim.cli.pipeline import settings_from
 from alrsim.cli.simulating import (
     Asked,
+    refuse_model_options,
     simulate_durations,
     simulate_model,
     simulation_document,
@@ -110,7 +111,10 @@ def run(
     model, file = sort_arguments(arguments or [], schedule)
     given = {**context.params, "microbatches": 4 if microbatches is None else microbatches}
     asked = Asked(model, file, method, microbatches, units, stages, batch, option, bind, hardware, repair, loss_unit)
-    settings = settings_from(given, typed_options(context))
+    typed = typed_options(context)
+    settings = settings_from(given, typed)
+    if durations is not None:
+        refuse_model_options(typed)
     done = simulate_model(asked, settings) if durations is None else simulate_durations(asked, settings, durations)
     files = simulation_files(done) if out is not None else {}
     document = simulation_document(done)

@@ -1,6 +1,6 @@
 """The two ways to a simulation: a model with a profile, or a table of durations; with a schedule file or a method."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from alrsim.cli.pipeline import (
 from alrsim.cli.planning import Setup, plan_all
 from alrsim.cli.textbook import Outline, file_problem, method_options, outline_of_method, unit_names
 from alrsim.errors import OptionError
+from alrsim.hardware.machine import require_unit_count
 from alrsim.schedule.fit import Fitted
 from alrsim.schedule.schedule import Schedule
 from alrsim.tasks.problem import Problem
@@ -91,6 +92,29 @@ def _is_schedule(text: str) -> bool:
     return not (isinstance(document, dict) and document.get("format") == "alrsim.graph/1")
 
 
+MODEL_OPTIONS = {
+    "hardware": "--hardware",
+    "precision": "--precision",
+    "batch": "--batch",
+    "option": "--option",
+    "bind": "--bind",
+    "cut": "--cut",
+    "optimizer": "--optimizer",
+}
+"""What a table of durations leaves no room for."""
+
+
+def refuse_model_options(typed: Collection[str]) -> None:
+    """Options that would be ignored are refused.
+
+    Raises:
+        OptionError: the first of them.
+    """
+    for name, option in MODEL_OPTIONS.items():
+        if name in typed:
+            raise OptionError("is for a model, not for --durations", where=option, fix="leave it out")
+
+
 def simulate_durations(asked: Asked, settings: Settings, durations: str) -> Simulated:
     """A textbook problem: everything that is not typed is read off the schedule file, or follows from the method."""
     from alrsim.schedule.files import read_schedule
@@ -127,6 +151,7 @@ def _outline_from_options(asked: Asked, settings: Settings, method: MethodName, 
             "needs a schedule file, or --units (and --stages) with --method", where="simulate", fix="--units 4"
         )
     units = asked.units or max(1, (asked.stages or 1) // chunks)
+    require_unit_count(units, "--units")
     return outline_of_method(method, table, asked.stages or units * chunks, settings.microbatches, unit_names(units))
 
 

@@ -52,7 +52,7 @@ def cut_graph(graph: Graph, spec: str, *, weights: Weights | None = None) -> Cut
         return _join(atoms, _balanced(atoms, _positive(argument, spec), sizes))
     if kind == "module":
         return _join(atoms, _by_module(graph, atoms, _positive(argument or "1", spec)))
-    if kind == "names" and argument:
+    if kind == "names":
         return _join(atoms, _by_names(graph, atoms, argument.split(",")))
     if spec == "operator":
         return _join(atoms, range(len(atoms.runs)))
@@ -201,6 +201,8 @@ def _by_module(graph: Graph, atoms: Atoms, depth: int) -> list[int]:
 
 
 def _by_names(graph: Graph, atoms: Atoms, names: Sequence[str]) -> list[int]:
+    if not any(name.strip() for name in names):
+        raise OptionError("names: needs at least one operator", where="--cut", fix="names:OP1,OP2")
     where: dict[str, int] = {}
     for index, run in enumerate(atoms.runs):
         for op in run:
@@ -227,7 +229,8 @@ def _by_names(graph: Graph, atoms: Atoms, names: Sequence[str]) -> list[int]:
 
 def _positive(text: str, spec: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise OptionError(f"{spec!r} needs a positive whole number", where="--cut", fix="for example balanced:4")
+        kind = spec.partition(":")[0]
+        raise OptionError(f"{spec!r} needs a positive whole number", where="--cut", fix=f"for example {kind}:2")
     return int(text)
 
 

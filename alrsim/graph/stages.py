@@ -7,6 +7,7 @@ from alrsim.errors import ModelError
 from alrsim.graph.work import NO_WORK, Work
 
 MODEL_INPUT = -1
+MAX_CHAIN = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +115,8 @@ class StageGraph:
 
 def chain(stages: int, name: str = "chain", parameters: int = 1, elements: int = 0) -> StageGraph:
     """A textbook chain of ``stages`` equal abstract stages and a loss: no work, so durations come from a table."""
-    if stages < 1:
-        raise ModelError(f"a chain needs at least one stage, got {stages}", where=name)
+    if not 1 <= stages <= MAX_CHAIN:
+        raise ModelError(f"a chain has 1 to {MAX_CHAIN} stages, not {stages}", where=name, fix="use fewer stages")
     body = tuple(Stage(index, f"stage{index}", parameters=parameters) for index in range(stages))
     edges = tuple(Edge(index - 1, index, f"x{index}", elements) for index in range(stages + 1))
     return StageGraph(name, body, edges, Stage(stages, "loss"))

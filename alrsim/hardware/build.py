@@ -5,7 +5,7 @@ from itertools import pairwise, permutations
 
 from alrsim.errors import ProfileError
 from alrsim.hardware.figure import NonNegativeFigure, PositiveFigure
-from alrsim.hardware.machine import Link, Machine, Unit
+from alrsim.hardware.machine import Link, Machine, Unit, require_unit_count
 from alrsim.hardware.specification import GroupLink, Profile, Specification, Wire
 
 
@@ -22,8 +22,7 @@ def machine_from(profile: Profile, units: int | None = None) -> Machine:
     """
     spec = profile.spec
     count = profile.units if units is None else units
-    if count < 1:
-        raise ProfileError(f"{count} units asked for", where=profile.name, fix="ask for at least 1")
+    require_unit_count(count, profile.name)
     if spec.kind == "heterogeneous":
         return _heterogeneous(profile, count)
     if count > 1 and spec.links is not None and spec.links.topology == "none":

@@ -6,6 +6,19 @@ from dataclasses import dataclass, field
 from alrsim.errors import ProfileError
 from alrsim.hardware.precision import Precision
 
+MAX_UNITS = 1024
+"""Every pair of units has a link of its own, a million of them here."""
+
+
+def require_unit_count(units: int, where: str) -> None:
+    """Refuse machines of no unit, or of more than can be linked pair by pair.
+
+    Raises:
+        ProfileError: as said.
+    """
+    if not 1 <= units <= MAX_UNITS:
+        raise ProfileError(f"a machine has 1 to {MAX_UNITS} units, not {units}", where=where, fix="use fewer --units")
+
 
 @dataclass(frozen=True, slots=True)
 class Unit:
@@ -107,7 +120,12 @@ class Machine:
 
 
 def abstract_machine(units: int, transfer_ns: int = 0, name: str = "unit-grid") -> Machine:
-    """Identical abstract units, fully connected; every message takes ``transfer_ns`` whatever its size."""
+    """Identical abstract units, fully connected; every message takes ``transfer_ns`` whatever its size.
+
+    Raises:
+        ProfileError: fewer than one unit, or more than :data:`MAX_UNITS`.
+    """
+    require_unit_count(units, name)
     every = tuple(Unit(f"u{index}") for index in range(units))
     links = tuple(
         Link(source, target, occupancy_ns=transfer_ns)

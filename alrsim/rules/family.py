@@ -5,6 +5,7 @@ head, then per copy group forward, loss and its C or G tasks, then whatever had 
 """
 
 from alrsim.allocation import collector_paused
+from alrsim.errors import OptionError
 from alrsim.graph.stages import MODEL_INPUT, Stage, StageGraph
 from alrsim.graph.work import NO_WORK, Work
 from alrsim.rules.builder import Draft
@@ -16,6 +17,9 @@ from alrsim.rules.segmentation import Segmentation
 from alrsim.rules.step import Step
 from alrsim.tasks.taskgraph import Category, TaskGraph
 from alrsim.tasks.token import NONE, TaskId
+
+MAX_FORWARDS = 2_000_000
+"""Forward tasks in one step; a graph of so many takes a few GB and a minute to build."""
 
 UPDATE_FLOPS = {"sgd": 2, "momentum": 4, "adam": 12}
 """Element-wise FLOPs per parameter of one update."""
@@ -31,6 +35,7 @@ def build_tasks(
         split: BP gradients as separate I and W tasks.
         rule: For reports.
     """
+    _refuse_too_many(graph, segmentation, options)
     step = begin(graph, segmentation, options, split)
     for microbatch in range(options.microbatches):
         add_microbatch(step, microbatch)
@@ -45,6 +50,19 @@ def build_tasks(
     )
 
 
+def _refuse_too_many(graph: StageGraph, segmentation: Segmentation, options: RuleOptions) -> None:
+    """Count before building: a task is a Python object, and hundreds of millions of them are no answer."""
+    segments = len(segmentation.ranks) if options.scope == "layerwise" else min(1, len(segmentation.ranks))
+    count = options.microbatches * (len(graph.stages) + 1) * (1 + segments * options.groups)
+    if count > MAX_FORWARDS:
+        raise OptionError(
+            f"{options.microbatches} micro-batches x {len(graph.stages)} stages x {1 + segments * options.groups} "
+            f"forwards are {count} forward tasks, more than {MAX_FORWARDS}",
+            where=graph.name,
+            fix="use fewer micro-batches or larger copy groups (--group)",
+        )
+
+
 def _forwards(graph: StageGraph, instances: Instances) -> float:
     weight = [stage.forward.macs for stage in graph.stages]
     if not any(weight):
@@ -55,6 +73,8 @@ def _forwards(graph: StageGraph, instances: Instances) -> float:
 
 def _notes(graph: StageGraph, segmentation: Segmentation, options: RuleOptions) -> tuple[str, ...]:
     notes = []
+    if segmentation.has_lr and options.reduction == "accumulate" and options.baseline != "clean":
+        notes.append("accumulation multiplies the clean input, so one clean forward is added to the noisy ones")
     if segmentation.has_lr and options.baseline == "none":
         notes.append("baseline none: without one an LR gradient is mostly noise at the usual noise scales")
     for stage in graph.stages:

@@ -39,7 +39,7 @@ def read_schedule(path: Path, problem: Problem, *, repair: bool = False) -> Fitt
     """
     text, where = read_text(path), str(path)
     units = [unit.name for unit in problem.machine.units]
-    if not text.lstrip().startswith(("{", "[")):
+    if not is_json(text, Path(path)):
         updates = any(task.id.kind == "U" for task in problem.tasks.tasks)
         read = parse_pytorch_csv(text, name=Path(path).stem, where=where, units=units, updates=updates, repair=repair)
         fitted = fit(problem, read.schedule)
@@ -48,6 +48,11 @@ def read_schedule(path: Path, problem: Problem, *, repair: bool = False) -> Fitt
     rank = {unit: position for position, unit in enumerate(units)}
     lanes = sorted(schedule.lanes, key=lambda lane: rank.get(lane.unit, len(rank)))
     return fit(problem, replace(schedule, lanes=tuple(lanes)), fill=False)
+
+
+def is_json(text: str, path: Path) -> bool:
+    """Whether a file holds one of the JSON forms: by its name, else by its first character."""
+    return path.suffix == ".json" or text.lstrip().startswith(("{", "["))
 
 
 def parse_json(text: str, *, name: str = "", where: str = "json") -> Schedule:

@@ -24,7 +24,9 @@ KIND_NAMES: dict[Kind, str] = {
     "X": "transfer",
 }
 
-_TOKEN = re.compile(r"(?P<stage>\d{1,9})(?P<kind>[FLBIWGCUX])(?P<microbatch>\d{1,9})?(?:\.(?P<group>\d{1,9}))?")
+_TOKEN = re.compile(
+    r"(?P<stage>[0-9]{1,9})(?P<kind>[FLBIWGCUX])(?P<microbatch>[0-9]{1,9})?(?:\.(?P<group>[0-9]{1,9}))?"
+)
 
 
 class TaskId(NamedTuple):

@@ -167,3 +167,30 @@ def test_bad_input_gets_one_message_and_leaves_no_file(
     assert "Traceback" not in ran.err
     assert len(ran.err.splitlines()) < 40
     assert {path: path.read_bytes() for path in folder.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("compare {graph} --units 99999999999999999999", "a machine has 1 to 1024 units"),
+        ("simulate --method bp:gpipe --units 100000000 --durations f=1", "a machine has 1 to 1024 units"),
+        ("simulate --method bp:gpipe --units 2 -m 100000000 --durations f=1", "forward tasks, more than"),
+        ("simulate --method bp:zb-v --units 4 --chunks 99999999999 --durations f=1", "a chain has 1 to"),
+        ("compare {graph} --copies 99999999999 --group 1", "forward tasks, more than"),
+        ("simulate --method bp:gpipe --units 2 --durations f=1e999999999", "is not a number between"),
+        ("simulate --method bp:gpipe --units 2 --durations f=1e400,b=1/3", "is not a number between"),
+        ("simulate --method bp:gpipe --units 2 --durations f=1_000", "is not a number between"),
+        ("simulate --method bp:gpipe --units 2 --durations f=1/0", "is not a number between"),
+        ("simulate --method bp:gpipe --units 2 --durations f=１", "is not a number between"),
+        ("simulate --method bp:gpipe --units 2 --durations f=1 --hardware h100", "is for a model, not for --durations"),
+        ("simulate --method bp:gpipe --units 2 --durations f=1 --cut layer", "is for a model, not for --durations"),
+        ("compare {graph} --methods bp:gpipe,,bp:1f1b", "not of the form rule:scheduler"),
+        ("stages {graph} --cut names:", "needs at least one operator"),
+        ("compare {graph} --seed -1", "greater than or equal to 0"),
+    ],
+)  # fmt: skip
+def test_numbers_beyond_sense_are_refused_at_once(alrsim: Any, graph_file: Path, command: str, message: str) -> None:
+    ran = alrsim(*command.format(graph=graph_file).split())
+    assert ran.status == 1, ran.err
+    assert message in ran.err
+    assert not ran.out

@@ -84,7 +84,7 @@ def test_units_that_are_not_linked_cannot_be_a_pipeline() -> None:
 
 
 def test_fewer_than_one_unit_is_refused() -> None:
-    with pytest.raises(ProfileError, match="0 units asked for"):
+    with pytest.raises(ProfileError, match="a machine has 1 to 1024 units, not 0"):
         machine_from(load_profile("h100"), 0)
 
 

@@ -198,7 +198,7 @@ BAD_SPECS = {
     "balanced:9": "cannot cut into 9 stages: the model has 4 pieces",
     "module:0": "needs a positive whole number",
     "module:x": "needs a positive whole number",
-    "names:": "unknown cut",
+    "names:": "needs at least one operator",
     "names:fc3": "no operator 'fc3'\n  try: close names: fc2, fc1",
     "names:relu,relu": "'relu' cannot start a stage of its own",
 }

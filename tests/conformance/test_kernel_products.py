@@ -31,6 +31,15 @@ KINDS = ("real", "int8", "ternary", "bipolar", "binary")
 COPIES, SAMPLES = 3, 5
 
 
+@pytest.fixture(autouse=True)
+def _one_thread_of_torch():
+    """Threads are what a kernel is asked to use; torch's own spin, which makes small products slow on a busy host."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def sizes(shape):
     if isinstance(shape, LinearShape):
         middle = (shape.positions,) if shape.positions > 1 else ()
@@ -99,10 +108,8 @@ def test_agrees_with_autograd_in_fp64_within_its_bound(name, case):
             assert found.dtype == torch.float32
             assert found.shape == shape.weight
             assert bool(((found - exact).abs() <= kernel.bound * size).all()), (kind, noise)
-            again = kernel.multiply(left, right, weights, shape, 2)
-            assert bool(((again - exact).abs() <= kernel.bound * size).all()), (kind, noise)
             if name in ("int8", "int8-bits", "packed"):
-                assert torch.equal(again, found)
+                assert torch.equal(kernel.multiply(left, right, weights, shape, 2), found)
     assert tried
 
 

@@ -52,7 +52,9 @@ def sums(x: State, e: State, weights: Tensor, shape: Shape, threads: int = 1, lo
     longest = longest_sum(x.kind) if longest is None else longest
     if not isinstance(shape, LinearShape):
         folded = fold(e.data, weights, torch.int8)
-        return gemm.convolution(x.data, folded, shape, _matmul, torch.int64, longest, threads)
+        # One int32 total is enough where all of it is one short sum, and takes half the memory.
+        total = torch.int32 if x.rows * shape.positions <= longest_sum(x.kind) else torch.int64
+        return gemm.convolution(x.data, folded, shape, _matmul, total, longest, threads).to(torch.int64)
     weighted = lines(e.data) * line_weights(weights, shape).to(torch.int8)[:, None]
     result = torch.zeros(shape.weight, dtype=torch.int64)
     with gemm.intra_op(threads):

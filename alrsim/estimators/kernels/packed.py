@@ -100,26 +100,23 @@ def convolution_sums(x: State, e: State, weights: Tensor, shape: ConvShape, thre
     words, noise, ones = _words(x), _words(e), int(x.kind == "bipolar")
     factors = weights.reshape(-1).to(torch.float64).numpy()
     inner = shape.inputs // shape.groups
-    result = np.empty((words.shape[2], shape.taps, shape.outputs // shape.groups))
+    sheets = 2 if x.kind == "ternary" else 1
+    result = np.empty((sheets, shape.groups, shape.outputs // shape.groups, inner, shape.taps))
 
-    def part(start: int, outputs: tuple[int, int], begin: int, end: int) -> None:
-        low, high = start + begin, start + end
+    def part(sheet: int, group: int, outputs: tuple[int, int], begin: int, end: int) -> None:
+        first = sheet * shape.inputs + group * inner
+        channels = first + begin, first + end
         total, single = bitproduct.convolution_counts(
-            words, noise, factors, (low, high), outputs, table.source, table.shifts, masks, ones
+            words, noise, factors, channels, outputs, table.source, table.shifts, masks, ones
         )
-        count, width = shape.taps * (high - low + ones), outputs[1] - outputs[0]
-        sums = (2 * total[:count, :width] - single[:count, None]).reshape(shape.taps, -1, width)
-        result[low:high] = np.moveaxis(2 * sums[:, :-1] - sums[:, -1:] if ones else sums, 0, 1)
+        bitproduct.combine(total, single, ones, begin, result[sheet, group])
 
     work = noise.size * shape.taps * inner // 8
-    for base in range(0, words.shape[2], shape.inputs):
-        for channels, outputs in group_ranges(shape):
-            start = base + channels[0]
-            spread(partial(part, start, outputs), inner, threads, work)
-    if x.kind == "ternary":
-        result = result[: shape.inputs] - result[shape.inputs :]
-    grouped = result.reshape(shape.groups, inner, shape.taps, -1).transpose(0, 3, 1, 2)
-    return torch.from_numpy(np.ascontiguousarray(grouped)).view(shape.weight)
+    for sheet in range(sheets):
+        for group, (_, outputs) in enumerate(group_ranges(shape)):
+            spread(partial(part, sheet, group, outputs), inner, threads, work)
+    whole = result[0] - result[1] if x.kind == "ternary" else result[0]
+    return torch.from_numpy(whole).view(shape.weight)
 
 
 def bias(e: State, weights: Tensor, shape: Shape) -> Tensor:

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import types
+from numba.extending import intrinsic
 
 from alrsim.estimators.kernels.machine.compile import machine_code
 from alrsim.estimators.kernels.machine.popcount import HIGH, LANES, Reals, Words, and_count
@@ -18,19 +21,52 @@ SCRATCH = 1 << 15
 """Words of shifted input that are held at a time: 256 KiB, which stays in a core's second cache."""
 
 
+def _define_mask(greater: bool) -> Any:
+    """64 comparisons with 0 as one word; a vector of truth values is a word of bits where the processor has masks."""
+
+    def mask(_typing: Any, array: Any, index: Any) -> Any:
+        kind = ir.FloatType() if array.dtype == types.float32 else ir.IntType(8)
+
+        def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+            row = ir.VectorType(kind, 64)
+            address = builder.bitcast(builder.gep(data, [arguments[1]]), row.as_pointer())
+            values, zero = builder.load(address, align=kind_size), ir.Constant(row, [0] * 64)
+            compare = builder.fcmp_ordered if kind_size == 4 else builder.icmp_signed
+            return builder.bitcast(compare(">" if greater else "<", values, zero), ir.IntType(64))
+
+        kind_size = 4 if array.dtype == types.float32 else 1
+        return types.uint64(array, index), build
+
+    return intrinsic(mask)
+
+
+_above: Any = _define_mask(True)
+_below: Any = _define_mask(False)
+
+
 @machine_code
 def pack_planes(x: npt.NDArray[Any], sign: int) -> Words:
-    """``(rows, channels, positions)`` to ``(rows, words, channels)``: bit = ``sign * x > 0``."""
+    """``(rows, channels, positions)`` to ``(rows, words, channels)``: bit = ``sign * x > 0``.
+
+    Args:
+        x: fp32 or int8, contiguous.
+    """
     rows, channels, positions = x.shape
     words = (positions + 63) // 64
     packed = np.zeros((rows, words, channels), dtype=np.uint64)
+    flat = x.reshape(-1)
     for row in range(rows):
         for channel in range(channels):
             for word in range(words):
                 low = 64 * word
                 bits = np.uint64(0)
-                for bit in range(min(64, positions - low)):
-                    bits |= np.uint64(sign * x[row, channel, low + bit] > 0) << np.uint64(bit)
+                if low + 64 <= positions:
+                    at = (row * channels + channel) * positions + low
+                    bits = _above(flat, at) if sign > 0 else _below(flat, at)
+                else:
+                    for bit in range(positions - low):
+                        bits |= np.uint64(sign * x[row, channel, low + bit] > 0) << np.uint64(bit)
                 packed[row, word, channel] = bits
     return packed
 
@@ -164,6 +200,27 @@ def convolution_counts(
     for word in range(words):
         folded += sums[:, word]
     return total, folded.reshape(-1)
+
+
+@machine_code
+def combine(total: Reals, single: Reals, ones: int, start: int, out: npt.NDArray[np.float64]) -> None:
+    """Counts of :func:`convolution_counts` to sums of signs: ``2 total - single``, for a +-1 code once more.
+
+    Args:
+        start: First channel of ``out`` that is written.
+        out: ``(outputs, channels, taps)``.
+    """
+    outputs, taps = out.shape[0], out.shape[2]
+    width = len(single) // taps
+    for low in range(0, outputs, LANES):
+        for c in range(width - ones):
+            for tap in range(taps):
+                m, v = tap * width + c, tap * width + width - 1
+                for n in range(low, min(low + LANES, outputs)):
+                    value = 2 * total[m, n] - single[m]
+                    if ones:
+                        value = 2 * value - (2 * total[v, n] - single[v])
+                    out[n, start + c, tap] = value
 
 
 @machine_code

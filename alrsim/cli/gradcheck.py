@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import isfinite
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -141,7 +142,7 @@ def parse_copies(text: str) -> tuple[int, ...]:
     numbers = [int(part) for part in parts]
     if min(numbers) < 1 or max(numbers) > MOST_COPIES:
         raise OptionError(f"{text!r}: a number of copies is 1 to {MOST_COPIES}", where=where, fix=fix)
-    if any(later <= earlier for earlier, later in zip(numbers, numbers[1:], strict=False)):
+    if any(later <= earlier for earlier, later in pairwise(numbers)):
         raise OptionError(f"{text!r} does not ascend", where=where, fix=fix)
     if not range_:
         return tuple(numbers)
@@ -288,8 +289,8 @@ def draw(checked: Checked) -> bytes:
     state = f"after {document['state']['train_steps']} steps of BP" if document["state"]["train_steps"] else "at init"
     title = f"{document['model']} on {document['dataset']}, {state}: estimated against true gradient"
     note = (
-        f"batch {document['batch']}, sigma {document['sigma']:g}, {document['noise']} noise, {document['scope']}, baseline "
-        f"{document['baseline']}, mean of {document['draws']} draws; bands: 95 % (Student's t); dashed: fitted law"
+        f"batch {document['batch']}, sigma {document['sigma']:g}, {document['noise']} noise, {document['scope']}, "
+        f"baseline {document['baseline']}, mean of {document['draws']} draws; bands: 95 %; dashed: fitted law"
     )
     return draw_cosines(checked.qualities, title, note)
 
@@ -323,26 +324,14 @@ def _shown(quality: "Quality") -> list[int]:
 
 def _columns(quality: "Quality") -> list[str]:
     points = [f"cos at {quality.copies[at]}" for at in _shown(quality)]
-    return [
-        "layer",
-        "parameters",
-        *points,
-        "Acc",
-        "Sta",
-        "rel. variance",
-        "rho (cosines)",
-        "ceiling",
-        "noise of a copy",
-    ]
+    return ["layer", *points, "Acc", "Sta", "variance", "rho by cosines", "ceiling", "noise of a copy"]
 
 
 def _row(curve: "Curve", quality: "Quality") -> list[str]:
     band, law = curve.band(), curve.law
     fitted = law is not None and (law.determined or law.rho.low is None)
-    name = f"{curve.index}: {curve.name}" if curve.index >= 0 else curve.name
     return [
-        name,
-        f"{curve.parameters:,}",
+        curve.label,
         *(plus_minus(band[at]) for at in _shown(quality)),
         plus_minus(curve.acc),
         plus_minus(curve.sta),
@@ -354,17 +343,22 @@ def _row(curve: "Curve", quality: "Quality") -> list[str]:
 
 
 def plus_minus(value: "Interval") -> str:
-    """``0.36 ±0.02``: half of the interval."""
+    """``0.36±0.02``: half of the interval."""
     if value.low is None or value.high is None:
-        return f"{value.value:.3f}"
-    return f"{value.value:.3f} ±{(value.high - value.low) / 2:.3f}"
+        return f"{value.value:.2f}"
+    return f"{value.value:.2f}±{(value.high - value.low) / 2:.2f}"
 
 
 def span(value: "Interval") -> str:
     """``90 (85..96)``."""
     if value.low is None or value.high is None:
-        return f"{value.value:.3g}"
-    return f"{value.value:.3g} ({value.low:.3g}..{value.high:.3g})"
+        return short(value.value)
+    return f"{short(value.value)} ({short(value.low)}..{short(value.high)})"
+
+
+def short(number: float) -> str:
+    """Three digits, or a whole number up to a million."""
+    return f"{number:.0f}" if 100 <= abs(number) < 1e6 else f"{number:.2g}"
 
 
 def _paper_table(table: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -387,15 +381,21 @@ def notes(document: Mapping[str, Any]) -> list[str]:
     low, high = document["copies"][0], document["copies"][-1]
     lines = [
         f"Paper: {document['table4']['paper_setup']}.",
-        f"Here: {document['model']} on {document['dataset']}, {low} to {high} copies: other data, another state, another "
-        "range, so compare the order of methods, not the digits.",
+        f"Here: {document['model']} on {document['dataset']}, {low} to {high} copies: other data, another state, "
+        "another range, so compare the order of methods, not the digits.",
         f"Bands, {document['bands']}.",
-        "noise of a copy: variance of one copy's gradient over the true gradient's squared norm; for LR it is rho.",
+        "variance: of the estimate with most copies, over draws; noise of a copy: the variance of one copy's gradient, "
+        "measured inside the draws. Both over the true gradient's squared norm; for LR the noise of a copy is rho, "
+        "also where cosines are too small for a fit.",
     ]
     if document["copies_share_noise"]:
         lines.append(
             "A larger number of copies contains the smaller ones (means are exact, curves are smoother: Sta is a lower "
             "bound of the paper's; --fresh draws anew)."
+        )
+    if document["scope"] == "joint":
+        lines.append(
+            "joint: the noise of all layers enters every loss, so rho is not a layer's own; see --scope layerwise."
         )
     if document["draws"] < 2:
         lines.append("One draw has no spread: use --draws 10 for bands.")

@@ -14,11 +14,13 @@ from alrsim.cli.demo import run as demo
 from alrsim.cli.execute import run as execute
 from alrsim.cli.export import run as export
 from alrsim.cli.figure2 import run as figure2
+from alrsim.cli.gradcheck import run as gradcheck
 from alrsim.cli.graph import run as graph
 from alrsim.cli.hardware import app as hardware
 from alrsim.cli.schedule import run as schedule
 from alrsim.cli.simulate import run as simulate
 from alrsim.cli.stages import run as stages
+from alrsim.cli.trajectory import run as trajectory
 from alrsim.errors import AlrsimError
 
 OK, USER_ERROR, BUG, INTERRUPTED = 0, 1, 2, 130
@@ -41,6 +43,8 @@ app.command("stages")(stages)
 app.command("schedule")(schedule)
 app.command("simulate")(simulate)
 app.command("execute")(execute)
+app.command("gradcheck")(gradcheck)
+app.command("trajectory")(trajectory)
 app.add_typer(hardware, name="hardware")
 
 

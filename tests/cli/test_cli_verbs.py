@@ -16,6 +16,7 @@ VERBS_WITH_JSON = {
     "execute",
     "export",
     "figure2",
+    "gradcheck",
     "graph",
     "hardware-list",
     "hardware-show",
@@ -23,6 +24,7 @@ VERBS_WITH_JSON = {
     "schedule",
     "simulate",
     "stages",
+    "trajectory",
 }
 
 

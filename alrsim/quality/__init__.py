@@ -1,0 +1,1 @@
+"""How good the estimated gradients are: cosines, accuracy, stability, variance, noise dimensions, trajectories."""

@@ -1,0 +1,178 @@
+"""Numbers of gradient quality: cosine, the ALR paper's Acc and Sta, confidence bands, and the variance law.
+
+Arrays are numpy, float64. ``copies`` are ascending numbers of noise draws; ``cosines`` end in the axis of copies.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import pi, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+CONFIDENCE = 0.95
+RESAMPLES = 400
+
+# Student's t, 97.5 % quantile, for 1 to 30 degrees of freedom; beyond, its expansion in 1/df is exact to 3 digits.
+# fmt: off
+_T = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with its 95 % confidence interval; one draw has none."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """``cos(n) = ceiling / sqrt(1 + k * rho / n)``.
+
+    Attributes:
+        rho: Effective noise dimension: variance of one copy's estimate over the squared gradient.
+        ceiling: Cosine with infinitely many copies; 1 where nothing is coded.
+        k: Variance of the noise as the gradient sees it, over the variance of exact noise.
+    """
+
+    rho: Interval
+    ceiling: Interval
+    k: float
+
+    @property
+    def determined(self) -> bool:
+        """Whether the data fix rho: an interval within one order of magnitude."""
+        low, high = self.rho.low, self.rho.high
+        return low is not None and high is not None and high <= 10 * low
+
+    def at(self, copies: Array) -> Array:
+        """The fitted cosine."""
+        return law(copies, self.rho.value, self.ceiling.value, self.k)
+
+
+def cosine(estimate: Array, truth: Array) -> float:
+    """Cosine of two vectors; an estimate of zero points nowhere and counts as 0."""
+    norms = float(np.linalg.norm(estimate) * np.linalg.norm(truth))
+    return float(estimate @ truth) / norms if norms else 0.0
+
+
+def copy_weights(copies: Sequence[int]) -> Array:
+    """Weight of each observed number of copies in a mean over the range ``[n1, n2]``; they add up to 1.
+
+    The trapezoidal rule: an observation stands for the numbers of copies around it, so that a list need not be evenly
+    spaced. Eq. 7 of the ALR paper divides a sum of n2 - n1 + 1 terms by n2 - n1; here a constant has itself as mean.
+    """
+    points = np.asarray(copies, dtype=np.float64)
+    if len(points) == 1:
+        return np.ones(1)
+    gaps: Array = np.diff(points)
+    weights: Array = np.zeros(len(points))
+    weights[:-1] += gaps / 2
+    weights[1:] += gaps / 2
+    return np.asarray(weights / weights.sum())
+
+
+def accuracy(copies: Sequence[int], cosines: Array) -> Array:
+    """Acc (eq. 7 of the ALR paper): mean cosine over the range of copies, ``(..., N) -> (...)``."""
+    return np.asarray(cosines @ copy_weights(copies))
+
+
+def stability(copies: Sequence[int], cosines: Array) -> Array:
+    """Sta (eq. 8 of the ALR paper): root mean square distance from the line that fits ``cos`` over ``n`` best."""
+    weights = copy_weights(copies)
+    points = np.asarray(copies, dtype=np.float64)
+    centred = points - weights @ points
+    spread = float(weights @ centred**2)
+    level = (cosines @ weights)[..., None]
+    slope = (cosines @ (weights * centred))[..., None] / spread if spread else 0.0
+    residual = cosines - level - slope * centred
+    return np.asarray(np.sqrt(residual**2 @ weights))
+
+
+def student_t(draws: int) -> float:
+    """97.5 % quantile of Student's t with ``draws - 1`` degrees of freedom."""
+    freedom = draws - 1
+    return _T[freedom - 1] if freedom <= len(_T) else 1.96 + 2.4 / freedom
+
+
+def mean_interval(values: Array) -> Interval:
+    """Mean over draws ``(K,)`` with Student's t interval."""
+    value = float(values.mean())
+    if len(values) < 2:
+        return Interval(value)
+    half = student_t(len(values)) * float(values.std(ddof=1)) / sqrt(len(values))
+    return Interval(value, value - half, value + half)
+
+
+def law(copies: Array, rho: float | Array, ceiling: float | Array, k: float) -> Array:
+    """The variance law (derived in the linear regime: sigma small, clean, copy-mean or antithetic baseline)."""
+    return np.asarray(ceiling / np.sqrt(1 + k * rho / copies))
+
+
+def noise_factor(*, signs: bool, gauss: bool) -> float:
+    """``k`` of the law: the sign of Gaussian noise, scaled to be unbiased, has variance pi/2."""
+    return pi / 2 if signs and gauss else 1.0
+
+
+def fit_law(copies: Sequence[int], cosines: Array, *, k: float = 1.0, free_ceiling: bool = False, seed: int = 0) -> Law:
+    """Least squares on the mean over draws ``(K, N)``; intervals by bootstrap over draws (percentiles).
+
+    Args:
+        free_ceiling: Fit the ceiling (0..1) too; else it is 1. With every n far below rho only ``ceiling / sqrt(rho)``
+            is determined, and the intervals say so.
+    """
+    points = np.asarray(copies, dtype=np.float64)
+    generator = np.random.default_rng(seed)
+    draws = len(cosines)
+    means = cosines.mean(0)[None]
+    if draws > 1:
+        picks = generator.integers(draws, size=(RESAMPLES, draws))
+        means = np.concatenate([means, cosines[picks].mean(1)])
+    rho, ceiling = _least_squares(points, means, k, free_ceiling)
+    return Law(_percentiles(rho), _percentiles(ceiling) if free_ceiling else Interval(1.0), k)
+
+
+def _least_squares(points: Array, means: Array, k: float, free_ceiling: bool) -> tuple[Array, Array]:
+    """Best rho and ceiling for each row of ``means``: a logarithmic grid, refined three times around its minimum."""
+
+    def loss(log_rho: Array) -> tuple[Array, Array]:
+        shape = 1 / np.sqrt(1 + k * np.exp(log_rho)[..., None] / points)
+        rows = means[:, None, :]
+        best = np.ones(shape.shape[:-1])
+        if free_ceiling:
+            best = np.clip((rows * shape).sum(-1) / (shape**2).sum(-1), 0.0, 1.0)
+        return ((rows - best[..., None] * shape) ** 2).sum(-1), best
+
+    low, high = np.full(len(means), np.log(1e-3)), np.full(len(means), np.log(1e9))
+    rows = np.arange(len(means))
+    for _ in range(4):
+        grid = np.linspace(low, high, 61, axis=1)
+        losses, ceilings = loss(grid)
+        best = losses.argmin(1)
+        step = (high - low) / 60
+        centre = grid[rows, best]
+        ceiling = ceilings[rows, best]
+        low, high = centre - step, centre + step
+    return np.exp(centre), ceiling
+
+
+def _percentiles(values: Array) -> Interval:
+    """The first value is the estimate, the others are its bootstrap."""
+    if len(values) == 1:
+        return Interval(float(values[0]))
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(values[1:], [tail, 100 - tail])
+    return Interval(float(values[0]), float(min(low, values[0])), float(max(high, values[0])))
+
+
+def each_draw(measure: Callable[[Sequence[int], Array], Array], copies: Sequence[int], cosines: Array) -> Interval:
+    """Acc or Sta of every draw's own curve ``(K, N)``, as the mean over draws."""
+    return mean_interval(measure(copies, cosines))

@@ -1,0 +1,138 @@
+"""Beale's function walked down by BP, LR and ALR: the picture of the ALR paper's section 4.4 (Figure 6).
+
+``(x, y)`` are the weights of one linear layer with constant input 1 and two outputs, so that the layer's output IS
+``(x, y)``; LR adds noise to the output, and the layer's gradient is the local VJP at the estimated cotangent.
+Independent runs stand side by side as further outputs of the same layer, each with a loss of its own.
+"""
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alrsim.errors import OptionError
+from alrsim.estimators.codes import decode, encode, encode_noise
+from alrsim.estimators.cotangent import cotangent, loss_weights
+from alrsim.estimators.noise import NoiseKey, stacked_noise
+from alrsim.estimators.vjp import linear_vjp
+from alrsim.hardware.precision import Precision
+from alrsim.quality.metrics import Array
+
+Walker = Literal["bp", "lr", "alr"]
+
+START = (-3.0, 2.0)
+OPTIMUM = (3.0, 0.5)
+"""The only minimum, with loss 0; for x < 0 a valley falls ever more slowly towards y = 1, x = -infinity."""
+
+ESCAPED = 100.0
+"""A run that goes further out than this has diverged and is stopped."""
+
+NEAR = 0.1
+"""A run that ends with a loss below this is in the optimum's basin; the valley at x < 0 keeps above 0.4 for x > -20."""
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One method's runs.
+
+    Attributes:
+        path: ``(steps + 1, runs, 2)``; a run that diverged stays where it left.
+        losses: ``(steps + 1, runs)``.
+        diverged: Per run.
+    """
+
+    method: Walker
+    path: Array
+    losses: Array
+    diverged: tuple[bool, ...]
+
+    @property
+    def found(self) -> int:
+        """Runs that ended in the optimum's basin."""
+        return int((self.losses[-1] < NEAR).sum())
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How to walk.
+
+    Attributes:
+        rate: Step size of plain gradient descent.
+        copies: Noise draws per step.
+        runs: Independent runs of LR and ALR; BP has one.
+    """
+
+    steps: int = 3000
+    rate: float = 1e-3
+    sigma: float = 0.01
+    copies: int = 5
+    runs: int = 10
+    seed: int = 0
+    start: tuple[float, float] = START
+
+    def __post_init__(self) -> None:
+        for option, count in (("--steps", self.steps), ("--copies", self.copies), ("--runs", self.runs)):
+            if count < 1:
+                raise OptionError(f"is {count}, must be at least 1", where=option)
+        for option, number in (("--lr", self.rate), ("--sigma", self.sigma)):
+            if not (isfinite(number) and number > 0):
+                raise OptionError(f"is {number}, must be positive", where=option)
+        if not all(isfinite(number) and abs(number) <= ESCAPED for number in self.start):
+            raise OptionError(f"{self.start} is not within -{ESCAPED:g}..{ESCAPED:g}", where="--start")
+
+
+def beale(points: Tensor) -> Tensor:
+    """Beale's function, ``(..., 2) -> (...)``."""
+    x, y = points[..., 0], points[..., 1]
+    return (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
+
+
+def walk(method: Walker, terms: Terms) -> Walk:
+    """Walk down from the start; the same terms give the same walk."""
+    runs = 1 if method == "bp" else terms.runs
+    weights = torch.tensor(terms.start).repeat(runs, 1)
+    alive = torch.ones(runs, dtype=torch.bool)
+    path, losses = [weights.double().numpy()], [beale(weights.double()).numpy()]
+    for step in range(terms.steps):
+        gradient = exact(weights) if method == "bp" else estimated(method, weights, step, terms)
+        moved = weights - terms.rate * gradient
+        inside = torch.isfinite(moved).all(1) & (moved.abs() <= ESCAPED).all(1)
+        alive = alive & inside
+        weights = torch.where(alive[:, None], moved, weights)
+        path.append(weights.double().numpy())
+        losses.append(beale(weights.double()).numpy())
+    return Walk(method, np.stack(path), np.stack(losses), tuple(not flag for flag in alive.tolist()))
+
+
+def walk_all(terms: Terms) -> dict[Walker, Walk]:
+    """BP, LR and ALR; LR and ALR see the same noise."""
+    return {method: walk(method, terms) for method in get_args(Walker)}
+
+
+def exact(weights: Tensor) -> Tensor:
+    """True gradients, ``(runs, 2)``."""
+    leaf = weights.detach().requires_grad_()
+    (signal,) = torch.autograd.grad(beale(leaf).sum(), [leaf])
+    return _through_layer(torch.ones(1, 1), signal)
+
+
+def estimated(method: Walker, weights: Tensor, step: int, terms: Terms) -> Tensor:
+    """LR or ALR gradients, ``(runs, 2)``: clean baseline, ``terms.copies`` draws."""
+    key = NoiseKey(terms.seed, 0, 0, step, 0)
+    noise = stacked_noise(key, range(terms.copies), tuple(weights.shape))
+    losses = beale(weights + terms.sigma * noise)
+    constant = torch.ones(1, 1)
+    if method == "alr":
+        noise = decode(encode_noise(noise, Precision.INT8, "gauss", signs=True, copies=terms.copies))
+        constant = decode(encode(constant, Precision.INT8, signs=True))
+    baseline = loss_weights(losses, "clean", clean=beale(weights))
+    return _through_layer(constant, cotangent(baseline, noise, terms.sigma, terms.copies, 1))
+
+
+def _through_layer(constant: Tensor, signal: Tensor) -> Tensor:
+    """The weight gradient of the linear layer whose outputs are all runs' variables."""
+    gradient, _ = linear_vjp(constant, signal.reshape(1, -1))
+    return gradient.view(signal.shape)

@@ -55,17 +55,21 @@ def evaluate(lowered: Lowered) -> tuple[Ticks, Ticks]:
     Raises:
         DeadlockError: the lanes wait for each other (:func:`alrsim.schedule.check.check` names the cycle).
     """
-    return evaluate_lanes(compile_arrays(lowered), lowered.lanes)
+    compiled = len(lowered.duration) >= _COMPILE_FROM or _is_loaded()
+    return evaluate_lanes(compile_arrays(lowered), lowered.lanes, compiled=compiled)
 
 
-def evaluate_lanes(arrays: Arrays, lanes: Sequence[Sequence[int]]) -> tuple[Ticks, Ticks]:
+def evaluate_lanes(arrays: Arrays, lanes: Sequence[Sequence[int]], *, compiled: bool = True) -> tuple[Ticks, Ticks]:
     """The same for other orders of the same items on the same units, as a search tries them.
+
+    Args:
+        compiled: Whether to load numba for it (half a second, once); a single small evaluation does not pay for that.
 
     Raises:
         DeadlockError: see :func:`evaluate`.
     """
     following = follow(lanes, len(arrays.duration))
-    starts, ends, done = run(arrays, following)
+    starts, ends, done = run(arrays, following, compiled=compiled)
     if done < len(starts):
         raise DeadlockError(
             f"the lanes wait for each other: {len(starts) - done} of {len(starts)} items can never run",
@@ -75,7 +79,7 @@ def evaluate_lanes(arrays: Arrays, lanes: Sequence[Sequence[int]]) -> tuple[Tick
     return starts, ends
 
 
-def run(arrays: Arrays, following: Ticks) -> tuple[Ticks, Ticks, int]:
+def run(arrays: Arrays, following: Ticks, *, compiled: bool = True) -> tuple[Ticks, Ticks, int]:
     """The bare kernel: starts, ends, and how many items could run (fewer than all: a deadlock).
 
     Args:
@@ -84,7 +88,7 @@ def run(arrays: Arrays, following: Ticks) -> tuple[Ticks, Ticks, int]:
     starts, ends, waits = arrays.release.copy(), np.zeros_like(arrays.release), arrays.waits.copy()
     queue = np.empty_like(waits)
     table = (arrays.duration, arrays.first, arrays.after, arrays.delay, following, waits)
-    if len(waits) >= _COMPILE_FROM or _is_loaded():
+    if compiled:
         return starts, ends, int(_compiled()(*table, starts, ends, queue))
     begins, finishes = starts.tolist(), ends.tolist()
     columns: list[Any] = [column.tolist() for column in table]

@@ -137,12 +137,8 @@ def test_the_dispatcher_knows_the_evaluators_times(problem):
 def test_compiled_and_plain_kernels_agree(problem):
     lowered = lower(problem, schedule(problem, "list"))
     arrays = compile_arrays(lowered)
-    starts, ends = evaluate_lanes(arrays, lowered.lanes)
-    threshold, evaluator._COMPILE_FROM = evaluator._COMPILE_FROM, 0
-    try:
-        compiled = run(arrays, follow(lowered.lanes, len(starts)))
-    finally:
-        evaluator._COMPILE_FROM = threshold
+    starts, ends = evaluate_lanes(arrays, lowered.lanes, compiled=False)
+    compiled = run(arrays, follow(lowered.lanes, len(starts)), compiled=True)
     assert compiled[2] == len(starts)
     assert np.array_equal(compiled[0], starts)
     assert np.array_equal(compiled[1], ends)

@@ -8,8 +8,8 @@ from alrsim.quality.metrics import Interval
 from alrsim.quality.paper import ACC, BUILT, COLUMNS, NOT_BUILT, SETUP, STA
 
 BANDS = (
-    "95 %: Student's t over the draws for cosine, acc, sta and noise; percentiles of a bootstrap over the draws for "
-    "rho and ceiling"
+    "95 %: Student's t over the draws for cosine, acc, sta and noise; Student's t times the spread of a bootstrap over "
+    "the draws for rho (in its logarithm) and ceiling"
 )
 
 

@@ -1,18 +1,17 @@
-"""Numbers of gradient quality: cosine, the ALR paper's Acc and Sta, confidence bands, and the variance law.
+"""Numbers of gradient quality: cosine, the ALR paper's Acc and Sta, 95 % confidence bands, and the variance law.
 
 Arrays are numpy, float64. ``copies`` are ascending numbers of noise draws; ``cosines`` end in the axis of copies.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import pi, sqrt
+from math import exp, pi, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-CONFIDENCE = 0.95
 RESAMPLES = 400
 
 # Student's t, 97.5 % quantile, for 1 to 30 degrees of freedom; beyond, its expansion in 1/df is exact to 3 digits.
@@ -123,7 +122,10 @@ def noise_factor(*, signs: bool, gauss: bool) -> float:
 
 
 def fit_law(copies: Sequence[int], cosines: Array, *, k: float = 1.0, free_ceiling: bool = False, seed: int = 0) -> Law:
-    """Least squares on the mean over draws ``(K, N)``; intervals by bootstrap over draws (percentiles).
+    """Least squares on the mean over draws ``(K, N)``.
+
+    Intervals: the spread of a bootstrap over the draws (of ``log rho`` and of the ceiling) times Student's t; the bare
+    percentiles of so few draws are too narrow.
 
     Args:
         free_ceiling: Fit the ceiling (0..1) too; else it is 1. With every n far below rho only ``ceiling / sqrt(rho)``
@@ -136,12 +138,26 @@ def fit_law(copies: Sequence[int], cosines: Array, *, k: float = 1.0, free_ceili
     if draws > 1:
         picks = generator.integers(draws, size=(RESAMPLES, draws))
         means = np.concatenate([means, cosines[picks].mean(1)])
-    rho, ceiling = _least_squares(points, means, k, free_ceiling)
-    return Law(_percentiles(rho), _percentiles(ceiling) if free_ceiling else Interval(1.0), k)
+    log_rho, ceiling = _least_squares(points, means, k, free_ceiling)
+    low, high = _bootstrap(log_rho, draws)
+    rho = Interval(exp(log_rho[0]), None if low is None else exp(low), None if high is None else exp(high))
+    if not free_ceiling:
+        return Law(rho, Interval(1.0), k)
+    low, high = _bootstrap(ceiling, draws)
+    cut = (None, None) if low is None or high is None else (max(0.0, low), min(1.0, high))
+    return Law(rho, Interval(float(ceiling[0]), *cut), k)
+
+
+def _bootstrap(values: Array, draws: int) -> tuple[float | None, float | None]:
+    """Interval around the first value from its resamples, the others."""
+    if draws < 2:
+        return None, None
+    half = student_t(draws) * float(values[1:].std()) * sqrt(draws / (draws - 1))
+    return float(values[0]) - half, float(values[0]) + half
 
 
 def _least_squares(points: Array, means: Array, k: float, free_ceiling: bool) -> tuple[Array, Array]:
-    """Best rho and ceiling for each row of ``means``: a logarithmic grid, refined three times around its minimum."""
+    """Best ``log rho`` and ceiling for each row of ``means``: a grid, refined three times around its minimum."""
 
     def loss(log_rho: Array) -> tuple[Array, Array]:
         shape = 1 / np.sqrt(1 + k * np.exp(log_rho)[..., None] / points)
@@ -161,16 +177,7 @@ def _least_squares(points: Array, means: Array, k: float, free_ceiling: bool) ->
         centre = grid[rows, best]
         ceiling = ceilings[rows, best]
         low, high = centre - step, centre + step
-    return np.exp(centre), ceiling
-
-
-def _percentiles(values: Array) -> Interval:
-    """The first value is the estimate, the others are its bootstrap."""
-    if len(values) == 1:
-        return Interval(float(values[0]))
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(values[1:], [tail, 100 - tail])
-    return Interval(float(values[0]), float(min(low, values[0])), float(max(high, values[0])))
+    return np.asarray(centre), np.asarray(ceiling)
 
 
 def each_draw(measure: Callable[[Sequence[int], Array], Array], copies: Sequence[int], cosines: Array) -> Interval:

@@ -1,0 +1,117 @@
+"""``alrsim gradcheck`` and ``alrsim trajectory`` from the command line: what they print, write and refuse."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from alrsim.report.schemas import load_schema
+
+SMALL = ("--option", "hidden=8", "--batch", 4, "--copies", "2,4,8", "--draws", 2)
+
+
+def document_of(verb: str, text: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(text)
+    Draft202012Validator(load_schema(verb)).validate(found)
+    return found
+
+
+def test_gradcheck_prints_json_and_nothing_else(alrsim: Any) -> None:
+    ran = alrsim("gradcheck", "mlp", *SMALL, "--json", "-", "--seed", 3)
+    assert (ran.status, ran.err) == (0, "")
+    found = document_of("gradcheck", ran.out)
+    assert (found["copies"], found["dataset"], found["draws"]) == ([2, 4, 8], "digits", 2)
+    assert [one["method"] for one in found["methods"]] == ["lr", "alr"]
+    names = [curve["name"] for curve in found["methods"][0]["curves"]]
+    assert len(names) == 3 + 2
+    assert names[-2:] == ["whole gradient", "mean over layers"]
+    columns = {column["method"]: column for column in found["table4"]["columns"]}
+    assert columns["LR"]["paper"] == {"acc": 0.36, "sta": 0.21}
+    assert columns["LR"]["whole_gradient"]["acc"] == found["methods"][0]["curves"][-2]["acc"]
+    assert {name for name, column in columns.items() if column["status"] == "not built yet"} == {
+        "ES",
+        "AES",
+        "Hybrid",
+        "A-Hybrid",
+    }
+    again = document_of("gradcheck", alrsim("gradcheck", "mlp", *SMALL, "--json", "-", "--seed", 3).out)
+    assert [one["curves"] for one in again["methods"]] == [one["curves"] for one in found["methods"]]
+
+
+def test_gradcheck_says_what_it_measured_and_draws_it(alrsim: Any, tmp_path: Path, factory_file: Path) -> None:
+    options = ("--batch", 4, "--copies", "1..4", "--draws", 1, "--methods", "alr", "--scope", "layerwise")
+    more = ("--reduce", "accumulate", "--noise", "rademacher", "--train-steps", 2, "--data", "random", "--fresh")
+    ran = alrsim("gradcheck", f"{factory_file}:make", *options, *more, "--out", tmp_path / "new")
+    assert ran.status == 0, ran.err
+    for words in ("ALR", "not built yet", "not asked for", "compare the order", "One draw", "random"):
+        assert words in ran.out
+    assert (tmp_path / "new" / "cosines.png").read_bytes().startswith(b"\x89PNG")
+    found = document_of("gradcheck", (tmp_path / "new" / "gradcheck.json").read_text())
+    assert found["state"]["train_steps"] == 2
+    assert not found["copies_share_noise"]
+    assert found["methods"][0]["curves"][0]["law"]["k"] == 1.0, "the sign of +-1 noise loses nothing"
+    assert found["methods"][0]["curves"][0]["cosine_std"] is None
+
+
+def test_trajectory_says_where_everybody_ends(alrsim: Any, tmp_path: Path) -> None:
+    ran = alrsim("trajectory", "--steps", 60, "--runs", 2, "--out", tmp_path, "--json", tmp_path / "all.json")
+    assert ran.status == 0, ran.err
+    assert "starting point decide the outcome" in ran.out
+    assert (tmp_path / "trajectory.png").read_bytes().startswith(b"\x89PNG")
+    found = document_of("trajectory", (tmp_path / "all.json").read_text())
+    assert [one["method"] for one in found["methods"]] == ["bp", "lr", "alr"]
+    assert found["methods"][0]["runs"][0]["path"][0] == [-3.0, 2.0]
+    assert found["methods"][0]["runs"][0]["loss"] < 3.0
+
+
+BAD: list[tuple[str, str]] = [
+    ("gradcheck", "Missing argument 'MODEL'"),
+    ("gradcheck mlp --methods es", "not built yet"),
+    ("gradcheck mlp --methods lr,lr", "listed twice"),
+    ("gradcheck mlp --methods ,", "at least one method"),
+    ("gradcheck mlp --copies 10..", "neither a range nor a list"),
+    ("gradcheck mlp --copies 1..2..3", "neither a range nor a list"),
+    ("gradcheck mlp --copies ten", "neither a range nor a list"),
+    ("gradcheck mlp --copies 0..5", "a number of copies is 1 to"),
+    ("gradcheck mlp --copies 20,10", "does not ascend"),
+    ("gradcheck mlp --copies 5..5", "does not ascend"),
+    ("gradcheck mlp --copies 1..9999999", "a number of copies is 1 to"),
+    ("gradcheck mlp --draws 0", "--draws: is 0"),
+    ("gradcheck mlp --batch 0", "--batch: is 0"),
+    ("gradcheck mlp --train-steps -1", "--train-steps: is -1"),
+    ("gradcheck mlp --sigma 0", "--sigma: is 0"),
+    ("gradcheck mlp --sigma nan", "must be positive"),
+    ("gradcheck mlp --noise laplace", "--noise"),
+    ("gradcheck mlp --data mnist", "choose from digits, random"),
+    ("gradcheck mlp --option features=60 --data digits", "--data random"),
+    ("gradcheck mlp --baseline mean", "--baseline"),
+    ("gradcheck mlp --baseline copy-mean --copies 1..4", "needs at least 2 copies"),
+    ("gradcheck mlp --scope everywhere", "--scope"),
+    ("gradcheck mlp --reduce sum", "--reduce"),
+    ("gradcheck mlp --cut slices", "slices"),
+    ("gradcheck mlp --precision fp23", "'fp23' is no number format"),
+    ("gradcheck mlp --precision activations=bf16", "cannot be executed"),
+    ("gradcheck resnet5 --option norm=batch --option image_size=8 --batch 2", "norm=group"),
+    ("gradcheck {graph}", "only torch models can be run"),
+    ("gradcheck mlp --json {tmp}/none/here.json", "does not exist"),
+    ("trajectory --steps 0", "--steps: is 0"),
+    ("trajectory --steps 99999999", "must be at most"),
+    ("trajectory --lr 0", "--lr: is 0"),
+    ("trajectory --sigma -1", "must be positive"),
+    ("trajectory --copies 0", "--copies: is 0"),
+    ("trajectory --runs 0", "--runs: is 0"),
+    ("trajectory --start here", "is not two numbers"),
+    ("trajectory --start 1,1e9", "is not within"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), BAD, ids=[line for line, _ in BAD])
+def test_bad_input_gets_one_message(alrsim: Any, tmp_path: Path, graph_file: Path, line: str, message: str) -> None:
+    ran = alrsim(*(word.format(graph=graph_file, tmp=tmp_path) for word in line.split()), "--out", tmp_path / "out")
+    assert ran.status == 1, ran.err
+    assert message in ran.err
+    assert (ran.out, ran.err.count("error: ")) == ("", 1)
+    assert "Traceback" not in ran.err
+    assert not list(tmp_path.iterdir())

@@ -66,6 +66,24 @@ def test_trajectory_says_where_everybody_ends(alrsim: Any, tmp_path: Path) -> No
     assert found["methods"][0]["runs"][0]["loss"] < 3.0
 
 
+def test_an_interrupt_leaves_no_file(alrsim: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from alrsim.quality.sampler import Sampler
+
+    original, calls = Sampler.gradient, []
+
+    def interrupted(self: Sampler, copies: int, seed: int) -> Any:
+        calls.append(copies)
+        if len(calls) > 3:
+            raise KeyboardInterrupt
+        return original(self, copies, seed)
+
+    monkeypatch.setattr(Sampler, "gradient", interrupted)
+    ran = alrsim("gradcheck", "mlp", *SMALL, "--out", tmp_path / "out", "--json", tmp_path / "result.json")
+    assert (ran.status, ran.out, len(calls)) == (130, "", 4)
+    assert "Traceback" not in ran.err
+    assert not list(tmp_path.iterdir())
+
+
 BAD: list[tuple[str, str]] = [
     ("gradcheck", "Missing argument 'MODEL'"),
     ("gradcheck mlp --methods es", "not built yet"),

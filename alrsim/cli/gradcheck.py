@@ -390,8 +390,8 @@ def notes(document: Mapping[str, Any]) -> list[str]:
     ]
     if document["copies_share_noise"]:
         lines.append(
-            "A larger number of copies contains the smaller ones (means are exact, curves are smoother: Sta is a lower "
-            "bound of the paper's; --fresh draws anew)."
+            "A larger number of copies contains the smaller ones: means are exact, but a draw's curve is smoother and its "
+            "Sta smaller than with new noise for every number (--fresh)."
         )
     if document["scope"] == "joint":
         lines.append(

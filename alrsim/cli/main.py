@@ -24,6 +24,7 @@ from alrsim.cli.trajectory import run as trajectory
 from alrsim.errors import AlrsimError
 
 OK, USER_ERROR, BUG, INTERRUPTED = 0, 1, 2, 130
+_INTERRUPTED_MESSAGE = "interrupted; no file was left half-written"
 
 _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException; typer carries its own copy of click
 
@@ -79,7 +80,7 @@ def run(argv: Sequence[str]) -> int:
     except AlrsimError as error:
         return _fail(str(error))
     except (typer.Abort, KeyboardInterrupt):
-        return _fail("interrupted; no file was left half-written", INTERRUPTED, prefix="")
+        return _fail(_INTERRUPTED_MESSAGE, INTERRUPTED, prefix="")
     except BrokenPipeError:
         return _forget_stdout()
     except _CLICK_ERROR as error:
@@ -91,6 +92,8 @@ def run(argv: Sequence[str]) -> int:
             traceback.print_exc(limit=-6)
         hint = "" if debug else "; add --debug for the place"
         return _fail(f"this is a bug in alrsim, please report it: {type(error).__name__}: {error}{hint}", BUG)
+    if status == INTERRUPTED:  # Typer turns an interrupt inside a verb into this status, without a word
+        return _fail(_INTERRUPTED_MESSAGE, INTERRUPTED, prefix="")
     return status if isinstance(status, int) else OK
 
 

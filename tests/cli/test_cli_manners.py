@@ -152,3 +152,19 @@ def test_progress_shows_on_a_terminal(capsys: pytest.CaptureFixture[str], monkey
     with progress(1, "work") as step:
         step("the only step")
     assert "the only step" in capsys.readouterr().err
+
+
+def test_a_real_interrupt_inside_a_verb_says_so(tmp_path: Path) -> None:
+    code = (
+        "import signal, threading, os\n"
+        "from alrsim.cli.main import main\n"
+        "threading.Timer(1.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n"
+        "main(['compare', 'resnet12', '--units', '2', '--measure', '--repeats', '500', '--out', 'out'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 130, done.stderr
+    assert "interrupted; no file was left half-written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())

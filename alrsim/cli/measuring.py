@@ -17,7 +17,7 @@ from alrsim.hardware.machine import Link, Machine
 from alrsim.hardware.profile import Profile
 from alrsim.rules.options import RuleOptions
 from alrsim.schedule.schedule import Schedule
-from alrsim.tasks.problem import Problem, cost_key
+from alrsim.tasks.problem import Problem, price
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.timeline.timeline import Timeline
 
@@ -157,7 +157,7 @@ def calibrate_drafts(bench: Bench, drafts: Sequence[Draft], repeats: int) -> Non
 def plan_draft(bench: Bench, draft: Draft) -> Planned:
     """Schedule and simulate on costs that were measured on this host, task by task."""
     settings = bench.setup.settings
-    problem = calibrated_problem(draft.tasks, bench.setup.machine, bench.costs[draft.key])
+    problem = calibrated_problem(draft.tasks, bench.setup.machine, draft.options, bench.costs[draft.key])
     order = build_schedule(problem, draft.method)
     timeline = predict(problem, order, settings)
     return Planned(draft.method, draft.stages, draft.options, problem, order, timeline)
@@ -185,15 +185,15 @@ def program_of(bench: Bench, stages: StageGraph) -> "Program":
     return bench.programs[key]
 
 
-def calibrated_problem(tasks: TaskGraph, machine: Machine, costs: "MeasuredCosts") -> Problem:
+def calibrated_problem(tasks: TaskGraph, machine: Machine, options: RuleOptions, costs: "MeasuredCosts") -> Problem:
     """Durations as measured, with the executor's own time per task; a message takes one thread hand-off."""
+    from alrsim.cost.measured import measured_model
     from alrsim.execute.workers import core_count
 
-    rows = {key: (time + costs.dispatch_overhead_ns,) * len(machine.units) for key, time in costs.table.items()}
     links = tuple(Link(link.source, link.target, latency_ns=costs.handoff_ns) for link in machine.links)
     host = replace(machine, links=links, shared_cores=core_count())
-    durations = tuple(rows[cost_key(task)] for task in tasks.tasks)
-    return Problem(tasks, host, durations, CALIBRATED)
+    model = measured_model({key: time + costs.dispatch_overhead_ns for key, time in costs.table.items()})
+    return price(tasks, host, options.precision, model, name=CALIBRATED)
 
 
 def run_planned(bench: Bench, plan: Planned, repeats: int) -> Timeline:

@@ -1,13 +1,12 @@
 """The registry of cost models: how long a task takes on a unit."""
 
-from alrsim.cost.durations import durations_model
 from alrsim.cost.measured import measured_model
 from alrsim.cost.roofline import roofline
 from alrsim.cost.unit import unit
 from alrsim.tasks.problem import CostModel
 
 COST_MODELS: dict[str, CostModel] = {"roofline": roofline, "unit": unit}
-"""Models that need nothing but the task, the unit and the formats. :func:`~alrsim.cost.durations.durations_model` and
-:func:`~alrsim.cost.measured.measured_model` make further ones from a table."""
+"""Models that need nothing but the task, the unit and the formats. :func:`~alrsim.cost.measured.measured_model` makes
+further ones from a table."""
 
-__all__ = ["COST_MODELS", "durations_model", "measured_model", "roofline", "unit"]
+__all__ = ["COST_MODELS", "measured_model", "roofline", "unit"]

@@ -1,11 +1,10 @@
-"""Cost models by hand: the roofline's two sides, typed durations, measured tables, and what they refuse."""
+"""Cost models by hand: the roofline's two sides, measured tables, and what they refuse."""
 
 from dataclasses import replace
 from math import sqrt
 
 import pytest
 
-from alrsim.cost.durations import Durations, durations_model, parse_durations
 from alrsim.cost.measured import measured_model
 from alrsim.cost.models import COST_MODELS, roofline, unit
 from alrsim.cost.roofline import efficiency
@@ -16,7 +15,7 @@ from alrsim.hardware.machine import Unit, abstract_machine
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.tasks.problem import price
 from alrsim.tasks.taskgraph import Task, TaskGraph
-from alrsim.tasks.token import KINDS, NONE, TaskId
+from alrsim.tasks.token import NONE, TaskId
 
 FP32, FP16, INT8, SIGN1 = Precision.FP32, Precision.FP16, Precision.INT8, Precision.SIGN1
 CHIP = Unit("u0", "chip", {FP32: 1e12, FP16: 4e12, INT8: 8e12}, memory_bandwidth=1e11, launch_overhead_ns=2000)
@@ -95,40 +94,6 @@ def test_a_task_without_work_takes_no_time_and_an_abstract_unit_one_step():
     assert roofline(task(), CHIP, PLAN) == 0
     assert unit(task(), Unit("u0"), PLAN) == 1
     assert set(COST_MODELS) == {"roofline", "unit"}
-
-
-def test_typed_durations_are_exact():
-    found = parse_durations("f=2, b=3,w=1/3,u=0,transfer=0.25")
-    assert found == Durations(f=24, b=36, w=4, g=4, transfer=3, ticks_per_unit=12)
-    model = durations_model(found)
-    lasting = {kind: model(task(kind=kind), CHIP, PLAN) for kind in KINDS}
-    assert lasting == {"F": 24, "L": 0, "B": 40, "I": 36, "W": 4, "G": 4, "C": 0, "U": 0, "X": 3}
-    assert parse_durations("f=1,w=2,g=5").g == 5
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "'' is not KEY=NUMBER"),
-        ("f=1,", "'' is not KEY=NUMBER"),
-        ("f", "'f' is not KEY=NUMBER"),
-        ("b=1", "the forward duration f is missing"),
-        ("f=1,q=2", "'q=2' is not KEY=NUMBER"),
-        ("F=1", "keys are f, b, w, u, l, g, c, transfer"),
-        ("f=1,f=2", "'f' is given twice"),
-        ("f=-1", "is negative"),
-        ("f=nan", "'nan' is not a number"),
-        ("f=inf", "'inf' is not a number"),
-        ("f=1/0", "'1/0' is not a number"),
-        ("f=", "'' is not a number"),
-        ("f=one", "'one' is not a number"),
-    ],
-)
-def test_bad_durations_are_refused(text, message):
-    with pytest.raises(OptionError) as caught:
-        parse_durations(text)
-    assert message in str(caught.value)
-    assert "--durations" in str(caught.value)
 
 
 def test_measured_times_are_looked_up_by_stage_kind_and_copies():

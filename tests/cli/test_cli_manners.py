@@ -156,10 +156,14 @@ def test_progress_shows_on_a_terminal(capsys: pytest.CaptureFixture[str], monkey
 
 def test_a_real_interrupt_inside_a_verb_says_so(tmp_path: Path) -> None:
     code = (
-        "import signal, threading, os\n"
+        "import os, signal, time\n"
+        "import alrsim.execute.calibrate as calibrate\n"
         "from alrsim.cli.main import main\n"
-        "threading.Timer(1.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n"
-        "main(['compare', 'resnet12', '--units', '2', '--measure', '--repeats', '500', '--out', 'out'])\n"
+        "def interrupted(*_args, **_options):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(60)\n"
+        "calibrate.calibrate_all = interrupted\n"
+        "main(['compare', 'mlp', '--units', '2', '--measure', '--out', 'out'])\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False

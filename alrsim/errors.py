@@ -43,9 +43,5 @@ class DeadlockError(ScheduleError):
     """A schedule whose lanes wait for each other; the message names the cycle and prints the lanes."""
 
 
-class CapacityError(AlrsimError):
-    """Something does not fit: demand, capacity, shortage and the levers that would make it fit."""
-
-
 class ExecutionError(AlrsimError):
     """A measured run that could not be carried out; names the token."""

@@ -1,7 +1,7 @@
 """What a run computes: the program, the task graph and the estimator's options, with everything derived from them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -13,9 +13,9 @@ from alrsim.execute.program import Program
 from alrsim.execute.store import Store
 from alrsim.graph.stages import MODEL_INPUT
 from alrsim.hardware.precision import Precision
-from alrsim.rules.instances import Instance, Instances, forward_instances
-from alrsim.rules.options import RuleOptions
-from alrsim.rules.segmentation import Segmentation, cut_segments
+from alrsim.rules.instances import Instance, Instances, adds_noise, forward_instances, keeps_state
+from alrsim.rules.options import OPTIMIZER_STATES, RuleOptions
+from alrsim.rules.segmentation import Segmentation, segmentation_of, settle_options
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.tasks.token import NONE, TaskId
 
@@ -80,7 +80,7 @@ class Job:
 
     def exits(self, stage: int) -> bool:
         """Whether noise is added to the stage's leaving values."""
-        return bool(self.segmentation.noised[stage])
+        return self.segmentation.exits(stage)
 
     def wanted(self, stage: int, source: int) -> bool:
         """Whether the gradient of a value from ``source`` is computed by the stage."""
@@ -98,21 +98,11 @@ class Job:
 
     def keeps(self, stage: int, one: Instance) -> bool:
         """Whether the stage's gradient is computed from the state of this forward."""
-        if not self.segmentation.trainable[stage]:
-            return False
-        exact = self.segmentation.is_exact(stage)
-        clean = exact or self.options.reduction == "accumulate" or self.layerwise
-        return one.noisy is not clean
+        return keeps_state(self.segmentation, self.options, stage, one)
 
     def enters(self, source: int, target: int, one: Instance) -> bool:
         """Layer-wise: whether the reader adds the segment's noise to a clean value."""
-        return (
-            one.source is not None
-            and source != MODEL_INPUT
-            and self.segmentation.segment[source] == one.source
-            and self.exits(source)
-            and not self.segmentation.joined(source, target)
-        )
+        return adds_noise(self.segmentation, source, target, one)
 
 
 @dataclass
@@ -146,15 +136,8 @@ def build_job(program: Program, graph: TaskGraph, options: RuleOptions, settings
             f"{count} and {options.microbatches}",
             where=program.name,
         )
-    starts: tuple[int, ...] = ()
-    if rule in ("lr", "alr"):
-        starts = tuple(range(1, count))
-    elif rule == "segments":
-        starts = options.segments or ()
-    exact = rule.startswith("bp") or (rule == "segments" and options.exact_head)
-    segmentation = cut_segments(program.stages, starts, exact=exact, options=options)
-    if segmentation.has_lr:
-        options = replace(options, loss_gradient=options.loss_gradient and exact)
+    segmentation = segmentation_of(rule, program.stages, options)
+    options = settle_options(options, segmentation)
     _refuse(program, options, segmentation)
     instances = forward_instances(program.stages, segmentation, options)
     readers: dict[int, int] = {}
@@ -196,7 +179,7 @@ def _refuse(program: Program, options: RuleOptions, segmentation: Segmentation) 
 
 def optimizer_state(parameters: Mapping[str, Tensor], optimizer: Optimizer) -> dict[str, list[Tensor]]:
     """Zero optimizer state."""
-    count = {"sgd": 0, "momentum": 1, "adam": 2}[optimizer]
+    count = OPTIMIZER_STATES[optimizer]
     return {
         name: [torch.zeros_like(value, requires_grad=False) for _ in range(count)] for name, value in parameters.items()
     }

@@ -1,6 +1,5 @@
 """The model cut into stages: what a rule needs to know of it, and no more."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from alrsim.errors import ModelError
@@ -120,8 +119,3 @@ def chain(stages: int, name: str = "chain", parameters: int = 1, elements: int =
     body = tuple(Stage(index, f"stage{index}", parameters=parameters) for index in range(stages))
     edges = tuple(Edge(index - 1, index, f"x{index}", elements) for index in range(stages + 1))
     return StageGraph(name, body, edges, Stage(stages, "loss"))
-
-
-def outputs_of(graph: StageGraph, stage: int) -> Sequence[tuple[str, int]]:
-    """The distinct values (name, elements) that a stage hands to others, each once."""
-    return tuple({edge.value: edge.elements for edge in graph.outgoing(stage)}.items())

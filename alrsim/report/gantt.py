@@ -6,14 +6,12 @@ Only matplotlib's object interface with the Agg canvas is used: no global state,
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.text import Text
 
 from alrsim.errors import OptionError
 from alrsim.report.palette import FAINT, IDLE, IDLE_EDGE, INK, KIND_COLOURS, ink_on, shade
@@ -207,9 +205,3 @@ def _decorate(figure: Figure, panels: Sequence[Panel], title: str, note: str) ->
     figure.text(_AXES_RIGHT, 0.10 / height, _READING, fontsize=8, color=FAINT, ha="right", va="bottom")
     if note:
         figure.text(_AXES_LEFT, 0.10 / height, note, fontsize=8, color=FAINT, va="bottom")
-
-
-def labels_overlap(texts: Sequence[Text]) -> bool:
-    """Whether two labels on one row touch each other; the tests use it to judge a chart."""
-    boxes = sorted((text.get_window_extent() for text in texts), key=lambda box: (round(box.y0), box.x0))
-    return any(round(a.y0) == round(b.y0) and a.x1 > b.x0 for a, b in pairwise(boxes))

@@ -2,9 +2,9 @@
 
 from alrsim.graph.stages import Stage
 from alrsim.hardware.precision import Precision
-from alrsim.rules.instances import Instance
+from alrsim.rules.instances import Instance, keeps_state
 from alrsim.rules.noise import injected_by_reader, noise_work, store_noise
-from alrsim.rules.step import Step, is_exit, is_product, made, value
+from alrsim.rules.step import Step, is_product, made, value
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import TaskId
 
@@ -67,10 +67,10 @@ def loss(step: Step, microbatch: int, one: Instance) -> None:
 
 def keep(step: Step, task: int, id_: TaskId, one: Instance, stage: Stage) -> None:
     """What a forward keeps for the stage's gradient, depending on who computes it."""
-    if not keeps(step, stage.index, one):
+    if not keeps_state(step.segmentation, step.options, stage.index, one):
         return
     kept = []
-    if is_exit(step, stage.index):
+    if step.segmentation.exits(stage.index):
         elements = code_elements(step, stage, one)
         if elements:
             size = step.plan.saved.bytes_for(elements * one.copies)
@@ -90,14 +90,3 @@ def code_elements(step: Step, stage: Stage, one: Instance) -> int:
         return elements
     stored = one.copies == 1 or all(edge.source in one.stages for edge in incoming)
     return elements if product and not (stage.direct and stored) else 0
-
-
-def keeps(step: Step, stage: int, one: Instance) -> bool:
-    """Whether the stage's gradient is computed from the state of this instance's forward.
-
-    With layer-wise noise a segment's input is the clean one for every copy, so only the clean forward keeps it.
-    """
-    if not step.segmentation.trainable[stage]:
-        return False
-    clean = step.segmentation.is_exact(stage) or step.options.reduction == "accumulate" or step.layerwise
-    return one.noisy is not clean

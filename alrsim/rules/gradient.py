@@ -5,7 +5,7 @@ from alrsim.graph.work import NO_WORK, Work
 from alrsim.hardware.precision import Precision
 from alrsim.rules.instances import Instance
 from alrsim.rules.noise import NORMAL_FLOPS, noise_elements
-from alrsim.rules.step import Step, is_exit, is_product, made, value
+from alrsim.rules.step import Step, is_product, made, value
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import Kind, TaskId
 
@@ -92,7 +92,7 @@ def lr_gradient(step: Step, microbatch: int, one: Instance, stage_index: int, gr
     if step.segmentation.is_exact(stage_index) or not step.segmentation.trainable[stage_index]:
         return
     state = step.instances.clean if step.layerwise and step.instances.clean is not None else one
-    if not is_exit(step, stage_index):
+    if not step.segmentation.exits(stage_index):
         bp_gradient(step, microbatch, state, stage, group)
         return
     passes = step.segmentation.passes[stage_index]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from alrsim.graph.stages import StageGraph
+from alrsim.graph.stages import MODEL_INPUT, StageGraph
 from alrsim.rules.options import RuleOptions
 from alrsim.rules.segmentation import Segmentation
 from alrsim.tasks.token import NONE
@@ -77,6 +77,28 @@ def forward_instances(graph: StageGraph, segmentation: Segmentation, options: Ru
         first = 1 + rank * options.groups
         noisy += [_noisy(first + k, options, reached, segment) for k in range(options.groups)]
     return Instances(clean, tuple(noisy))
+
+
+def keeps_state(segmentation: Segmentation, options: RuleOptions, stage: int, one: Instance) -> bool:
+    """Whether the stage's gradient is computed from the state of this instance's forward.
+
+    With layer-wise noise a segment's input is the clean one for every copy, so only the clean forward keeps it.
+    """
+    if not segmentation.trainable[stage]:
+        return False
+    shared = options.reduction == "accumulate" or options.scope == "layerwise"
+    return one.noisy is not (shared or segmentation.is_exact(stage))
+
+
+def adds_noise(segmentation: Segmentation, source: int, target: int, one: Instance) -> bool:
+    """Layer-wise: whether the reader ``target`` adds the noise of ``source``'s segment to a clean value."""
+    return (
+        one.source is not None
+        and source != MODEL_INPUT
+        and segmentation.segment[source] == one.source
+        and segmentation.exits(source)
+        and not segmentation.joined(source, target)
+    )
 
 
 def _noisy(group: int, options: RuleOptions, stages: frozenset[int], source: int | None) -> Instance:

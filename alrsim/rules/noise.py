@@ -1,10 +1,9 @@
 """Noise: who injects it, what drawing and adding it costs, and where it is stored."""
 
-from alrsim.graph.stages import MODEL_INPUT, Edge
 from alrsim.graph.work import NO_WORK, Work
 from alrsim.hardware.precision import Precision
-from alrsim.rules.instances import Instance
-from alrsim.rules.step import Step, is_exit
+from alrsim.rules.instances import Instance, adds_noise
+from alrsim.rules.step import Step
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import TaskId
 
@@ -25,35 +24,27 @@ def noise_work(step: Step, stage: int, one: Instance) -> Work:
     return Work(elementwise=NORMAL_FLOPS * drawn + 2 * added, activation_writes=drawn, launches=1)
 
 
+def entering(step: Step, target: int, one: Instance) -> list[int]:
+    """Layer-wise: stages whose noise ``target`` adds to the clean values that it reads."""
+    sources = {edge.source for edge in step.incoming[target]}
+    return sorted(source for source in sources if adds_noise(step.segmentation, source, target, one))
+
+
 def injected_by_reader(step: Step, target: int, one: Instance) -> Work:
-    """Layer-wise: the first reader of a clean value adds the segment's noise to it."""
-    if one.source is None:
-        return NO_WORK
-    sources = {edge.source for edge in step.incoming[target] if enters(step, edge, one)}
+    """Layer-wise: the work of drawing and adding that noise; none where all noise is joint."""
     work = NO_WORK
-    for source in sorted(sources):
+    for source in entering(step, target, one):
         work = work + noise_work(step, source, one)
     return work
-
-
-def enters(step: Step, edge: Edge, one: Instance) -> bool:
-    source = edge.source
-    return (
-        one.noisy
-        and source != MODEL_INPUT
-        and step.segmentation.segment[source] == one.source
-        and is_exit(step, source)
-        and not step.segmentation.joined(source, edge.target)
-    )
 
 
 def store_noise(step: Step, task: int, microbatch: int, one: Instance, target: int) -> None:
     """Joint noise is stored by the stage that injects it, layer-wise noise by its first reader."""
     if one.source is None:
-        sources = {target} if target < step.count and is_exit(step, target) else set()
+        sources = [target] if target < step.count and step.segmentation.exits(target) else []
     else:
-        sources = {edge.source for edge in step.incoming[target] if enters(step, edge, one)}
-    for source in sorted(sources):
+        sources = entering(step, target, one)
+    for source in sources:
         if (source, one.group) in step.noise:
             continue
         size = step.plan.noise.bytes_for(noise_elements(step, source) * one.draws)

@@ -5,7 +5,7 @@ reaches the loss is BP; every stage a segment of its own is LR.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from alrsim.errors import OptionError
 from alrsim.graph.stages import MODEL_INPUT, StageGraph
@@ -37,6 +37,10 @@ class Segmentation:
         """Whether any segment is estimated by LR."""
         return bool(self.ranks)
 
+    def exits(self, stage: int) -> bool:
+        """Whether noise is added to the stage's leaving values."""
+        return bool(self.noised[stage])
+
     def is_exact(self, stage: int) -> bool:
         """Whether the stage's gradient comes from the loss by BP alone."""
         return self.exact and self.segment[stage] == self.segment[-1]
@@ -46,6 +50,31 @@ class Segmentation:
         if target == len(self.segment):
             return self.is_exact(source)
         return source != MODEL_INPUT and self.segment[source] == self.segment[target]
+
+
+def segmentation_of(rule: str, graph: StageGraph, options: RuleOptions) -> Segmentation:
+    """The segmentation that a rule stands for.
+
+    Args:
+        rule: ``bp``, ``bp-split``: one segment that reaches the loss; ``lr``, ``alr``: every stage its own;
+            ``segments``: as the options say.
+
+    Raises:
+        OptionError: see :func:`cut_segments`.
+    """
+    if rule in ("lr", "alr"):
+        return cut_segments(graph, range(1, len(graph.stages)), exact=False, options=options)
+    if rule == "segments":
+        return cut_segments(graph, options.segments or (), exact=options.exact_head, options=options)
+    return cut_segments(graph, (), exact=True, options=options)
+
+
+def settle_options(options: RuleOptions, segmentation: Segmentation) -> RuleOptions:
+    """The loss module has gradient and update cells only where an exact segment reaches it."""
+    if not segmentation.has_lr:
+        return options
+    exact = segmentation.exact
+    return replace(options, loss_gradient=options.loss_gradient and exact, loss_update=options.loss_update and exact)
 
 
 def cut_segments(graph: StageGraph, starts: Sequence[int], *, exact: bool, options: RuleOptions) -> Segmentation:

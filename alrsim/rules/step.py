@@ -83,10 +83,6 @@ def value(step: Step, edge: Edge, one: Instance) -> int:
     raise AssertionError(f"no value {edge.value} for {edge.target}")
 
 
-def is_exit(step: Step, stage: int) -> bool:
-    return bool(step.segmentation.noised[stage])
-
-
 def is_product(step: Step, stage: Stage) -> bool:
     """Whether an LR gradient is one product of (a code of) the operator's own input and the cotangent."""
     return stage.linear and not step.segmentation.passes[stage.index]

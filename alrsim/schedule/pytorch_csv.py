@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alrsim.errors import ScheduleError
-from alrsim.files import read_text, write_atomically
+from alrsim.files import write_atomically
 from alrsim.schedule.rows import complete_rows
 from alrsim.schedule.schedule import Lane, Schedule
 from alrsim.tasks.token import KIND_NAMES, NONE, Kind, TaskId
@@ -42,19 +42,6 @@ class _Reading:
     where: str
     overlaps: list[tuple[TaskId, TaskId]] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
-
-
-def read_pytorch_csv(
-    path: Path, *, units: Sequence[str] | None = None, updates: bool = True, repair: bool = False
-) -> CsvSchedule:
-    """Read a file; see :func:`parse_pytorch_csv`.
-
-    Raises:
-        FileError: the file cannot be read.
-        ScheduleError: see :func:`parse_pytorch_csv`.
-    """
-    name = Path(path).stem
-    return parse_pytorch_csv(read_text(path), name=name, where=str(path), units=units, updates=updates, repair=repair)
 
 
 def parse_pytorch_csv(

@@ -7,7 +7,7 @@ from alrsim.tasks.problem import Problem
 
 
 def zb_h1(problem: Problem) -> Schedule:
-    """Makespan m t + (p - 1)(f + b - w) for m >= p and w <= f + b, with p live micro-batches on every unit.
+    """Makespan m t + (p - 1)(f + b - w) for m >= p and w <= b, with p live micro-batches on every unit.
 
     Stage s lags its weight gradients s micro-batches behind its input gradients: 1F1B holds p - s micro-batches
     there, so s more may wait, and all stages hold p.

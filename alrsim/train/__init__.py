@@ -1,0 +1,1 @@
+"""Training: the gradients of scheduled or sequential steps, fed to torch optimizers."""

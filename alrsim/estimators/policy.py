@@ -148,7 +148,7 @@ def _first(front: Estimator, rest: Estimator) -> Callable[[int], Plan]:
 
 
 def hybrid_plan(weights: Sequence[bool], rest: Estimator) -> Plan:
-    """ES where ``weights`` says so: the hybrid by measurement (``auto``), which takes the smaller variance per layer."""
+    """ES where ``weights`` says so: the hybrid by measurement (``auto``) takes the smaller variance per layer."""
     front = replace(rest, kind="es", input_code="plain")
     return tuple(front if flag else rest for flag in weights)
 

@@ -99,7 +99,7 @@ def run(
     """Cosine of estimated with true gradients over the number of copies, per layer; the papers' Acc and Sta; the
     effective noise dimension rho of every layer."""
     check_targets(json, out)
-    options = _options(methods, baseline, scope, reduction, precision)
+    options = _options(methods, baseline, scope, reduction, precision, noise)
     numbers = parse_copies(copies)
     _check_numbers(draws, batch, train_steps, sigma)
     if baseline == "copy-mean" and numbers[0] < 2:
@@ -167,7 +167,9 @@ def _check_numbers(draws: int, batch: int, train_steps: int, sigma: float) -> No
         )
 
 
-def _options(text: str, baseline: str, scope: str, reduction: str, precision: str | None) -> dict[str, RuleOptions]:
+def _options(
+    text: str, baseline: str, scope: str, reduction: str, precision: str | None, noise: str
+) -> dict[str, RuleOptions]:
     names = [part.strip() for part in text.split(",") if part.strip()]
     if not names:
         raise OptionError("needs at least one method", where="--methods", fix="for example lr,alr")
@@ -185,7 +187,9 @@ def _options(text: str, baseline: str, scope: str, reduction: str, precision: st
             baseline=cast(BaselineName, baseline),
             scope=cast(NoiseScope, scope),
             reduction=cast(Reduction, reduction),
-            signs=name == "alr",
+            input_code="sign" if name == "alr" else "plain",
+            noise_code="sign" if name == "alr" else "plain",
+            noise="gauss" if noise == "gauss" else "rademacher",
             update=False,
             precision=parse_precision(precision, default=SIGNS if name == "alr" else FP32),
         )
@@ -225,7 +229,7 @@ def check(loaded: LoadedModel, asked: Asked) -> Checked:
     subject = subject_of(program, stages, batch(0))
     loss, gradient = true_gradient(module, program.parameters, subject.batch)
     truth = np.concatenate([gradient[name].numpy().ravel() for name in subject.names]).astype(np.float64)
-    settings = Settings(sigma=asked.sigma, noise="gauss" if asked.noise == "gauss" else "rademacher", seed=asked.seed)
+    settings = Settings(sigma=asked.sigma, seed=asked.seed)
     with progress(len(asked.methods) * asked.draws, "gradcheck") as step:
         found = gradcheck(
             subject, truth, asked.methods, settings, asked.copies, asked.draws, fresh=asked.fresh, progress=step

@@ -114,7 +114,7 @@ def draw(run: Run, stage: int, microbatch: int, one: Instance) -> list[Tensor]:
             NoiseKey(job.settings.seed, stage, position, microbatch, 0),
             copies,
             job.program.shapes[name],
-            job.settings.noise,
+            job.options.noise,
         )
         for position, (name, _) in enumerate(job.segmentation.noised[stage])
     ]
@@ -126,7 +126,7 @@ def read_noise(run: Run, task: int, stage: int, microbatch: int, one: Instance) 
     if job.options.precision.noise is Precision.REGENERATED:
         noise = draw(run, stage, microbatch, one)
         if job.options.signs:
-            noise = [value.sign() * sign_scale(job.settings.noise) for value in noise]
+            noise = [value.sign() * sign_scale(job.options.noise) for value in noise]
     else:
         noise = [decode(code) for code in run.store.get(task, ("noise", stage, microbatch, one.group))]
     return [torch.cat([value, -value]) for value in noise] if one.copies > one.draws else noise
@@ -139,7 +139,7 @@ def store_noise(run: Run, task: int, stage: int, microbatch: int, one: Instance,
     precision = job.options.precision.noise
     if precision is Precision.REGENERATED or (run.store.recording and key in run.store.ledger.entries):
         return
-    kind, signs = job.settings.noise, job.options.signs
+    kind, signs = job.options.noise, job.options.signs
     codes = [encode_noise(value, precision, kind, signs=signs, copies=one.draws) for value in noise]
     run.store.put(task, key, codes, Category.NOISE, sum(code.nbytes for code in codes), stage)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from alrsim.errors import ExecutionError
-from alrsim.estimators.noise import NoiseKind
+from alrsim.estimators.policy import WeightCode
 from alrsim.execute.program import Program
 from alrsim.execute.store import Store
 from alrsim.graph.stages import MODEL_INPUT
@@ -27,19 +27,27 @@ class Settings:
     """Numbers that a task graph does not hold.
 
     Attributes:
-        sigma: Standard deviation of the noise (absolute; 1-5 % of the standard deviation of the values is usual).
-        noise: Distribution of the noise.
+        sigma: Standard deviation of the noise (absolute; 1-5 % of the standard deviation of the values is usual): one
+            for all stages, or one per stage.
         seed: Of the noise.
+        step: Optimisation step; every step has noise of its own.
         learning_rate: Of the update, which changes a copy of the parameters.
+        weight_code: Format of the loss weights in the gradient product.
+        sigma_gradient: Estimate the gradient with respect to log sigma of every stage, too.
     """
 
-    sigma: float = 0.02
-    noise: NoiseKind = "gauss"
+    sigma: float | tuple[float, ...] = 0.02
     seed: int = 0
+    step: int = 0
     learning_rate: float = 0.01
+    weight_code: WeightCode = "fp32"
+    sigma_gradient: bool = False
+
+    def sigma_of(self, stage: int) -> float:
+        return self.sigma[stage] if isinstance(self.sigma, tuple) else self.sigma
 
     def __post_init__(self) -> None:
-        if not self.sigma > 0:
+        if not all(value > 0 for value in (self.sigma if isinstance(self.sigma, tuple) else (self.sigma,))):
             raise ExecutionError(f"sigma is {self.sigma}, must be positive", where="--sigma")
 
 

@@ -131,7 +131,7 @@ def measured_facts(
         "units": len(schedule.lanes),
         "seed": settings.seed,
         "sigma": settings.sigma,
-        "noise": settings.noise,
+        "noise": job.options.noise,
         "repeats": len(makespans),
         "warmup": warmup,
         "makespan_min_ns": min(makespans),

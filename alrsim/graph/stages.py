@@ -35,6 +35,8 @@ class Stage:
         deltas: Elements of the cotangents at the outputs of its parametrised operators: what a split backward hands
             from the input-gradient task (I) to the weight-gradient task (W).
         direct: A linear map that multiplies one of the stage's inputs as it comes, so that keeping the input is enough.
+        points: Values inside the stage that are marked for noise (``alrsim::inject``): ``(name, elements)``. Where
+            there are any, LR adds its noise there instead of to the values that leave the stage.
     """
 
     index: int
@@ -52,6 +54,7 @@ class Stage:
     linear: bool = False
     deltas: int = 0
     direct: bool = False
+    points: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,7 +178,7 @@ def _curves(
     settings: Settings,
 ) -> tuple[Curve, ...]:
     coded_noise = options.signs or options.precision.noise is Precision.SIGN1
-    k = noise_factor(signs=coded_noise, gauss=settings.noise == "gauss")
+    k = noise_factor(signs=coded_noise, gauss=options.noise == "gauss")
     free = options.signs or options.precision.saved in (Precision.SIGN1, Precision.INT4)
     draws = sampled.cosines.shape[1]
     curves = []

@@ -22,6 +22,7 @@ class Instance:
         stages: Layer stages it runs; values of other stages come from the clean forward.
         source: Segment whose noise it carries; ``None`` means every segment's (joint noise), or none if clean.
         loss: Whether its loss is computed.
+        first: Index of its first draw among those of its segment.
     """
 
     group: int
@@ -30,6 +31,7 @@ class Instance:
     stages: frozenset[int]
     source: int | None
     loss: bool
+    first: int = 0
 
     @property
     def noisy(self) -> bool:

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from alrsim.errors import OptionError
+from alrsim.estimators.policy import Baseline, InputCode, NoiseCode, NoiseKind, NoiseScope, Reduction
 from alrsim.hardware.precision import Precision, PrecisionPlan
 
-Baseline = Literal["clean", "copy-mean", "antithetic", "none"]
-Reduction = Literal["stack", "accumulate"]
-NoiseScope = Literal["joint", "layerwise"]
+__all__ = ["OPTIMIZER_STATES", "Baseline", "NoiseScope", "Optimizer", "Reduction", "RuleOptions"]
+
 Optimizer = Literal["sgd", "momentum", "adam"]
 
 OPTIMIZER_STATES = {"sgd": 0, "momentum": 1, "adam": 2}
@@ -27,7 +27,12 @@ class RuleOptions:
         scope: LR: noise in all segments at once (``joint``) or one segment at a time with a shared clean prefix.
         reduction: LR: ``stack`` keeps state per copy until the loss is known and takes one product over all copies;
             ``accumulate`` regenerates or reads the noise once per group and adds it into the estimated cotangent.
-        signs: ALR: codes are signs of input and noise.
+        noise: LR: distribution; decides what drawing it costs.
+        input_code: LR: how a stage's input is kept. A stage that reads the model's own input alone keeps it as it is
+            (it carries no noise, so it is one tensor for all copies), except for ``sign``, which is the paper's ALR.
+        noise_code: LR: ``sign`` as in ALR.
+        weight_noise: ES: stages whose noise lies on their parameters instead of their output.
+        stage_copies: Layer-wise: draws per sample for every stage, instead of ``copies`` for all.
         loss: Whether the loss is a task (L).
         loss_gradient: BP: whether the loss module's gradient is a task of its own (B of the loss stage).
         update: Whether parameter updates are tasks (U).
@@ -46,7 +51,11 @@ class RuleOptions:
     baseline: Baseline = "clean"
     scope: NoiseScope = "joint"
     reduction: Reduction = "stack"
-    signs: bool = False
+    noise: NoiseKind = "gauss"
+    input_code: InputCode = "plain"
+    noise_code: NoiseCode = "plain"
+    weight_noise: tuple[int, ...] = ()
+    stage_copies: tuple[int, ...] | None = None
     loss: bool = True
     loss_gradient: bool = False
     update: bool = True
@@ -82,6 +91,11 @@ class RuleOptions:
                 raise OptionError(f"{what} cannot be {value}", where="--precision", fix="use fp32, bf16, fp16 or int8")
         if self.precision.saved is Precision.REGENERATED:
             raise OptionError("saved state cannot be regenerated, only noise can", where="--precision")
+
+    @property
+    def signs(self) -> bool:
+        """Whether input or noise is kept as less than its value, as in ALR."""
+        return self.input_code != "plain" or self.noise_code != "plain"
 
     @property
     def draws_per_group(self) -> int:

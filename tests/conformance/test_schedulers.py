@@ -19,7 +19,7 @@ LR_VARIANTS = (
     {"copies": 4, "group": 2},
     {"copies": 4, "group": 2, "reduction": "accumulate"},
     {"copies": 4, "group": 2, "baseline": "copy-mean"},
-    {"copies": 2, "baseline": "antithetic", "signs": True},
+    {"copies": 2, "baseline": "antithetic", "input_code": "sign", "noise_code": "sign"},
     {"copies": 2, "group": 1, "scope": "layerwise"},
     {"copies": 2, "group": 1, "scope": "layerwise", "reduction": "accumulate", "baseline": "copy-mean"},
 )

@@ -183,11 +183,11 @@ def test_the_executed_estimate_is_unbiased_and_its_norm_follows_the_variance_law
     deltas = (logits.softmax(1) - torch.nn.functional.one_hot(batch.targets, width)) / len(batch.targets)
     inputs = (batch.inputs[0] ** 2).sum(1) + 1  # the bias sees a constant 1
     spread = float((inputs * (width + excess) * (deltas**2).sum(1)).sum() / copies)
-    options = RuleOptions(microbatches=2, copies=copies)
+    options = RuleOptions(microbatches=2, copies=copies, noise=noise_kind)
     graph = RULES["lr"](one.stages, options)
     along, norms = [], []
     for seed in range(60):
-        settings = Settings(sigma=0.01, noise=noise_kind, seed=seed)
+        settings = Settings(sigma=0.01, seed=seed)
         result = sequential(one.program, graph, batch, options, settings)
         estimate = torch.cat([result.gradients[name].flatten() for name in expected])
         along.append(estimate @ truth / (truth @ truth))

@@ -15,8 +15,16 @@ from alrsim.schedule.check import check
 from alrsim.schedule.schedule import Lane, Schedule
 from alrsim.schedulers.registry import schedule
 
-SIGNS8 = {"signs": True, "precision": PrecisionPlan(saved=Precision.INT8, noise=Precision.INT8)}
-BITS = {"signs": True, "precision": PrecisionPlan(saved=Precision.SIGN1, noise=Precision.SIGN1)}
+SIGNS8 = {
+    "input_code": "sign",
+    "noise_code": "sign",
+    "precision": PrecisionPlan(saved=Precision.INT8, noise=Precision.INT8),
+}
+BITS = {
+    "input_code": "sign",
+    "noise_code": "sign",
+    "precision": PrecisionPlan(saved=Precision.SIGN1, noise=Precision.SIGN1),
+}
 REGENERATED = {"precision": PrecisionPlan(saved=Precision.INT8, noise=Precision.REGENERATED)}
 HALF = {"precision": PrecisionPlan(saved=Precision.BF16, noise=Precision.FP16)}
 

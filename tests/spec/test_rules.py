@@ -278,7 +278,7 @@ def test_a_direct_linear_map_keeps_its_input_and_no_second_copy_of_it() -> None:
     names = {buffer.name for buffer in RULES["lr"](direct, RuleOptions(copies=2, baseline="none")).buffers}
     assert "1F0:code" not in names
     assert "0F0:code" in names  # the model's input is stacked afresh for every copy
-    signs = RuleOptions(copies=2, baseline="none", signs=True)
+    signs = RuleOptions(copies=2, baseline="none", input_code="sign", noise_code="sign")
     assert "1F0:code" in {buffer.name for buffer in RULES["lr"](direct, signs).buffers}
 
 

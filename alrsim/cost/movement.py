@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 from alrsim.cost.parts import CostFunction, Gradient, OpView, Parts
-from alrsim.graph.graph import Graph, Op
+from alrsim.graph.graph import DIFFERENTIABLE, Graph, Op
 from alrsim.graph.work import NO_WORK, Work
 
-VIEWS = ("Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+VIEWS = ("Flatten", "Identity", "Inject", "Reshape", "Squeeze", "Unsqueeze")
 SHARING = (*VIEWS, "Slice", "Split", "Transpose")
 LAYOUTS = (*VIEWS, "Cast", "CastLike", "Concat", "Expand", "Pad", "Slice", "Split", "Tile", "Transpose")
 
@@ -103,9 +103,25 @@ _MOVES = [
 ]
 
 MOVEMENT: dict[str, CostFunction] = {
-    **dict.fromkeys(VIEWS, view_only),
+    **dict.fromkeys((kind for kind in VIEWS if kind != "Inject"), view_only),
     **dict.fromkeys(_MOVES, move),
     "Concat": join,
     **dict.fromkeys(("ScatterElements", "ScatterND", "Scatter"), scatter),
     **dict.fromkeys(("Resize", "Upsample"), interpolate),
 }
+
+
+def black_box(view: OpView) -> Parts:
+    """A user's custom operator: nobody knows its FLOPs, so that only what it reads and writes is counted.
+
+    Where the operator says that it has a derivative, so does every real input, at the same price.
+    """
+    smooth = view.number(DIFFERENTIABLE, 0) == 1
+    inputs = range(len(view.op.inputs)) if smooth else ()
+    saves = tuple(value for value in view.op.inputs if value)
+    gradients = {position: view.gradient(position, saves=saves) for position in inputs if view.is_float(position)}
+    return Parts(view.forward(), gradients)
+
+
+OWN: dict[str, CostFunction] = {"alrsim::Inject": view_only}
+"""Operators of our own domain, by ``domain::kind``."""

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 from alrsim.cost.elementwise import ELEMENTWISE
 from alrsim.cost.matrix import MATRIX
-from alrsim.cost.movement import LAYOUTS, MOVEMENT
+from alrsim.cost.movement import LAYOUTS, MOVEMENT, OWN, black_box
 from alrsim.cost.normalization import NORMALIZATION
 from alrsim.cost.parts import FLOATS, CostFunction, Gradient, OpView, Parts
 from alrsim.cost.recurrent import RECURRENT
 from alrsim.cost.reduction import REDUCTION
 from alrsim.errors import ModelError
-from alrsim.graph.graph import Graph, Op
+from alrsim.graph.graph import DIFFERENTIABLE, Graph, Op
 from alrsim.graph.work import NO_WORK, Work
 
 OPERATORS: dict[str, CostFunction] = {
@@ -100,13 +100,20 @@ def cost_graph(graph: Graph) -> Mapping[str, OpCost]:
     return costs
 
 
+def cost_function(op: Op) -> CostFunction | None:
+    """The cost of an operator, a torch model's custom ones included; ``None`` if nobody knows it."""
+    if not op.domain:
+        return OPERATORS.get(op.kind)
+    return OWN.get(f"{op.domain}::{op.kind}", black_box if DIFFERENTIABLE in op.attributes else None)
+
+
 def graph_parts(graph: Graph) -> GraphParts:
     """Ask every operator's cost function once.
 
     Raises:
         ModelError: an operator without a cost function (all of them are listed).
     """
-    unpriced = [op for op in graph.ops if op.domain or op.kind not in OPERATORS]
+    unpriced = [op for op in graph.ops if cost_function(op) is None]
     if unpriced:
         kinds = Counter(f"{op.domain}::{op.kind}" if op.domain else op.kind for op in unpriced)
         listed = ", ".join(f"{kind} ({count} times)" for kind, count in kinds.items())
@@ -131,8 +138,10 @@ def _parts(op: Op, graph: Graph, weights: Collection[str]) -> Parts:
     """An operator's parts; laying out weights anew is done once, when the model is loaded, and costs no step time."""
     if op.kind in LAYOUTS and any(op.inputs) and all(value in weights for value in op.outputs if value):
         return Parts(NO_WORK, {position: Gradient(NO_WORK) for position in range(len(op.inputs))})
+    price = cost_function(op)
+    assert price is not None, "operators without a cost were refused"
     try:
-        return OPERATORS[op.kind](OpView(op, graph, weights))
+        return price(OpView(op, graph, weights))
     except (IndexError, KeyError, ValueError, ZeroDivisionError) as error:
         raise ModelError(
             f"operator {op.name!r} ({op.kind}) has inputs or attributes that its cost cannot be told from: {error}",

@@ -19,7 +19,7 @@ from alrsim.frontend.onnx_read import (
     unknown_operators,
 )
 from alrsim.frontend.onnx_weights import find_weights
-from alrsim.graph.graph import Attribute, Graph, Op, Tensor
+from alrsim.graph.graph import DIFFERENTIABLE, Attribute, Graph, Op, Tensor
 
 _FX_NODE = re.compile(r"\s*%(\w+)")
 _BIASED = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2}
@@ -185,11 +185,18 @@ def _warnings(unknown: tuple[str, ...], dead: list[str], proto: ModelProto) -> t
         names = [node.name for node in proto.graph.node if (node.domain or "ai.onnx", node.op_type) == (domain, kind)]
         if names:
             shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
-            found.append(f"unknown operator {item}, {len(names)} times ({shown}): it has no cost")
+            text = f"{item}, {len(names)} times ({shown})"
+            custom = any(node.op_type == kind and _is_custom(node) for node in proto.graph.node)
+            unknown_cost = f"unknown operator {text}: it has no cost"
+            found.append(f"custom operator {text}: its FLOPs are unknown and not counted" if custom else unknown_cost)
     if dead:
         shown = ", ".join(dead[:5]) + (" ..." if len(dead) > 5 else "")
         found.append(f"{len(dead)} operators reach no output and are left out: {shown}")
     return tuple(found)
+
+
+def _is_custom(node: NodeProto) -> bool:
+    return any(attribute.name == DIFFERENTIABLE for attribute in node.attribute)
 
 
 def _op(

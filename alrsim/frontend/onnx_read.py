@@ -19,6 +19,9 @@ SMALL = 4096
 
 STANDARD = ("", "ai.onnx")
 
+OWN = ("alrsim::Inject",)
+"""Operators of our own, which the standard does not define either (see :mod:`alrsim.frontend.inject`)."""
+
 
 def read_proto(path: Path) -> ModelProto:
     """Parse a file.
@@ -115,8 +118,9 @@ def unknown_operators(proto: ModelProto) -> tuple[str, ...]:
             known = onnx.defs.has(node.op_type, max_inclusive_version=default)
         else:
             known = node.domain.startswith("ai.onnx") and onnx.defs.has(node.op_type, domain=node.domain)
-        if not known:
-            found[f"{node.domain or 'ai.onnx'}::{node.op_type}"] = None
+        full = f"{node.domain or 'ai.onnx'}::{node.op_type}"
+        if not known and full not in OWN:
+            found[full] = None
     return tuple(found)
 
 

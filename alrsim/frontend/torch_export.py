@@ -15,6 +15,7 @@ from torch.export import ExportedProgram
 from alrsim.errors import FileError, ModelError, OptionError
 from alrsim.files import write_atomically
 from alrsim.frontend.blame import blame, first_line
+from alrsim.frontend.custom_ops import translations
 from alrsim.frontend.fx_map import attach_origins
 from alrsim.frontend.onnx_import import import_onnx
 from alrsim.frontend.onnx_repair import repair
@@ -70,7 +71,13 @@ def export_model(model: TorchModel, batch: int) -> Exported:
         with _quiet(), _training(model.module), torch.random.fork_rng(devices=[]):
             program = torch.export.export(model.module, inputs, strict=False)
             translated = torch.onnx.export(
-                program, inputs, dynamo=True, optimize=False, opset_version=OPSET, verbose=False
+                program,
+                inputs,
+                dynamo=True,
+                optimize=False,
+                opset_version=OPSET,
+                verbose=False,
+                custom_translation_table=translations(program),
             )
     except Exception as error:  # torch raises RuntimeError, TypeError, its own UserError, AssertionError...
         raise _export_error(model.name, error) from None

@@ -8,6 +8,9 @@ from alrsim.errors import ModelError
 
 Attribute = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
 
+DIFFERENTIABLE = "alrsim_differentiable"
+"""Attribute of a custom operator of a torch model: 1 if it has a derivative, 0 if it has none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tensor:

@@ -6,14 +6,44 @@ in ``torch.nn``, so that they can be copied over. Time runs inside a layer: laye
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from alrsim.errors import OptionError
+from alrsim.frontend.inject import inject
 from alrsim.frontend.source import TorchModel
 from alrsim.models.entry import ZooEntry, token_input
 from alrsim.models.options import SEED, Option
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Which values of a cell are places for noise (:func:`alrsim.frontend.inject.inject`).
+
+    Attributes:
+        noise: ``output``: none, noise lies on what a layer hands on, and backpropagation through time lies behind it;
+            ``state``: the whole state (LSTM: h and c) after a step; ``hidden``: h alone (which leaves the LSTM's c
+            open: an incomplete cut); ``gates``: the gates' pre-activations of every step.
+        every: With ``state``: only every so many steps, and the last one.
+    """
+
+    noise: str = "output"
+    every: int = 1
+
+    def state(self, state: tuple[Tensor, ...], time: int, steps: int) -> tuple[Tensor, ...]:
+        """The state after step ``time`` of ``steps``, marked where it is asked for."""
+        if self.noise == "hidden":
+            return (inject(state[0]), *state[1:])
+        if self.noise == "state" and ((time + 1) % self.every == 0 or time + 1 == steps):
+            return tuple(inject(value) for value in state)
+        return state
+
+    def gate(self, value: Tensor) -> Tensor:
+        """A pre-activation, marked if gates are asked for."""
+        return inject(value) if self.noise == "gates" else value
 
 
 class RecurrentLayer(nn.Module):
@@ -26,9 +56,9 @@ class RecurrentLayer(nn.Module):
 
     gates = 1
 
-    def __init__(self, inputs: int, hidden: int) -> None:
+    def __init__(self, inputs: int, hidden: int, marks: Marks = Marks()) -> None:
         super().__init__()
-        self.hidden = hidden
+        self.hidden, self.marks = hidden, marks
         self.from_input = nn.Linear(inputs, self.gates * hidden)
         self.from_state = nn.Linear(hidden, self.gates * hidden)
 
@@ -38,14 +68,15 @@ class RecurrentLayer(nn.Module):
 
     def step(self, drive: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The next state from ``drive = from_input(x_t)``: ``h' = tanh(drive + from_state(h))``."""
-        return (torch.tanh(drive + self.from_state(state[0])),)
+        return (torch.tanh(self.marks.gate(drive + self.from_state(state[0]))),)
 
     def forward(self, inputs: Tensor) -> Tensor:
         drive = self.from_input(inputs)
         state = self.initial(inputs)
         outputs = []
-        for time in range(inputs.shape[1]):
-            state = self.step(drive[:, time], state)
+        steps = inputs.shape[1]
+        for time in range(steps):
+            state = self.marks.state(self.step(drive[:, time], state), time, steps)
             outputs.append(state[0])
         return torch.stack(outputs, dim=1)
 
@@ -56,11 +87,11 @@ class GRULayer(RecurrentLayer):
     gates = 3
 
     def step(self, drive: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        hidden = state[0]
+        hidden, gate = state[0], self.marks.gate
         drive_r, drive_z, drive_n = drive.chunk(3, dim=-1)
         state_r, state_z, state_n = self.from_state(hidden).chunk(3, dim=-1)
-        update = torch.sigmoid(drive_z + state_z)
-        candidate = torch.tanh(drive_n + torch.sigmoid(drive_r + state_r) * state_n)
+        update = torch.sigmoid(gate(drive_z + state_z))
+        candidate = torch.tanh(gate(drive_n + torch.sigmoid(gate(drive_r + state_r)) * state_n))
         return (candidate + update * (hidden - candidate),)
 
 
@@ -75,7 +106,7 @@ class LSTMLayer(RecurrentLayer):
 
     def step(self, drive: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         hidden, memory = state
-        write, keep, value, read = (drive + self.from_state(hidden)).chunk(4, dim=-1)
+        write, keep, value, read = self.marks.gate(drive + self.from_state(hidden)).chunk(4, dim=-1)
         memory = torch.sigmoid(keep) * memory + torch.sigmoid(write) * torch.tanh(value)
         return (torch.sigmoid(read) * torch.tanh(memory), memory)
 
@@ -114,14 +145,22 @@ def _build(
     layers: int,
     sequence: int,
     classes: int,
+    noise: str,
+    every: int,
     seed: int,
 ) -> TorchModel:
+    if every > 1 and noise != "state":
+        raise OptionError(
+            f"every={every} marks states, but noise={noise}", where=name, fix="give noise=state, or leave every out"
+        )
+    marked = partial(layer, marks=Marks(noise, every))
     module = TextClassifier(
-        layer, vocabulary=vocabulary, embedding=embedding, hidden=hidden, layers=layers, classes=classes
+        marked, vocabulary=vocabulary, embedding=embedding, hidden=hidden, layers=layers, classes=classes
     )
     return TorchModel(name, module, token_input(sequence, vocabulary, seed), classes)
 
 
+_MARKED = ("state", "hidden", "gates")
 _OPTIONS = {
     "vocabulary": Option(4000, "distinct tokens", minimum=2),
     "embedding": Option(64, "width of a token's vector"),
@@ -129,6 +168,10 @@ _OPTIONS = {
     "layers": Option(1, "recurrent layers on top of each other"),
     "sequence": Option(16, "tokens in a text"),
     "classes": Option(4, "number of logits", minimum=2),
+    "noise": Option(
+        "output", "where LR's noise can go: see alrsim.models.recurrent.Marks", choices=("output", *_MARKED)
+    ),
+    "every": Option(1, "with noise=state: steps between two marked states"),
     "seed": SEED,
 }
 _SOURCE = "the papers train it on Ag-News (4 classes) without printing sizes: sizes are our own choice"

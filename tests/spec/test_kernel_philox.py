@@ -17,7 +17,7 @@ from alrsim.estimators.kernels.philox import (
 )
 
 KEY = PhiloxKey(seed=11, step=3, stage=2, value=1)
-KINDS = ("rademacher", "gauss", "laplace")
+KINDS = ("rademacher", "gauss", "laplace", "hadamard")
 
 CONSTANTS = {
     32: ((0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85)),

@@ -6,10 +6,17 @@ counter     word 0: block of elements, word 1: sample of the whole step, word 2:
 signs       element ``i`` is bit ``i % 32`` of word ``i % 128 // 32`` of block ``i // 128``; 1 stands for -1
 Gaussian    elements ``4 j`` to ``4 j + 3`` are Box-Muller on words (0, 1) and (2, 3) of block ``j``
 Laplace     element ``4 j + i`` is the inverse distribution function on word ``i`` of block ``j``, variance 1
+Hadamard    +-1: rows of a Walsh-Hadamard matrix of the next power of two, permuted, columns with random signs
+Sobol       Gaussian by scrambled Sobol points, not by Philox bits: see :mod:`alrsim.estimators.kernels.sobol`
 ==========  ===================================================================================================
 
 Splitting a batch into micro-batches, copies into groups, or work among threads, workers or devices changes no number.
 Random123, Triton and CUDA libraries have the same generator, so that another device can make the same bits.
+
+Hadamard noise: let N be the least power of two that is not below the number of elements m. A sample's copies ``0 .. N -
+1`` are all rows of one matrix, so that ``sum_k e_k e_k' = N I`` and a gradient by these N copies is exact for a linear
+function; where m is no power of two that takes N copies, not m. Copies ``N .. 2N - 1`` are another matrix with signs of
+its own, and so on. Any element follows from its row and column alone.
 """
 
 from collections.abc import Sequence
@@ -21,10 +28,14 @@ import torch
 from torch import Tensor
 
 from alrsim.errors import OptionError
+from alrsim.estimators.kernels import sobol
 
-PhiloxKind = Literal["rademacher", "gauss", "laplace"]
-_KINDS: dict[PhiloxKind, int] = {"rademacher": 0, "gauss": 1, "laplace": 2}
-_PER_BLOCK = {0: 128, 1: 4, 2: 4}
+PhiloxKind = Literal["rademacher", "gauss", "laplace", "hadamard", "sobol"]
+SIGN_KINDS: frozenset[PhiloxKind] = frozenset({"rademacher", "hadamard"})
+"""Noise that is +-1: its bits can be kept instead of its numbers."""
+
+_KINDS: dict[PhiloxKind, int] = {"rademacher": 0, "gauss": 1, "laplace": 2, "hadamard": 3}
+_PER_BLOCK = {0: 128, 1: 4, 2: 4, 3: 128}
 _MASK = (1 << 32) - 1
 
 
@@ -47,6 +58,14 @@ class PhiloxKey(NamedTuple):
     def words(self) -> tuple[int, int]:
         """The generator's key."""
         return (self.seed ^ self.seed >> 32) & _MASK, self.step & _MASK
+
+    def sample_seed(self, sample: int) -> int:
+        """A seed of 62 bits for a generator that has no counter."""
+        from alrsim.estimators.kernels.machine.philox import draw
+
+        out = np.empty((4, 1), dtype=np.uint32)
+        draw(self.words, (sample, _MASK, self.lane), 0, 1, out)
+        return int(out[0, 0]) << 30 ^ int(out[1, 0])
 
     @property
     def lane(self) -> int:
@@ -76,8 +95,13 @@ def philox_noise(
     """Zero-mean, unit-variance fp32 noise, ``(copies, samples, *shape)``.
 
     Args:
-        copies: Which draws of the step; consecutive. Likewise ``samples``, counted over the whole step.
+        copies: Which draws of the step; consecutive, below 2^31. Likewise ``samples``, counted over the whole step.
+
+    Raises:
+        OptionError: Sobol noise of more than 21,201 elements per sample.
     """
+    if kind == "sobol":
+        return _sobol_noise(key, copies, samples, shape)
     from alrsim.estimators.kernels.machine.compile import spread
     from alrsim.estimators.kernels.machine.philox import fill
 
@@ -88,24 +112,48 @@ def philox_noise(
         def part(low: int, high: int, at: int = copy, to: np.ndarray = rows) -> None:
             fill(code, words, lane, at, samples.start, low, high, to)
 
-        spread(part, _pieces(code, out.shape[2]) * len(samples), threads)
+        spread(part, _pieces(code, out.shape[2]) * len(samples), threads, _steps(code, rows.size))
     return torch.from_numpy(out).view(len(copies), len(samples), *shape)
 
 
-def philox_bits(key: PhiloxKey, copy: int, samples: range, elements: int, *, threads: int = 1) -> Tensor:
+def _sobol_noise(key: PhiloxKey, copies: range, samples: range, shape: Sequence[int]) -> Tensor:
+    out = torch.empty(len(copies), len(samples), prod(shape))
+    for row, sample in enumerate(samples):
+        out[:, row] = torch.cat(list(sobol.points(key.sample_seed(sample), copies, prod(shape))))
+    return out.view(len(copies), len(samples), *shape)
+
+
+def philox_bits(
+    key: PhiloxKey,
+    copy: int,
+    samples: range,
+    elements: int,
+    kind: PhiloxKind = "rademacher",
+    *,
+    threads: int = 1,
+) -> Tensor:
     """Signs as packed bits, 1 is -1: int64 words ``(samples, ceil(elements / 64))``, element ``i`` is bit ``i % 64``.
 
     Bits behind the last element are 0.
+
+    Raises:
+        OptionError: the noise is not +-1.
     """
+    if kind not in SIGN_KINDS:
+        raise OptionError(
+            f"{kind} noise cannot be packed into bits",
+            where="noise code",
+            fix=f"keep its signs, or use one of {', '.join(sorted(SIGN_KINDS))}",
+        )
     from alrsim.estimators.kernels.machine.compile import spread
     from alrsim.estimators.kernels.machine.philox import TILE, fill_bits
 
     blocks = -(-elements // 128)
     out = np.empty((len(samples), 4 * blocks), dtype=np.uint32)
-    words, lane = key.words, key.lane
+    words, lane, code = key.words, key.lane, _KINDS[kind]
 
     def part(low: int, high: int) -> None:
-        fill_bits(words, lane, copy, samples.start, low, high, out)
+        fill_bits(code, words, lane, copy, samples.start, low, high, elements, out)
 
     spread(part, -(-blocks // TILE) * len(samples), threads)
     packed = np.ascontiguousarray(out.astype("<u4", copy=False).view("<i8")[:, : -(-elements // 64)])
@@ -129,22 +177,64 @@ def accumulate_noise(
     Each element adds its copies in ascending order in fp32, product first, then sum: for signs that is what adding the
     materialised noise gives, bit for bit, and for the others too where nobody fuses the two roundings.
 
+    Noise that all samples share (of a stage's parameters) is that of ``samples=range(1)``: total is ``(1, *shape)``.
+    With one copy and weights sigma it adds noise to values in place.
+
     Args:
         total: fp32 ``(samples, *shape)``, contiguous; changed in place and returned.
         weights: ``(copies, samples)``.
+
+    Raises:
+        OptionError: Sobol noise of more than 21,201 elements per sample.
     """
+    flat = total.detach().view(len(samples), -1)
+    factors = weights.detach().to(torch.float32).reshape(len(copies), len(samples)).contiguous()
+    if kind == "sobol":
+        _accumulate_sobol(flat, factors, key, copies, samples)
+        return total
     from alrsim.estimators.kernels.machine.compile import spread
     from alrsim.estimators.kernels.machine.philox import accumulate
 
-    flat = total.detach().view(len(samples), -1).numpy()
-    factors = weights.detach().to(torch.float32).reshape(len(copies), len(samples)).contiguous().numpy()
     words, lane, code = key.words, key.lane, _KINDS[kind]
+    out, scale = flat.numpy(), factors.numpy()
 
     def part(low: int, high: int) -> None:
-        accumulate(code, words, lane, copies.start, samples.start, low, high, factors, flat)
+        accumulate(code, words, lane, copies.start, samples.start, low, high, scale, out)
 
-    spread(part, _pieces(code, flat.shape[1]) * len(samples), threads)
+    spread(part, _pieces(code, flat.shape[1]) * len(samples), threads, _steps(code, flat.numel() * len(copies)))
     return total
+
+
+def _accumulate_sobol(total: Tensor, weights: Tensor, key: PhiloxKey, copies: range, samples: range) -> None:
+    for row, sample in enumerate(samples):
+        copy = 0
+        for noise in sobol.points(key.sample_seed(sample), copies, total.shape[1]):
+            for one in noise:
+                total[row] += weights[copy, row] * one
+                copy += 1
+
+
+def perturbed(
+    values: Tensor,
+    sigma: float,
+    key: PhiloxKey,
+    copies: range,
+    samples: range,
+    kind: PhiloxKind = "rademacher",
+    *,
+    threads: int = 1,
+) -> Tensor:
+    """``values + sigma * noise`` for each copy, ``(copies, samples, *shape)`` fp32, without the noise in memory.
+
+    Args:
+        values: ``(copies, samples, *shape)``, or ``(1, samples, *shape)``: shared by the copies.
+    """
+    wide = values.detach().to(torch.float32).expand(len(copies), *values.shape[1:])
+    out = wide.clone(memory_format=torch.contiguous_format)
+    scale = torch.full((1, len(samples)), sigma)
+    for at, copy in enumerate(copies):
+        accumulate_noise(out[at], scale, key, range(copy, copy + 1), samples, kind, threads=threads)
+    return out
 
 
 def accumulate_rademacher(
@@ -159,6 +249,10 @@ def accumulate_gaussian(
 ) -> Tensor:
     """:func:`accumulate_noise` with Gaussian noise."""
     return accumulate_noise(total, weights, key, copies, samples, "gauss", threads=threads)
+
+
+def _steps(code: int, numbers: int) -> int:
+    return numbers // 8 if code in (0, 3) else numbers
 
 
 def _pieces(code: int, elements: int) -> int:

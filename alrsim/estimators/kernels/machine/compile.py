@@ -4,15 +4,17 @@ Threads are Python's own, because compiled loops let go of the interpreter. Numb
 threading layer ends the process when two executor workers enter it at once, and its launch costs milliseconds.
 """
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any, TypeVar, cast
 
 from numba import njit
 
-STEPS_PER_THREAD = 1 << 18
-"""Vector operations that take about as long as starting a thread."""
+STEPS_PER_THREAD = 1 << 17
+"""Vector operations that take about as long as waking a thread."""
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -35,16 +37,43 @@ def split(count: int, threads: int) -> list[tuple[int, int]]:
 
 
 def spread(body: Callable[[int, int], None], count: int, threads: int, work: int | None = None) -> None:
-    """Call ``body(low, high)`` over ``range(count)``, in this thread if there is one run only.
+    """Call ``body(low, high)`` over ``range(count)``, one run per thread; the runs do not depend on who takes them.
 
     Args:
         work: Elementary steps in all, where that is known: too few do not pay for a thread.
     """
-    runs = split(count, threads if work is None else min(threads, work // STEPS_PER_THREAD))
-    if len(runs) <= 1:
-        for low, high in runs:
-            body(low, high)
-        return
-    with ThreadPoolExecutor(len(runs)) as pool:
-        for waiting in [pool.submit(body, low, high) for low, high in runs]:
-            waiting.result()
+    run_all([partial(body, *run) for run in split(count, _worth(threads, work))], threads)
+
+
+def run_all(jobs: Sequence[Callable[[], None]], threads: int, work: int | None = None) -> None:
+    """Run jobs on this thread and up to ``threads - 1`` helpers; each takes the next that nobody has taken.
+
+    This thread works too: a caller that only waits is often put to sleep on the core that its helper then starts on,
+    and the other core stays idle. Helpers stay alive, because starting a thread costs as much as a small product.
+    """
+    left = iter(jobs)
+
+    def take() -> None:
+        for job in left:
+            job()
+
+    helpers = min(_worth(threads, work), len(jobs)) - 1
+    waiting = [_pool(os.getpid()).submit(take) for _ in range(helpers)]
+    try:
+        take()
+    finally:
+        # Helpers that have not begun find nothing to do; only the others are waited for.
+        begun = [future for future in waiting if not future.cancel()]
+        wait(begun)
+    for future in begun:
+        future.result()
+
+
+def _worth(threads: int, work: int | None) -> int:
+    return threads if work is None else max(1, min(threads, work // STEPS_PER_THREAD))
+
+
+@lru_cache(maxsize=1)
+def _pool(_process: int) -> ThreadPoolExecutor:
+    """The helpers of this process: a forked process has none of its parent's threads."""
+    return ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1), thread_name_prefix="alrsim-kernel")

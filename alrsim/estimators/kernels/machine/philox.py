@@ -15,6 +15,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from alrsim.estimators.kernels.machine.compile import machine_code
+from alrsim.estimators.kernels.machine.hadamard import mixed_row, turn
 
 Words = npt.NDArray[np.uint32]
 Singles = npt.NDArray[np.float32]
@@ -150,7 +151,7 @@ def laplacians(words: Words, count: int, out: Singles) -> None:
 
 @machine_code
 def _make(kind: int, words: Words, count: int, out: Singles) -> None:
-    if kind == 0:
+    if kind == 0 or kind == 3:
         out[:] = np.float32(0)
         add_signs(words, 1.0, out)
     elif kind == 1:
@@ -159,39 +160,89 @@ def _make(kind: int, words: Words, count: int, out: Singles) -> None:
         laplacians(words, count, out)
 
 
+_NEVER, _SHUFFLE, _EPOCHS = -1, 0xFFFFFFFF, 1 << 31
+
+
+@machine_code
+def _order_bits(elements: int) -> int:
+    bits = 0
+    while 1 << bits < elements:
+        bits += 1
+    return bits
+
+
+@machine_code
+def _words_of(
+    kind: int,
+    key: tuple[int, int],
+    counter: tuple[int, int, int],
+    span: tuple[int, int],
+    bits: int,
+    signs: Words,
+    drawn: int,
+    out: Words,
+) -> int:
+    """Random words of blocks ``span[0]``, ``span[1]`` of them; Hadamard signs take their columns' signs from ``signs``.
+
+    Args:
+        bits: The Hadamard matrix has order ``2^bits``; later copies begin another one, with signs of its own.
+        drawn: Whose signs those are: the number of the matrix. It is returned as it is now.
+    """
+    if kind != 3:
+        draw(key, counter, span[0], span[1], out)
+        return drawn
+    sample, copy, lane = counter
+    epoch = copy >> bits
+    # Copies count up to 2^31, so that these counters are nobody else's.
+    drawer = (sample, _EPOCHS + epoch, lane)
+    if epoch != drawn:
+        draw(key, drawer, span[0], span[1], signs)
+    shuffle = np.empty((4, 1), dtype=np.uint32)
+    draw(key, drawer, _SHUFFLE, 1, shuffle)
+    turn(signs, mixed_row(copy, bits, shuffle[:, 0]), span[0], span[1], out)
+    return epoch
+
+
 @machine_code
 def fill(kind: int, key: tuple[int, int], lane: int, copy: int, sample: int, low: int, high: int, out: Singles) -> None:
     """Noise of one copy, ``out[i]`` being the elements of sample ``sample + i``.
 
     Args:
-        kind: 0 signs, 1 Gaussian, 2 Laplace.
+        kind: 0 signs, 1 Gaussian, 2 Laplace, 3 Hadamard.
         low: First piece of work; a piece is :data:`TILE` blocks of one sample. ``high``: behind the last.
         out: ``(samples, elements)``.
     """
-    per = 128 if kind == 0 else 4
+    per = 128 if kind == 0 or kind == 3 else 4
     elements = out.shape[1]
-    pieces = (elements + per * TILE - 1) // (per * TILE)
+    pieces, bits = (elements + per * TILE - 1) // (per * TILE), _order_bits(elements)
     words, buffer = np.empty((4, TILE), dtype=np.uint32), np.empty(per * TILE, dtype=np.float32)
+    signs = np.empty((4, TILE), dtype=np.uint32)
     for piece in range(low, high):
         row, first = piece // pieces, piece % pieces * TILE
         start = first * per
         size = min(per * TILE, elements - start)
         count = (size + per - 1) // per
-        draw(key, (sample + row, copy, lane), first, count, words)
+        _words_of(kind, key, (sample + row, copy, lane), (first, count), bits, signs, _NEVER, words)
         _make(kind, words, count, buffer[: count * per])
         out[row, start : start + size] = buffer[:size]
 
 
 @machine_code
-def fill_bits(key: tuple[int, int], lane: int, copy: int, sample: int, low: int, high: int, out: Words) -> None:
-    """Signs as bits, 1 is -1: ``out`` is ``(samples, 4 * blocks)``; bits behind the last element are random too."""
+def fill_bits(
+    kind: int, key: tuple[int, int], lane: int, copy: int, sample: int, low: int, high: int, order: int, out: Words
+) -> None:
+    """Signs as bits, 1 is -1: ``out`` is ``(samples, 4 * blocks)``; bits behind the last element are random too.
+
+    Args:
+        order: Elements of a sample.
+    """
     blocks = out.shape[1] // 4
-    pieces = (blocks + TILE - 1) // TILE
-    words = np.empty((4, TILE), dtype=np.uint32)
+    pieces, bits = (blocks + TILE - 1) // TILE, _order_bits(order)
+    words, signs = np.empty((4, TILE), dtype=np.uint32), np.empty((4, TILE), dtype=np.uint32)
     for piece in range(low, high):
         row, first = piece // pieces, piece % pieces * TILE
         count = min(TILE, blocks - first)
-        draw(key, (sample + row, copy, lane), first, count, words)
+        _words_of(kind, key, (sample + row, copy, lane), (first, count), bits, signs, _NEVER, words)
         for i in range(count):
             for word in range(4):
                 out[row, 4 * (first + i) + word] = words[word, i]
@@ -217,19 +268,20 @@ def accumulate(
     out: Singles,
 ) -> None:
     """``out[i] += weights[k, i] * noise of copy + k, sample + i``, copies in ascending order; arguments as for fill."""
-    per = 128 if kind == 0 else 4
+    per = 128 if kind == 0 or kind == 3 else 4
     elements = out.shape[1]
-    pieces = (elements + per * TILE - 1) // (per * TILE)
+    pieces, bits = (elements + per * TILE - 1) // (per * TILE), _order_bits(elements)
     words, buffer = np.empty((4, TILE), dtype=np.uint32), np.empty(per * TILE, dtype=np.float32)
+    signs = np.empty((4, TILE), dtype=np.uint32)
     for piece in range(low, high):
         row, first = piece // pieces, piece % pieces * TILE
         start = first * per
         size = min(per * TILE, elements - start)
         count = (size + per - 1) // per
-        part = out[row, start : start + size]
+        part, drawn = out[row, start : start + size], _NEVER
         for k in range(len(weights)):
-            draw(key, (sample + row, copy + k, lane), first, count, words)
-            if kind == 0:
+            drawn = _words_of(kind, key, (sample + row, copy + k, lane), (first, count), bits, signs, drawn, words)
+            if kind == 0 or kind == 3:
                 add_signs(words, weights[k, row], part)
             else:
                 _make(kind, words, count, buffer[: count * per])

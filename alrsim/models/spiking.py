@@ -20,25 +20,27 @@ THRESHOLD = 1.0
 class LIF(nn.Module):
     """Membranes ``v = DECAY v + current``, a spike where ``v >= THRESHOLD``, which sets v back to 0.
 
-    Currents and spikes are ``(time, batch, neurons)``.
+    Currents and spikes are ``(batch, time, neurons)``.
     """
 
     def forward(self, currents: Tensor) -> Tensor:
-        membrane = torch.zeros_like(currents[0])
+        membrane = torch.zeros_like(currents[:, 0])
         spikes = []
-        for time in range(currents.shape[0]):
-            membrane = DECAY * membrane + currents[time]
+        for time in range(currents.shape[1]):
+            membrane = DECAY * membrane + currents[:, time]
             spike = (membrane >= THRESHOLD).to(currents.dtype)
             membrane = membrane * (1 - spike)
             spikes.append(spike)
-        return torch.stack(spikes)
+        return torch.stack(spikes, dim=1)
 
 
 class SNN(nn.Module):
     """Linear and LIF layers; the read-out is linear on the firing rate. Images ``(batch, channels, size, size)``.
 
     A layer runs over all time steps before the next one starts (membranes do not feed back), so each weight is
-    used by one operator.
+    used by one operator, and noise on a linear layer's result, ``(batch, time, neurons)``, is noise on the membrane
+    potential of every step. The image is the same at every step, and so is the first layer's current: it is computed
+    once, ``(batch, neurons)``, and one draw of noise on it moves the membranes of all steps.
     """
 
     def __init__(self, inputs: int, hidden: int, depth: int, steps: int, classes: int) -> None:
@@ -52,10 +54,10 @@ class SNN(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         current = self.linears[0](self.flatten(images))
-        spikes = self.neurons[0](current.expand(self.steps, *current.shape))
+        spikes = self.neurons[0](current.unsqueeze(1).expand(-1, self.steps, -1))
         for linear, neurons in zip(list(self.linears)[1:], list(self.neurons)[1:], strict=True):
             spikes = neurons(linear(spikes))
-        logits: Tensor = self.readout(spikes.mean(dim=0))
+        logits: Tensor = self.readout(spikes.mean(dim=1))
         return logits
 
 

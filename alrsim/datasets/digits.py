@@ -2,18 +2,24 @@
 
 from functools import cache
 from math import isqrt
+from pathlib import Path
 
+import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
 
-from alrsim.datasets.samples import Samples
+from alrsim.datasets.fitting import resized
+from alrsim.datasets.samples import Samples, Splits
 from alrsim.errors import OptionError
 from alrsim.frontend.source import TorchModel
 
 CLASSES = 10
 SIZE = 8
+TRAIN = 1400
+"""Images to train on; the other 397 are the test."""
+SPLIT_SEED = 0
 
 
 def digits(batch: int, image_size: int = SIZE, channels: int = 1, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -44,25 +50,56 @@ def digits_for(model: TorchModel, batch: int, seed: int) -> Samples:
     Raises:
         OptionError: the model takes no image, or has fewer than 10 classes.
     """
+    shape = _input_shape(model)
+    if len(shape) == 1:
+        images, labels = digits(batch, isqrt(shape[0]), 1, seed)
+        return Samples((images.flatten(1),), labels)
+    images, labels = digits(batch, shape[1], shape[0], seed)
+    return Samples((images,), labels)
+
+
+def digits_splits(model: TorchModel, _folder: Path | None, _seed: int) -> Splits:
+    """1,400 images to train on and 397 to test, in the shape of the model's input.
+
+    The split is one fixed permutation, numpy's ``RandomState(0)`` (whose numbers never change), and the same for every
+    seed. Not the order of the file: that goes by writer, so that its last 397 come from other hands than the rest.
+    Pixels are standardised with the mean and the standard deviation of the training images.
+
+    Raises:
+        OptionError: the model takes no image, or has fewer than 10 classes.
+    """
+    shape = _input_shape(model)
+    data = load_digits()
+    order = np.random.RandomState(SPLIT_SEED).permutation(len(data.target))
+    pixels, targets = data.images[order], data.target[order]
+    standard = (pixels - pixels[:TRAIN].mean()) / pixels[:TRAIN].std()
+    images = resized(torch.from_numpy(standard).float().unsqueeze(1), shape)
+    labels = torch.from_numpy(targets).long()
+    return Splits(
+        "digits",
+        Samples((images[:TRAIN],), labels[:TRAIN]),
+        Samples((images[TRAIN:],), labels[TRAIN:]),
+        CLASSES,
+        f"{TRAIN} training and {len(labels) - TRAIN} test images, a fixed random split, standardised",
+    )
+
+
+def _input_shape(model: TorchModel) -> tuple[int, ...]:
     example = model.example(1)
     shape = tuple(example[0].shape[1:])
     square = isqrt(shape[0]) ** 2 == shape[0] if len(shape) == 1 else len(shape) == 3 and shape[1] == shape[2]
     if len(example) != 1 or not example[0].is_floating_point() or not square:
         what = " and ".join(f"{tuple(item.shape[1:])} {str(item.dtype).removeprefix('torch.')}" for item in example)
         raise OptionError(
-            f"digits are square images, {model.name} takes {what}", where="--dataset", fix="use --dataset random"
+            f"digits are square images, {model.name} takes {what}", where="--data", fix="use --data random"
         )
     if model.classes < CLASSES:
         raise OptionError(
             f"digits have {CLASSES} classes, {model.name} has {model.classes}",
-            where="--dataset",
-            fix=f"build it with classes={CLASSES}, or use --dataset random",
+            where="--data",
+            fix=f"build it with --option classes={CLASSES}, or use --data random",
         )
-    if len(shape) == 1:
-        images, labels = digits(batch, isqrt(shape[0]), 1, seed)
-        return Samples((images.flatten(1),), labels)
-    images, labels = digits(batch, shape[1], shape[0], seed)
-    return Samples((images,), labels)
+    return shape
 
 
 @cache

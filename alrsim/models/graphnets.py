@@ -36,18 +36,43 @@ class GCNLayer(nn.Module):
         super().__init__()
         self.linear = nn.Linear(inputs, outputs, bias=False)
         self.bias = nn.Parameter(torch.zeros(outputs))
+        self.register_buffer("normalised", torch.empty_like(adjacency))
+        self.set_adjacency(adjacency)
+
+    def set_adjacency(self, adjacency: Tensor) -> None:
+        """Put the layer on another graph of as many nodes, with self-loops."""
         scale = adjacency.sum(dim=1).rsqrt()
-        self.register_buffer("normalised", scale[:, None] * adjacency * scale[None, :])
+        self.normalised = scale[:, None] * adjacency * scale[None, :]
 
     def forward(self, features: Tensor) -> Tensor:
         return torch.matmul(self.normalised, self.linear(features)) + self.bias
 
 
-class GCN(nn.Module):
+class NodeClassifier(nn.Module):
+    """Two layers on one graph.
+
+    Attributes:
+        adjacency: ``(nodes, nodes)``: 0 or 1, symmetric, with self-loops. No buffer: the layers hold what they compute
+            with; this is what data sets read.
+    """
+
+    first: "GCNLayer | GATLayer"
+    second: "GCNLayer | GATLayer"
+    adjacency: Tensor
+
+    def set_adjacency(self, adjacency: Tensor) -> None:
+        """Put the model on another graph of as many nodes, with self-loops; parameters stay."""
+        self.adjacency = adjacency
+        self.first.set_adjacency(adjacency)
+        self.second.set_adjacency(adjacency)
+
+
+class GCN(NodeClassifier):
     """Two graph convolutions."""
 
     def __init__(self, adjacency: Tensor, features: int, hidden: int, classes: int) -> None:
         super().__init__()
+        self.adjacency = adjacency
         self.first = GCNLayer(adjacency, features, hidden)
         self.relu = nn.ReLU()
         self.second = GCNLayer(adjacency, hidden, classes)
@@ -69,7 +94,12 @@ class GATLayer(nn.Module):
         self.source = nn.Parameter(torch.randn(heads, 1, outputs) / outputs**0.5)
         self.target = nn.Parameter(torch.randn(heads, 1, outputs) / outputs**0.5)
         self.bias = nn.Parameter(torch.zeros(heads * outputs))
-        self.register_buffer("mask", (1 - adjacency) * NO_EDGE)
+        self.register_buffer("mask", torch.empty_like(adjacency))
+        self.set_adjacency(adjacency)
+
+    def set_adjacency(self, adjacency: Tensor) -> None:
+        """Put the layer on another graph of as many nodes, with self-loops."""
+        self.mask = (1 - adjacency) * NO_EDGE
 
     def forward(self, features: Tensor) -> Tensor:
         batch, nodes = features.shape[0], features.shape[1]
@@ -81,11 +111,12 @@ class GATLayer(nn.Module):
         return mixed.transpose(1, 2).reshape(batch, nodes, self.heads * self.outputs) + self.bias
 
 
-class GAT(nn.Module):
+class GAT(NodeClassifier):
     """Two attention layers, the second with one head."""
 
     def __init__(self, adjacency: Tensor, features: int, hidden: int, heads: int, classes: int) -> None:
         super().__init__()
+        self.adjacency = adjacency
         self.first = GATLayer(adjacency, features, hidden, heads)
         self.elu = nn.ELU()
         self.second = GATLayer(adjacency, heads * hidden, classes, 1)

@@ -1,0 +1,80 @@
+"""Batches in an order that depends on seed and step only, so that a resumed run sees what it would have seen."""
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alrsim.datasets.samples import Samples, Splits
+from alrsim.errors import OptionError
+
+
+def train_batch(splits: Splits, batch: int, step: int, seed: int = 0) -> Samples:
+    """The training samples of step ``step`` (from 0), as the model takes them: exactly ``batch`` of them.
+
+    Steps read one endless sequence, permutation after permutation of the training samples; permutation ``e`` (the
+    epoch) is drawn from ``(seed, e)`` alone. So every sample is used once an epoch, no batch is short, and a batch may
+    reach into the next epoch or, on tiny data, hold a sample twice. A pure function of its arguments.
+
+    Raises:
+        OptionError: a batch below 1, a step or a seed below 0.
+    """
+    _at_least(batch, 1, "batch")
+    _at_least(step, 0, "step")
+    _at_least(seed, 0, "seed")
+    count = len(splits.train)
+    positions = np.arange(step * batch, (step + 1) * batch)
+    epochs = positions // count
+    rows = np.empty(batch, dtype=np.int64)
+    for epoch in np.unique(epochs):
+        inside = epochs == epoch
+        rows[inside] = _permutation(count, seed, int(epoch))[positions[inside] - epoch * count]
+    return splits.prepare(_take(splits.train, torch.from_numpy(rows)))
+
+
+def batches(splits: Splits, batch: int, *, start: int = 0, seed: int = 0) -> Iterator[Samples]:
+    """:func:`train_batch` of step ``start``, ``start + 1``, ... without end."""
+    step = start
+    while True:
+        yield train_batch(splits, batch, step, seed)
+        step += 1
+
+
+def epoch_of(splits: Splits, batch: int, step: int) -> float:
+    """How many times the training samples have been gone through before ``step``."""
+    return step * batch / len(splits.train)
+
+
+def chunks(samples: Samples, size: int, prepare: Callable[[Samples], Samples]) -> Iterator[Samples]:
+    """All samples once, in their order, ``size`` at a time and the rest last, as the model takes them.
+
+    Args:
+        samples: One part of a :class:`Splits`, as stored.
+        size: Samples of a chunk.
+        prepare: That of the same splits.
+
+    Raises:
+        OptionError: a size below 1.
+    """
+    _at_least(size, 1, "batch")
+    for start in range(0, len(samples), size):
+        inputs = tuple(value[start : start + size] for value in samples.inputs)
+        yield prepare(Samples(inputs, samples.labels[start : start + size]))
+
+
+@lru_cache(maxsize=4)
+def _permutation(count: int, seed: int, epoch: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    """Drawn from both numbers at once: seed 0 in epoch 1 must not be seed 1 in epoch 0."""
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def _take(samples: Samples, rows: Tensor) -> Samples:
+    return Samples(tuple(value[rows] for value in samples.inputs), samples.labels[rows])
+
+
+def _at_least(value: int, least: int, what: str) -> None:
+    if value < least:
+        reason = "is empty" if what == "batch" else "is negative"
+        raise OptionError(f"a {what} of {value} {reason}", where=what, fix=f"use at least {least}")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from alrsim.cli.parse import MethodName, parse_precision
+from alrsim.cli.parse import MethodName, estimator_of, parse_precision
 from alrsim.cli.pipeline import Settings, build_problem, cut_for, cut_stages, rule_options
 from alrsim.cli.planning import Setup
 from alrsim.cli.textbook import Outline, outline
@@ -165,7 +165,9 @@ def _recipe_stages(path: Path, recipe: Recipe, graph: Graph, settings: Settings)
 
 
 def _method_of(found: Outline, settings: Settings) -> MethodName:
-    return MethodName("file", found.rule, "file", signs=settings.signs and found.rule == "lr")
+    if found.rule != "lr":
+        return MethodName("file", found.rule, "file", estimator_of(found.rule))
+    return MethodName("file", "lr", "file", "alr" if settings.signs else "lr")
 
 
 def with_idle_lanes(fitted: Fitted) -> Fitted:

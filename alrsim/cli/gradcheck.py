@@ -24,9 +24,10 @@ from alrsim.cli.options import (
 )
 from alrsim.cli.output import check_targets, encode, progress, publish
 from alrsim.cli.parse import choose, choose_literal, parse_precision, require_positive
-from alrsim.cli.pipeline import FP32, SIGNS, cut_stages
+from alrsim.cli.pipeline import FP32, cut_stages
 from alrsim.errors import OptionError
 from alrsim.graph.stages import StageGraph
+from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules.options import Baseline as BaselineName
 from alrsim.rules.options import NoiseScope, Reduction, RuleOptions
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from alrsim.quality.gradcheck import Quality
 
 METHODS = ("lr", "alr")
+SIGNS = PrecisionPlan(saved=Precision.INT8, noise=Precision.INT8)
 POINTS = 16
 """Numbers of copies that a range is measured at, evenly spaced on a logarithmic axis."""
 

@@ -8,7 +8,7 @@ from alrsim.cli.fitting import ScheduleFile, fit_file
 from alrsim.cli.model import LoadedModel
 from alrsim.cli.output import progress
 from alrsim.cli.parse import MethodName
-from alrsim.cli.pipeline import Planned, build_schedule, build_tasks, cut_for, predict, rule_options
+from alrsim.cli.pipeline import Planned, build_schedule, build_tasks, cut_for, predict, rule_options, trainable
 from alrsim.cli.planning import Setup, plan_all, warn_batch_statistics
 from alrsim.cli.simulating import Simulated
 from alrsim.errors import OptionError
@@ -128,8 +128,8 @@ def draft_method(bench: Bench, method: MethodName) -> Draft:
     from alrsim.execute.job import Settings as RunSettings
 
     setup = bench.setup
-    options = rule_options(setup.settings, method)
     stages = cut_for(setup.loaded.graph, method, setup.settings, setup.profile, setup.machine)
+    options = rule_options(setup.settings, method, trainable(stages))
     draft = Draft(method, stages, options, build_tasks(stages, method, options))
     if draft.key not in bench.prepared:
         program = program_of(bench, stages)

@@ -60,6 +60,32 @@ Reduce = Annotated[
         help="LR: stack copies, or accumulate them (one clean forward more, noise drawn again).",
     ),
 ]
+Noise = Annotated[
+    str | None,
+    typer.Option(
+        "--noise",
+        metavar="N",
+        help="LR: gauss | rademacher | laplace | hadamard | sobol. Default: the method's.",
+        show_default=False,
+    ),
+]
+InputCode = Annotated[
+    str | None,
+    typer.Option(
+        "--input-code",
+        metavar="C",
+        help="LR: how a stage's input is kept: plain | sign | sign-scaled | threshold. Default: the method's.",
+        show_default=False,
+    ),
+]
+Inject = Annotated[
+    str,
+    typer.Option(
+        "--inject",
+        metavar="I",
+        help="LR: noise on pre-activations (pre) or behind activation, pooling, residual sum (post); sets the cut.",
+    ),
+]
 PrecisionText = Annotated[
     str | None,
     typer.Option(

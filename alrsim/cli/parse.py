@@ -7,10 +7,11 @@ from fractions import Fraction
 from typing import TypeVar, get_args
 
 from alrsim.errors import OptionError
+from alrsim.estimators.policy import PRESETS
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.units import parse_rational
 
-METHOD_RULES = ("bp", "bp-split", "lr", "alr", "segments")
+METHOD_RULES = ("bp", "bp-split", "segments", *(name for name in PRESETS if name != "bp"))
 DEFAULT_METHODS = "bp:gpipe,bp:1f1b,bp:zb-h1,lr:lr-fixed,alr:lr-free"
 
 _PRECISION_KEYS = {
@@ -31,13 +32,13 @@ class MethodName:
     Attributes:
         label: As typed, and as printed.
         rule: Key of :data:`alrsim.rules.RULES`.
-        signs: ALR: codes are signs.
+        preset: Key of :data:`alrsim.estimators.policy.PRESETS`: how gradients are estimated; ``None`` for exact ones.
     """
 
     label: str
     rule: str
     scheduler: str
-    signs: bool = False
+    preset: str | None = None
 
     @property
     def is_lr(self) -> bool:
@@ -82,7 +83,7 @@ def parse_method(text: str, *, where: str = "--method") -> MethodName:
     choose(word, METHOD_RULES, where=where, what="rule")
     choose(scheduler, SCHEDULERS, where=where, what="scheduler")
     accepted = SCHEDULERS[scheduler].rules
-    rule = "lr" if word == "alr" else word
+    rule = word if word in ("bp", "bp-split", "segments") else "lr"
     if rule == "bp" and accepted == ("bp-split",):
         rule = "bp-split"
     if rule not in accepted:
@@ -92,7 +93,12 @@ def parse_method(text: str, *, where: str = "--method") -> MethodName:
             where=where,
             fix=f"use {fitting}",
         )
-    return MethodName(label, rule, scheduler, signs=word == "alr")
+    return MethodName(label, rule, scheduler, estimator_of(word))
+
+
+def estimator_of(word: str) -> str | None:
+    """The preset that a rule's name stands for."""
+    return None if word in ("bp", "bp-split") else "lr" if word == "segments" else word
 
 
 def parse_methods(text: str) -> tuple[MethodName, ...]:

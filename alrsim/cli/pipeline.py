@@ -3,19 +3,21 @@
 Small pure functions, one per arrow; every verb uses the part of the way that it needs.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from alrsim.cli.parse import MethodName, choose, parse_overlap, parse_precision, parse_segments, require_positive
+from alrsim.estimators.policy import Injection, InputCode, NoiseKind, preset
 from alrsim.graph.graph import Graph
 from alrsim.graph.stages import StageGraph
 from alrsim.hardware.machine import Machine
-from alrsim.hardware.precision import Precision, PrecisionPlan
+from alrsim.hardware.precision import PrecisionPlan
 from alrsim.hardware.profile import Profile, load_profile, machine_from
 from alrsim.rules import RULES
 from alrsim.rules.options import Baseline, NoiseScope, Optimizer, Reduction, RuleOptions
+from alrsim.rules.policy import default_precision, plan_options
 from alrsim.schedule.schedule import Schedule
 from alrsim.tasks.problem import CostModel, Problem, price
 from alrsim.tasks.taskgraph import TaskGraph
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
 SEMANTICS = ("latency", "link", "blocking")
 
 FP32 = PrecisionPlan()
-SIGNS = PrecisionPlan(saved=Precision.INT8, noise=Precision.INT8)
-"""ALR keeps input and noise as int8 signs, as in the paper (arXiv 2403.12320), unless --precision says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,9 @@ class Settings:
     baseline: str = "clean"
     scope: str = "joint"
     reduction: str = "stack"
+    noise: str | None = None
+    input_code: str | None = None
+    inject: str = "pre"
     precision: str | None = None
     optimizer: str = "sgd"
     update: bool = True
@@ -55,6 +58,10 @@ class Settings:
     signs: bool = False
     typed: frozenset[str] = frozenset()
     """Names of the fields that stood on the command line; the others are defaults."""
+
+
+INJECTION_CUTS = {"pre": "layer", "post": "block"}
+"""Noise lies on what leaves a stage, so the cut decides where that is."""
 
 
 def settings_from(params: Mapping[str, Any], typed: Collection[str] = ()) -> Settings:
@@ -75,10 +82,13 @@ def settings_from(params: Mapping[str, Any], typed: Collection[str] = ()) -> Set
         ("--baseline", "baseline", get_args(Baseline)),
         ("--scope", "scope", get_args(NoiseScope)),
         ("--reduce", "reduction", get_args(Reduction)),
+        ("--noise", "noise", get_args(NoiseKind)),
+        ("--input-code", "input_code", get_args(InputCode)),
+        ("--inject", "inject", get_args(Injection)),
         ("--optimizer", "optimizer", get_args(Optimizer)),
         ("--transfer-semantics", "semantics", SEMANTICS),
     ):
-        if key in given:
+        if given.get(key) is not None:
             choose(given[key], choices, where=option, what="choice")
     parse_precision(given.get("precision"), default=FP32)
     if "overlap" in given:
@@ -88,30 +98,42 @@ def settings_from(params: Mapping[str, Any], typed: Collection[str] = ()) -> Set
     return Settings(**given)
 
 
-def rule_options(settings: Settings, method: MethodName) -> RuleOptions:
-    """The options of one method's rule; ALR differs from LR in its codes only."""
-    return RuleOptions(
+def rule_options(settings: Settings, method: MethodName, trainable: Sequence[bool] = (True,)) -> RuleOptions:
+    """The options of one method's rule: its preset's, changed by what was typed.
+
+    Args:
+        trainable: Whether each stage has a gradient; a hybrid's stages differ.
+
+    Raises:
+        OptionError: options that contradict each other.
+    """
+    base = RuleOptions(
         microbatches=settings.microbatches,
-        copies=settings.copies,
         group=settings.group,
-        baseline=cast(Baseline, settings.baseline),
-        scope=cast(NoiseScope, settings.scope),
-        reduction=cast(Reduction, settings.reduction),
-        input_code="sign" if method.signs else "plain",
-        noise_code="sign" if method.signs else "plain",
         loss=settings.loss,
         update=settings.update,
         first_input_gradient=settings.first_input_gradient,
         optimizer=cast(Optimizer, settings.optimizer),
-        precision=parse_precision(settings.precision, default=default_precision(settings, method)),
         segments=settings.segments if method.rule == "segments" else None,
     )
+    if method.preset is None:
+        return replace(base, precision=parse_precision(settings.precision, default=FP32))
+    plan = preset(method.preset).plan(trainable, copies=settings.copies, **estimator_changes(settings))
+    options = plan_options(plan, base)
+    return replace(options, precision=parse_precision(settings.precision, default=default_precision(options)))
 
 
-def default_precision(settings: Settings, method: MethodName) -> PrecisionPlan:
-    """fp32, and int8 codes for ALR; accumulation draws its noise again, so that nothing is kept per copy."""
-    plan = SIGNS if method.signs else FP32
-    return replace(plan, noise=Precision.REGENERATED) if settings.reduction == "accumulate" else plan
+def trainable(stages: StageGraph) -> tuple[bool, ...]:
+    """Whether each stage has parameters: a method's estimators go to those."""
+    return tuple(stage.parameters > 0 for stage in stages.stages)
+
+
+def estimator_changes(settings: Settings) -> dict[str, object]:
+    """Fields of the estimator that stood on the command line; the others are the method's own."""
+    given = {key: getattr(settings, key) for key in ("baseline", "scope", "reduction") if key in settings.typed}
+    return given | {
+        key: getattr(settings, key) for key in ("noise", "input_code") if getattr(settings, key) is not None
+    }
 
 
 def cut_spec(settings: Settings, method: MethodName, profile: Profile, units: int) -> str:
@@ -123,7 +145,7 @@ def cut_spec(settings: Settings, method: MethodName, profile: Profile, units: in
     if settings.cut is not None:
         return settings.cut
     if method.is_lr:
-        return f"balanced:{units}" if is_abstract(profile) else "layer"
+        return f"balanced:{units}" if is_abstract(profile) else INJECTION_CUTS[settings.inject]
     from alrsim.schedulers import SCHEDULERS
 
     chunks = SCHEDULERS[method.scheduler].chunks or 1
@@ -255,7 +277,7 @@ def plan_method(
     stages: StageGraph, method: MethodName, settings: Settings, profile: Profile, machine: Machine
 ) -> Planned:
     """The rest of the way for one method, from stages to predicted timeline."""
-    options = rule_options(settings, method)
+    options = rule_options(settings, method, trainable(stages))
     tasks = build_tasks(stages, method, options)
     problem = build_problem(tasks, machine, options.precision, profile)
     order = build_schedule(problem, method)

@@ -100,7 +100,7 @@ def prepare(
     job = build_job(program, graph, options, settings or Settings())
     for one in job.instances.ordered:
         program.at(one.copies)
-    inputs, targets = _microbatches(job, batch)
+    inputs, targets = split_batch(job, batch)
     prepared = Prepared(job, batch, Ledger(), inputs, targets, kernels)
     run = new_run(prepared, recording=True)
     order = [(index,) for index in range(len(graph.tasks))]
@@ -273,7 +273,12 @@ def task_body(prepared: Prepared, run: Run) -> Callable[[int], None]:
     return body
 
 
-def _microbatches(job: Job, batch: Batch) -> tuple[tuple[Mapping[str, Tensor], ...], tuple[Tensor, ...]]:
+def split_batch(job: Job, batch: Batch) -> tuple[tuple[Mapping[str, Tensor], ...], tuple[Tensor, ...]]:
+    """Inputs by name and targets of every micro-batch.
+
+    Raises:
+        ExecutionError: data of the wrong shape.
+    """
     names, size, count = job.program.inputs, job.program.batch, job.options.microbatches
     if len(batch.inputs) != len(names):
         raise ExecutionError(f"the model reads {len(names)} inputs, got {len(batch.inputs)}", where=job.program.name)

@@ -1,0 +1,193 @@
+"""Learners: from parameters and a batch to gradients, one registry for scheduled methods and local rules."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from math import gcd
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from alrsim.errors import OptionError
+from alrsim.estimators.monitor import SplitHalf
+from alrsim.estimators.policy import PRESETS, Plan
+from alrsim.execute.executor import Batch, Prepared, prepare
+from alrsim.execute.program import Program
+from alrsim.execute.step import Lanes, StepResult, step_gradients
+from alrsim.graph.stages import StageGraph
+from alrsim.rules import RULES
+from alrsim.train.feedback import direct_feedback, sequential_feedback
+from alrsim.train.hsic import bottleneck
+from alrsim.train.job import TrainJob
+from alrsim.train.methods import is_exact, options_of, plan_of, settings_for
+from alrsim.train.place import Placement, place
+from alrsim.train.staged import local_macs
+
+
+class Learner(Protocol):
+    """``learner(parameters, buffers, batch, step, copies, stream) -> StepResult``; changes nothing that it is given."""
+
+    def __call__(
+        self,
+        parameters: Mapping[str, Tensor],
+        buffers: Mapping[str, Tensor],
+        batch: Batch,
+        step: int,
+        copies: int = 1,
+        stream: int = 0,
+    ) -> StepResult: ...
+
+
+class Cost(NamedTuple):
+    """What a step takes.
+
+    Attributes:
+        forwards: Full forwards that each sample passes through.
+        work: Multiply-accumulates over those of one forward of the batch (F, forward-equivalents).
+    """
+
+    forwards: float
+    work: float
+
+
+@dataclass(frozen=True)
+class Method:
+    """A learner with what a step of it costs.
+
+    Attributes:
+        cost: ``copies -> cost``.
+        noisy: Whether copies mean anything to it.
+    """
+
+    learn: Learner
+    cost: Callable[[int], Cost]
+    noisy: bool
+
+
+@dataclass
+class Ready:
+    """A prepared job with its lanes and its cost."""
+
+    prepared: Prepared
+    lanes: Lanes | None
+    cost: Cost
+
+
+@dataclass
+class ExecutorLearner:
+    """Steps of the task graph of a rule, in sequence or on a schedule; each number of copies is prepared once.
+
+    Attributes:
+        example: A batch for the recording pass.
+    """
+
+    program: Program
+    stages: StageGraph
+    job: TrainJob
+    plan: Plan
+    placement: Placement | None
+    example: Batch
+    ready: dict[int, Ready] = field(default_factory=dict, repr=False)
+
+    def __call__(
+        self,
+        parameters: Mapping[str, Tensor],
+        buffers: Mapping[str, Tensor],
+        batch: Batch,
+        step: int,
+        copies: int = 1,
+        stream: int = 0,
+    ) -> StepResult:
+        one = self.at(copies)
+        return step_gradients(
+            one.prepared, one.lanes, parameters=parameters, buffers=buffers, batch=batch, step=step, stream=stream
+        )
+
+    def at(self, copies: int) -> Ready:
+        """Build, record and place the tasks for so many copies."""
+        if copies not in self.ready:
+            options = options_of(self.job, self.plan, copies)
+            if self.job.group is not None:
+                options = replace(options, group=gcd(self.job.group, copies))
+            split = self.placement is not None and self.placement.split_backward
+            rule = ("bp-split" if split else "bp") if is_exact(self.plan) else "lr"
+            tasks = RULES[rule](self.stages, options)
+            prepared = prepare(self.program, tasks, self.example, options, settings_for(self.job, self.plan))
+            lanes = place(tasks, options.precision, self.placement)
+            macs = sum(task.work.macs + task.encoded.macs for task in tasks.tasks)
+            once = sum(stage.forward.macs for stage in self.stages.stages) * self.job.microbatches
+            self.ready[copies] = Ready(prepared, lanes, Cost(tasks.forwards_per_step, macs / max(once, 1)))
+        return self.ready[copies]
+
+    def cost(self, copies: int) -> Cost:
+        return self.at(copies).cost
+
+
+Maker = Callable[[TrainJob, Program, StageGraph, Placement | None, Batch], Method]
+"""``(job, program, stages, placement, example batch) -> method``."""
+
+
+def _by_tasks(
+    job: TrainJob, program: Program, stages: StageGraph, placement: Placement | None, example: Batch
+) -> Method:
+    trainable = [bool(code.parameters) for code in program.at(1)]
+    learner = ExecutorLearner(program, stages, job, plan_of(job, trainable), placement, example)
+    learner.at(job.copies)
+    return Method(learner, learner.cost, not is_exact(learner.plan))
+
+
+def _by_rule(name: str, make: Callable[[TrainJob, Program], Learner]) -> Maker:
+    def build(
+        job: TrainJob, program: Program, _stages: StageGraph, placement: Placement | None, _example: Batch
+    ) -> Method:
+        if placement is not None:
+            raise OptionError(
+                f"{name} has no task graph, so no schedule can run it", where="--schedule", fix="leave --schedule out"
+            )
+        if job.monitor or job.changes:
+            what = "--monitor" if job.monitor else ", ".join(job.changes)
+            raise OptionError(f"{name} has no noise", where=what, fix="leave it out")
+        step, once = local_macs(program)
+        cost = Cost(1.0, step / max(once, 1))
+        return Method(make(job, program), lambda _copies: cost, False)
+
+    return build
+
+
+LEARNERS: Mapping[str, Maker] = {
+    **dict.fromkeys(PRESETS, _by_tasks),
+    "fa": _by_rule("fa", lambda job, program: direct_feedback(program, job.microbatches, job.seed)),
+    "fa-sequential": _by_rule(
+        "fa-sequential", lambda job, program: sequential_feedback(program, job.microbatches, job.seed)
+    ),
+    "hsic": _by_rule("hsic", lambda job, program: bottleneck(program, job.microbatches, job.learner_options)),
+}
+"""Every method that can train, by name."""
+
+CUTS: Mapping[str, str] = {"fa": "block", "hsic": "block"}
+"""Cuts of methods that do not want ``layer``: these train what leaves the activation."""
+
+
+def halves(
+    learn: Learner,
+    parameters: Mapping[str, Tensor],
+    buffers: Mapping[str, Tensor],
+    batch: Batch,
+    step: int,
+    copies: int,
+) -> tuple[StepResult, SplitHalf]:
+    """One step as two with half of the copies each and independent noise.
+
+    Returns:
+        The mean of both (as good as one step with all copies), and the inner products of their gradients.
+    """
+    first = learn(parameters, buffers, batch, step, copies // 2, 0)
+    second = learn(parameters, buffers, batch, step, copies // 2, 1)
+    pairs = [(first.gradients[name].double(), second.gradients[name].double()) for name in first.gradients]
+    found = SplitHalf(
+        float(sum((a * b).sum() for a, b in pairs)),
+        float(sum((a * a).sum() for a, _ in pairs)),
+        float(sum((b * b).sum() for _, b in pairs)),
+    )
+    mean = {name: (value + second.gradients[name]) / 2 for name, value in first.gradients.items()}
+    losses = first.losses if first.clean else (first.losses + second.losses) / 2
+    return StepResult(mean, first.buffers, losses, first.clean), found

@@ -1,0 +1,44 @@
+"""What changes while training."""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from alrsim.estimators.monitor import NOTHING, SplitHalf
+from alrsim.train.log import Row
+
+
+@dataclass
+class TrainState:
+    """Everything that a step reads and changes; a checkpoint holds all of it.
+
+    Attributes:
+        step: Optimizer steps done.
+        parameters: Leaves that the optimizer changes in place.
+        forwards: So far, per sample of a batch.
+        work: So far, in F.
+        seconds: Spent in steps so far.
+        loss_sum: Sum over the steps since the last row of the batch's mean loss.
+        copies: Of the next step.
+        split: Running mean of the monitor's inner products.
+        cosine: Of the last monitored step.
+        decisions: What the monitor decided, in words.
+    """
+
+    parameters: dict[str, Tensor]
+    buffers: dict[str, Tensor]
+    optimizer: Optimizer
+    scheduler: LRScheduler
+    copies: int
+    step: int = 0
+    rows: list[Row] = field(default_factory=list)
+    forwards: float = 0.0
+    work: float = 0.0
+    seconds: float = 0.0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    split: SplitHalf = NOTHING
+    cosine: float | None = None
+    decisions: list[str] = field(default_factory=list)

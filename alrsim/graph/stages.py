@@ -37,6 +37,8 @@ class Stage:
         direct: A linear map that multiplies one of the stage's inputs as it comes, so that keeping the input is enough.
         points: Values inside the stage that are marked for noise (``alrsim::inject``): ``(name, elements)``. Where
             there are any, LR adds its noise there instead of to the values that leave the stage.
+        uncut: In words, a path from a parameter of the stage to a value that leaves it that avoids all points; empty if
+            there is none.
     """
 
     index: int
@@ -55,6 +57,7 @@ class Stage:
     deltas: int = 0
     direct: bool = False
     points: tuple[tuple[str, int], ...] = ()
+    uncut: str = ""
 
 
 @dataclass(frozen=True, slots=True)

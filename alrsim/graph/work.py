@@ -1,6 +1,6 @@
 """What a piece of computation does, counted in elements so that any precision can price it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,17 @@ class Work:
             self.activation_writes * copies,
             self.launches,
             self.products,
+        )
+
+    def repeated(self, times: int) -> "Work":
+        """The same work done ``times`` times, one after the other: nothing is shared, not even parameters."""
+        again = self.stacked(times)
+        return replace(
+            again,
+            param_reads=self.param_reads * times,
+            param_writes=self.param_writes * times,
+            launches=self.launches * times,
+            products=self.products * times,
         )
 
     @property

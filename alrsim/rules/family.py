@@ -10,8 +10,8 @@ from alrsim.graph.stages import MODEL_INPUT, Stage, StageGraph
 from alrsim.graph.work import NO_WORK, Work
 from alrsim.rules.builder import Draft
 from alrsim.rules.forward import forward
-from alrsim.rules.gradient import accumulate, exact_gradients, lr_gradient
-from alrsim.rules.instances import Instance, Instances, forward_instances
+from alrsim.rules.gradient import accumulate, exact_gradients, lr_gradient, parameter_gradient
+from alrsim.rules.instances import Instance, Instances, forward_instances, noisy_groups
 from alrsim.rules.options import OPTIMIZER_STATES, RuleOptions
 from alrsim.rules.segmentation import Segmentation
 from alrsim.rules.step import Step
@@ -52,11 +52,11 @@ def build_tasks(
 
 def _refuse_too_many(graph: StageGraph, segmentation: Segmentation, options: RuleOptions) -> None:
     """Count before building: a task is a Python object, and hundreds of millions of them are no answer."""
-    segments = len(segmentation.ranks) if options.scope == "layerwise" else min(1, len(segmentation.ranks))
-    count = options.microbatches * (len(graph.stages) + 1) * (1 + segments * options.groups)
+    forwards = 1 + noisy_groups(segmentation, options)
+    count = options.microbatches * (len(graph.stages) + 1) * forwards
     if count > MAX_FORWARDS:
         raise OptionError(
-            f"{options.microbatches} micro-batches x {len(graph.stages)} stages x {1 + segments * options.groups} "
+            f"{options.microbatches} micro-batches x {len(graph.stages)} stages x {forwards} "
             f"forwards are {count} forward tasks, more than {MAX_FORWARDS}",
             where=graph.name,
             fix="use fewer micro-batches or larger copy groups (--group)",
@@ -73,11 +73,19 @@ def _forwards(graph: StageGraph, instances: Instances) -> float:
 
 def _notes(graph: StageGraph, segmentation: Segmentation, options: RuleOptions) -> tuple[str, ...]:
     notes = []
-    if segmentation.has_lr and options.reduction == "accumulate" and options.baseline != "clean":
+    multiplies = any(map(segmentation.exits, range(len(graph.stages))))
+    if multiplies and options.reduction == "accumulate" and options.baseline != "clean":
         notes.append("accumulation multiplies the clean input, so one clean forward is added to the noisy ones")
     if segmentation.has_lr and options.baseline == "none":
         notes.append("baseline none: without one an LR gradient is mostly noise at the usual noise scales")
+    if any(segmentation.weight_noised) and options.microbatches > 1 and options.precision.noise.bits:
+        notes.append("noise on parameters is the same for all micro-batches, but is stored for each of them")
     for stage in graph.stages:
+        if stage.points and segmentation.exits(stage.index) and not segmentation.inside(stage.index):
+            notes.append(
+                f"stage {stage.index} ({stage.name}): its marked places get no noise, because its segment has other "
+                "stages, too: BP carries the gradient through them"
+            )
         unreached = stage.parameters and stage.forward != NO_WORK and stage.weight_gradient == NO_WORK
         if unreached and segmentation.is_exact(stage.index):
             notes.append(
@@ -125,18 +133,19 @@ def add_microbatch(step: Step, microbatch: int) -> None:
     if waits_for_all:
         for one in step.instances.noisy:
             signals(step, microbatch, one)
-    if step.segmentation.has_lr and step.options.reduction == "accumulate":
-        assert clean is not None
+    if clean is not None and step.segmentation.has_lr and step.options.reduction == "accumulate":
         for stage in reversed(range(step.count)):
             lr_gradient(step, microbatch, clean, stage, NONE)
 
 
 def signals(step: Step, microbatch: int, one: Instance) -> None:
-    """What a noisy instance's loss sets off: C tasks, or G tasks of its own."""
+    """What a noisy instance's loss sets off: C tasks, or G tasks of its own (noise on parameters: always)."""
     for stage in reversed(range(step.count)):
         if one.source is not None and step.segmentation.segment[stage] != one.source:
             continue
-        if step.options.reduction == "stack":
+        if step.segmentation.on_weights(stage):
+            parameter_gradient(step, microbatch, one, stage)
+        elif step.options.reduction == "stack":
             lr_gradient(step, microbatch, one, stage, one.group)
         elif step.segmentation.noised[stage]:
             accumulate(step, microbatch, one, stage)
@@ -151,10 +160,11 @@ def add_updates(step: Step) -> None:
             flops = UPDATE_FLOPS[step.options.optimizer] * stage.parameters
             work = Work(elementwise=flops, param_reads=touched, param_writes=stage.parameters, launches=1)
             # Layer-wise noise of other segments, and noise above an exact head, pass through a stage without being
-            # part of its gradient: the update must not overtake those forwards.
-            after = (
-                step.noisy_forwards[stage.index] if step.layerwise or step.segmentation.is_exact(stage.index) else []
-            )
+            # part of its gradient, and no gradient of noise on parameters comes from its stage's forwards: the update
+            # must not overtake them.
+            apart = step.layerwise or step.segmentation.is_exact(stage.index)
+            waits = apart or step.segmentation.on_weights(stage.index)
+            after = step.noisy_forwards[stage.index] if waits else []
             step.draft.task(TaskId(stage.index, "U"), [param, *step.partials[stage.index]], after=after, work=work)
     if step.options.loss_update and step.loss_cells:
         step.draft.task(TaskId(step.count, "U"), [], after=step.loss_cells)

@@ -3,7 +3,7 @@
 from alrsim.graph.stages import Stage
 from alrsim.hardware.precision import Precision
 from alrsim.rules.instances import Instance, keeps_state
-from alrsim.rules.noise import injected_by_reader, noise_work, store_noise
+from alrsim.rules.noise import forward_work, injected_by_reader, store_noise
 from alrsim.rules.step import Step, is_product, made, value
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import TaskId
@@ -20,14 +20,11 @@ def forward(step: Step, microbatch: int, one: Instance) -> None:
 def forward_stage(step: Step, microbatch: int, one: Instance, stage: Stage) -> None:
     reads = [] if step.param[stage.index] is None else [step.param[stage.index]]
     reads += [value(step, edge, one) for edge in step.incoming[stage.index]]
-    injected = injected_by_reader(step, stage.index, one)
-    work = stage.forward.stacked(one.copies) + injected
-    if one.source is None and one.noisy:
-        work = work + noise_work(step, stage.index, one)
+    work = forward_work(step, stage, one) + injected_by_reader(step, stage.index, one)
     id_ = TaskId(stage.index, "F", microbatch, one.group)
     task = step.draft.task(id_, [r for r in reads if r is not None], work=work, copies=one.copies)
     step.forwards[stage.index, one.group] = task
-    if one.noisy:
+    if one.noisy or step.segmentation.on_weights(stage.index):
         step.noisy_forwards[stage.index].append(task)
     for name, elements in {edge.value: edge.elements for edge in step.outgoing[stage.index]}.items():
         size = step.plan.activations.bytes_for(elements * one.copies)

@@ -1,4 +1,4 @@
-"""Gradient tasks: B, I and W inside a segment, G and C at its end, and their ordered sums."""
+"""Gradient tasks: B, I and W inside a segment, G and C at its end or on parameters, and their ordered sums."""
 
 from alrsim.graph.stages import Stage
 from alrsim.graph.work import NO_WORK, Work
@@ -89,7 +89,10 @@ def finish_gradient(
 def lr_gradient(step: Step, microbatch: int, one: Instance, stage_index: int, group: int) -> None:
     """G of a segment's end, or B of a stage inside an LR segment, weighed by one instance's losses."""
     stage = step.graph.stages[stage_index]
-    if step.segmentation.is_exact(stage_index) or not step.segmentation.trainable[stage_index]:
+    segmentation = step.segmentation
+    if segmentation.is_exact(stage_index) or not segmentation.trainable[stage_index]:
+        return
+    if segmentation.on_weights(stage_index):
         return
     state = step.instances.clean if step.layerwise and step.instances.clean is not None else one
     if not step.segmentation.exits(stage_index):
@@ -131,6 +134,28 @@ def gradient_work(step: Step, stage: Stage, one: Instance, state: Instance, pass
     if coded and is_product(step, stage) and state is one:
         return around + weighing, product
     return around + weighing + product, NO_WORK
+
+
+def parameter_gradient(step: Step, microbatch: int, one: Instance, stage_index: int) -> None:
+    """G of a stage with noise on its parameters: add every row's weighted noise into the weight gradient.
+
+    A row's weight is one number, the mean of its weighed losses over the micro-batch.
+    """
+    elements = noise_elements(step, stage_index)
+    regenerated = step.plan.noise is Precision.REGENERATED
+    drawing = NORMAL_FLOPS * elements * one.draws if regenerated else 0
+    work = Work(
+        elementwise=drawing + 2 * elements * one.copies,
+        param_reads=elements,
+        param_writes=elements,
+        activation_reads=0 if regenerated else elements * one.draws,
+        launches=1,
+    )
+    id_ = TaskId(stage_index, "G", microbatch, one.group)
+    reads = loss_reads(step, one) + noise_reads(step, stage_index, one)
+    after = [step.forwards[stage_index, one.group]]
+    task = step.draft.task(id_, reads, after=after, work=work, copies=one.copies)
+    finish_gradient(step, task, id_, step.graph.stages[stage_index], one.group, one, weights=True)
 
 
 def accumulate(step: Step, microbatch: int, one: Instance, stage: int) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from alrsim.errors import OptionError
 from alrsim.graph.stages import MODEL_INPUT, StageGraph
 from alrsim.rules.options import RuleOptions
 from alrsim.rules.segmentation import Segmentation
@@ -22,7 +23,7 @@ class Instance:
         stages: Layer stages it runs; values of other stages come from the clean forward.
         source: Segment whose noise it carries; ``None`` means every segment's (joint noise), or none if clean.
         loss: Whether its loss is computed.
-        first: Index of its first draw among those of its segment.
+        first: Index of its first draw among those of its segment (joint: of all); group numbers do not tell.
     """
 
     group: int
@@ -53,6 +54,10 @@ class Instances:
         """Noisy instances that carry the noise of a segment."""
         return tuple(one for one in self.noisy if one.source in (None, segment))
 
+    def draws(self, segment: int) -> int:
+        """Noise draws per sample (pairs, for antithetic) of a segment, over all its copy groups."""
+        return sum(one.draws for one in self.of_segment(segment))
+
 
 def forward_instances(graph: StageGraph, segmentation: Segmentation, options: RuleOptions) -> Instances:
     """The forward instances that a rule needs for each micro-batch."""
@@ -62,31 +67,51 @@ def forward_instances(graph: StageGraph, segmentation: Segmentation, options: Ru
     layerwise = options.scope == "layerwise"
     exact_head = any(segmentation.is_exact(stage) and segmentation.trainable[stage] for stage in everything)
     baseline = options.baseline == "clean"
-    needs_clean = baseline or exact_head or layerwise or options.reduction == "accumulate"
+    needs_input = options.reduction == "accumulate" and any(map(segmentation.exits, everything))
+    needs_clean = baseline or exact_head or layerwise or needs_input
     loss = options.loss and (baseline or exact_head)
     clean = Instance(CLEAN, 1, 0, everything, None, loss) if needs_clean else None
     if not layerwise:
-        if clean is None and options.groups == 1:
-            return Instances(None, (_noisy(NONE, options, everything, None),))
-        return Instances(clean, tuple(_noisy(1 + k, options, everything, None) for k in range(options.groups)))
-    noisy = []
-    for segment, rank in segmentation.ranks.items():
-        reached = _downstream(
-            graph,
-            {s for s in everything if segmentation.segment[s] == segment and segmentation.noised[s]},
-            segmentation,
-        )
-        first = 1 + rank * options.groups
-        noisy += [_noisy(first + k, options, reached, segment) for k in range(options.groups)]
+        alone = clean is None and options.groups == 1
+        return Instances(clean, _noisy(options, options.copies, NONE if alone else 1, everything, None))
+    noisy: list[Instance] = []
+    for segment in segmentation.ranks:
+        sources = {s for s in everything if segmentation.segment[s] == segment and segmentation.injects(s)}
+        reached = _downstream(graph, sources, segmentation)
+        noisy += _noisy(options, _copies(sources, options), 1 + len(noisy), reached, segment)
     return Instances(clean, tuple(noisy))
+
+
+def noisy_groups(segmentation: Segmentation, options: RuleOptions) -> int:
+    """Noisy copy groups of one micro-batch, without making them."""
+    if options.scope == "joint":
+        return options.groups if segmentation.has_lr else 0
+    copies = {
+        segmentation.segment[stage]: options.copies_of(stage)
+        for stage in range(len(segmentation.segment))
+        if segmentation.injects(stage)
+    }
+    return sum(1 if options.group is None else each // options.group for each in copies.values())
+
+
+def _copies(sources: set[int], options: RuleOptions) -> int:
+    """Draws of a segment, in which several stages may inject noise."""
+    found = {options.copies_of(stage): stage for stage in sorted(sources)}
+    if len(found) > 1:
+        told = " and ".join(f"{copies} for stage {stage}" for copies, stage in found.items())
+        raise OptionError(
+            f"stages of one segment share its copies, but there are {told}", where="--copies", fix="give them the same"
+        )
+    return next(iter(found))
 
 
 def keeps_state(segmentation: Segmentation, options: RuleOptions, stage: int, one: Instance) -> bool:
     """Whether the stage's gradient is computed from the state of this instance's forward.
 
-    With layer-wise noise a segment's input is the clean one for every copy, so only the clean forward keeps it.
+    With layer-wise noise a segment's input is the clean one for every copy, so only the clean forward keeps it. A stage
+    with noise on its parameters keeps nothing: its gradient is a sum of noise.
     """
-    if not segmentation.trainable[stage]:
+    if not segmentation.trainable[stage] or segmentation.on_weights(stage):
         return False
     shared = options.reduction == "accumulate" or options.scope == "layerwise"
     return one.noisy is not (shared or segmentation.is_exact(stage))
@@ -99,17 +124,27 @@ def adds_noise(segmentation: Segmentation, source: int, target: int, one: Instan
         and source != MODEL_INPUT
         and segmentation.segment[source] == one.source
         and segmentation.exits(source)
+        and not segmentation.inside(source)
         and not segmentation.joined(source, target)
     )
 
 
-def _noisy(group: int, options: RuleOptions, stages: frozenset[int], source: int | None) -> Instance:
-    return Instance(group, options.stacked, options.draws_per_group, stages, source, options.loss)
+def _noisy(
+    options: RuleOptions, copies: int, first_group: int, stages: frozenset[int], source: int | None
+) -> tuple[Instance, ...]:
+    """The copy groups of one segment (or of joint noise)."""
+    draws = copies if options.group is None else options.group
+    stacked = draws * (2 if options.baseline == "antithetic" else 1)
+    return tuple(
+        Instance(first_group + k, stacked, draws, stages, source, options.loss, first=k * draws)
+        for k in range(copies // draws)
+    )
 
 
-def _downstream(graph: StageGraph, exits: set[int], segmentation: Segmentation) -> frozenset[int]:
-    """Stages that a segment's noise reaches: readers of its leaving values, and readers of theirs."""
-    reached: set[int] = set()
+def _downstream(graph: StageGraph, sources: set[int], segmentation: Segmentation) -> frozenset[int]:
+    """Stages that a segment's noise reaches: those that add it to themselves, readers of what leaves, and theirs."""
+    reached = {stage for stage in sources if segmentation.own_noise(stage)}
+    exits = {stage for stage in sources if not segmentation.own_noise(stage)}
     for stage in range(len(graph.stages)):
         for edge in graph.incoming(stage):
             left = edge.source in exits and not segmentation.joined(edge.source, stage)

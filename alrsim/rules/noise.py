@@ -1,5 +1,6 @@
 """Noise: who injects it, what drawing and adding it costs, and where it is stored."""
 
+from alrsim.graph.stages import Stage
 from alrsim.graph.work import NO_WORK, Work
 from alrsim.hardware.precision import Precision
 from alrsim.rules.instances import Instance, adds_noise
@@ -12,11 +13,37 @@ NORMAL_FLOPS = 20
 
 
 def noise_elements(step: Step, stage: int) -> int:
-    return sum(elements for _, elements in step.segmentation.noised[stage])
+    """Elements of one draw: of the values that get it (one micro-batch), or of the parameters (the whole step)."""
+    return step.segmentation.weight_noised[stage] or sum(elements for _, elements in step.segmentation.noised[stage])
+
+
+def adds_itself(step: Step, stage: int, one: Instance) -> bool:
+    """Whether the stage's forward in this instance adds the stage's own noise: to its outputs, points or parameters.
+
+    Layer-wise noise on outputs is added by their readers, so that the prefix stays clean.
+    """
+    segmentation = step.segmentation
+    if not one.noisy or not segmentation.injects(stage):
+        return False
+    return one.source is None or (one.source == segmentation.segment[stage] and segmentation.own_noise(stage))
+
+
+def forward_work(step: Step, stage: Stage, one: Instance) -> Work:
+    """The forward of every copy with the noise that the stage adds to itself.
+
+    Copies with parameters of their own share nothing: every one reads its parameters and launches its kernels.
+    """
+    if not adds_itself(step, stage.index, one):
+        return stage.forward.stacked(one.copies)
+    if not step.segmentation.on_weights(stage.index):
+        return stage.forward.stacked(one.copies) + noise_work(step, stage.index, one)
+    changed = noise_elements(step, stage.index) * one.copies
+    perturb = Work(param_reads=changed, param_writes=changed)
+    return stage.forward.repeated(one.copies) + noise_work(step, stage.index, one) + perturb
 
 
 def noise_work(step: Step, stage: int, one: Instance) -> Work:
-    """Draw the noise of a stage's leaving values and add it to every copy."""
+    """Draw a stage's noise and add it to every copy."""
     elements = noise_elements(step, stage)
     if not elements:
         return NO_WORK
@@ -39,12 +66,13 @@ def injected_by_reader(step: Step, target: int, one: Instance) -> Work:
 
 
 def store_noise(step: Step, task: int, microbatch: int, one: Instance, target: int) -> None:
-    """Joint noise is stored by the stage that injects it, layer-wise noise by its first reader."""
-    if one.source is None:
-        sources = [target] if target < step.count and step.segmentation.exits(target) else []
-    else:
-        sources = entering(step, target, one)
-    for source in sources:
+    """Noise is stored by the stage that adds it to itself, layer-wise noise on outputs by their first reader.
+
+    Noise on parameters is the same for all micro-batches of a step; stored, it is kept once for each of them, because
+    any of them may run on another unit or after the others are freed.
+    """
+    own = [target] if target < step.count and adds_itself(step, target, one) else []
+    for source in own + entering(step, target, one):
         if (source, one.group) in step.noise:
             continue
         size = step.plan.noise.bytes_for(noise_elements(step, source) * one.draws)

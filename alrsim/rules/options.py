@@ -32,7 +32,8 @@ class RuleOptions:
             (it carries no noise, so it is one tensor for all copies), except for ``sign``, which is the paper's ALR.
         noise_code: LR: ``sign`` as in ALR.
         weight_noise: ES: stages whose noise lies on their parameters instead of their output.
-        stage_copies: Layer-wise: draws per sample for every stage, instead of ``copies`` for all.
+        stage_copies: Layer-wise: draws per sample of every stage, instead of ``copies`` for all; only those of stages
+            that inject noise count.
         loss: Whether the loss is a task (L).
         loss_gradient: BP: whether the loss module's gradient is a task of its own (B of the loss stage).
         update: Whether parameter updates are tasks (U).
@@ -69,20 +70,7 @@ class RuleOptions:
     def __post_init__(self) -> None:
         if self.microbatches < 1:
             raise OptionError(f"microbatches is {self.microbatches}, must be at least 1", where="--microbatches")
-        if self.copies < 1:
-            raise OptionError(f"copies is {self.copies}, must be at least 1", where="--copies")
-        if self.group is not None and (self.group < 1 or self.copies % self.group):
-            raise OptionError(
-                f"copy groups of {self.group} do not divide {self.copies} copies",
-                where="--group",
-                fix=f"choose a divisor of {self.copies}",
-            )
-        if self.baseline == "copy-mean" and self.copies < 2:
-            raise OptionError(
-                "baseline copy-mean needs at least 2 copies",
-                where="--baseline",
-                fix="use clean or more copies",
-            )
+        self._check_copies()
         for what, value in (
             ("parameters", self.precision.parameters),
             ("activations", self.precision.activations),
@@ -92,6 +80,45 @@ class RuleOptions:
         if self.precision.saved is Precision.REGENERATED:
             raise OptionError("saved state cannot be regenerated, only noise can", where="--precision")
 
+    def _check_copies(self) -> None:
+        if self.stage_copies is not None and self.scope != "layerwise":
+            raise OptionError(
+                "with joint noise every copy carries the noise of all stages: they cannot have copies of their own",
+                where="--scope",
+                fix="use --scope layerwise, or the same number of copies for all stages",
+            )
+        for copies in (self.copies,) if self.stage_copies is None else self.stage_copies:
+            if copies < 1:
+                raise OptionError(f"copies is {copies}, must be at least 1", where="--copies")
+            if self.group is not None and (self.group < 1 or copies % self.group):
+                raise OptionError(
+                    f"copy groups of {self.group} do not divide {copies} copies",
+                    where="--group",
+                    fix=f"choose a divisor of {copies}",
+                )
+            if self.baseline == "copy-mean" and copies < 2:
+                raise OptionError(
+                    "baseline copy-mean needs at least 2 copies",
+                    where="--baseline",
+                    fix="use clean or more copies",
+                )
+
+    def copies_of(self, stage: int) -> int:
+        """Noise draws per sample (pairs, for antithetic) of a stage that injects noise.
+
+        Raises:
+            OptionError: ``stage_copies`` does not go so far.
+        """
+        if self.stage_copies is None:
+            return self.copies
+        if stage >= len(self.stage_copies):
+            raise OptionError(
+                f"copies are given for {len(self.stage_copies)} stages, but there is a stage {stage}",
+                where="--copies",
+                fix="give a number for every stage",
+            )
+        return self.stage_copies[stage]
+
     @property
     def signs(self) -> bool:
         """Whether input or noise is kept as less than its value, as in ALR."""
@@ -99,12 +126,12 @@ class RuleOptions:
 
     @property
     def draws_per_group(self) -> int:
-        """Noise draws (pairs, for antithetic) in one copy group."""
+        """Noise draws (pairs, for antithetic) in one copy group, where all stages have the same number of copies."""
         return self.copies if self.group is None else self.group
 
     @property
     def groups(self) -> int:
-        """Noisy copy groups per micro-batch."""
+        """Noisy copy groups per micro-batch (layer-wise: and segment), where all have the same number of copies."""
         return self.copies // self.draws_per_group
 
     @property

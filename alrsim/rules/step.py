@@ -21,7 +21,7 @@ class Step:
         outgoing: Edges that each layer stage writes.
         param: Buffer of each stage's parameters, ``None`` without any.
         partials: Terms of each stage's weight-gradient sum, in reference order.
-        noisy_forwards: Forward tasks of each stage's noisy instances.
+        noisy_forwards: Forward tasks of each stage's noisy instances; with noise on its parameters, of all instances.
         loss_cells: Gradient tasks of the loss module.
         values: Buffer of each value, by (value, copy group).
         kept: Buffers that a forward kept for its stage's gradient, by (stage, copy group).
@@ -85,4 +85,4 @@ def value(step: Step, edge: Edge, one: Instance) -> int:
 
 def is_product(step: Step, stage: Stage) -> bool:
     """Whether an LR gradient is one product of (a code of) the operator's own input and the cotangent."""
-    return stage.linear and not step.segmentation.passes[stage.index]
+    return stage.linear and not step.segmentation.passes[stage.index] and not step.segmentation.inside(stage.index)

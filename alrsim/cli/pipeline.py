@@ -109,6 +109,7 @@ def rule_options(settings: Settings, method: MethodName, trainable: Sequence[boo
     """
     base = RuleOptions(
         microbatches=settings.microbatches,
+        copies=settings.copies,
         group=settings.group,
         loss=settings.loss,
         update=settings.update,

@@ -113,19 +113,18 @@ class Preset:
     source: str
 
     def plan(self, trainable: Sequence[bool], **changes: object) -> Plan:
-        """One estimator per stage; stages without a gradient get the one of the next trainable stage.
+        """One estimator per stage. A stage without a gradient gets that of the trainable stage before it (or the first
+        one), as ``lr``: it has no parameters that noise could lie on.
 
         Args:
-            trainable: Whether each stage has a gradient.
+            trainable: Whether each stage has parameters.
             changes: Fields of :class:`Estimator` that replace the preset's.
         """
-        chosen = iter(self.estimators(sum(trainable)))
-        current = Estimator()
-        found = []
+        chosen = [replace(one, **changes) for one in self.estimators(sum(trainable))]  # type: ignore[arg-type]
+        found, at = [], -1
         for flag in trainable:
-            if flag:
-                current = next(chosen)
-            found.append(replace(current, **changes))  # type: ignore[arg-type]
+            at += flag
+            found.append(chosen[at] if flag else replace(chosen[max(at, 0)], kind="bp" if self.name == "bp" else "lr"))
         return tuple(found)
 
 

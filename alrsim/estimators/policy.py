@@ -120,7 +120,7 @@ class Preset:
             trainable: Whether each stage has parameters.
             changes: Fields of :class:`Estimator` that replace the preset's.
         """
-        chosen = [replace(one, **changes) for one in self.estimators(sum(trainable))]  # type: ignore[arg-type]
+        chosen = [replace(one, **changes) for one in self.estimators(max(1, sum(trainable)))]  # type: ignore[arg-type]
         found, at = [], -1
         for flag in trainable:
             at += flag

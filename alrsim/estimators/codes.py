@@ -13,14 +13,14 @@ Signs of Gaussian noise are multiplied by sqrt(pi/2), because E|eps| = sqrt(2/pi
 """
 
 from dataclasses import dataclass
-from math import pi, sqrt
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from alrsim.errors import ExecutionError
-from alrsim.estimators.noise import NoiseKind
+from alrsim.estimators.noise import sign_scale
+from alrsim.estimators.policy import NoiseKind
 from alrsim.hardware.precision import Precision
 
 FLOATS = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
@@ -79,11 +79,6 @@ def encode_noise(value: Tensor, precision: Precision, kind: NoiseKind, *, signs:
     if precision is Precision.SIGN1:
         return Code(_pack(value >= 0), factor, tuple(value.shape), packed=True, signed_bits=True)
     return Code(value.sign().to(_sign_type(precision)), factor, tuple(value.shape))
-
-
-def sign_scale(kind: NoiseKind) -> float:
-    """1 / E|eps|: what the sign of the noise must be multiplied by."""
-    return sqrt(pi / 2) if kind == "gauss" else 1.0
 
 
 def decode(code: Code) -> Tensor:

@@ -5,12 +5,10 @@ draws (pairs, for antithetic) and ``B`` the samples of the whole step, so that s
 gradient of the mean loss.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-Baseline = Literal["clean", "copy-mean", "antithetic", "none"]
+from alrsim.estimators.policy import Baseline
 
 
 def loss_weights(
@@ -40,6 +38,12 @@ def loss_weights(
         half = (plus - minus) / 4
         return torch.cat([half, -half])
     return losses
+
+
+def folded_pairs(weights: Tensor, draws: int) -> Tensor:
+    """The weight of every draw, ``(draws, samples)``: of a pair's two rows, which carry the same noise negated, the
+    difference."""
+    return weights if len(weights) == draws else weights[:draws] - weights[draws:]
 
 
 def cotangent_rows(weights: Tensor, noise: Tensor, sigma: float, draws: int, batch: int) -> Tensor:

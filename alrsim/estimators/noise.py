@@ -1,58 +1,61 @@
-"""Counter-based noise: a pure function of its key, so that any worker can make it again."""
+"""Noise of an estimator: which distribution, what its sign is worth, and its weighted sum."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from math import pi, sqrt
 
 import torch
 from torch import Tensor
 
-NoiseKind = Literal["gauss", "rademacher"]
+from alrsim.estimators.kernels.philox import PhiloxKey, accumulate_noise, philox_noise
+from alrsim.estimators.policy import SIGN_NOISE, NoiseKind
 
+_SIGN_SCALES = {"gauss": sqrt(pi / 2), "sobol": sqrt(pi / 2), "laplace": sqrt(2)}
 _MASK = (1 << 64) - 1
 
 
-class NoiseKey(NamedTuple):
-    """Which noise: one independent stream for each copy, so that grouping copies does not change the numbers.
+def sign_scale(kind: NoiseKind) -> float:
+    """1 / E|eps|: what the sign of the noise must be multiplied by to keep the scale of the estimate.
 
-    Attributes:
-        seed: The run's seed.
-        stage: Stage on whose output the noise is added.
-        value: Position of the value among the stage's outputs.
-        microbatch: Micro-batch.
-        copy: Draw (for antithetic pairs: the pair), counted over all copy groups.
+    For Laplace noise of variance 1 that is sqrt(2), and sqrt(2) sign(eps) is the score itself: nothing is approximated.
     """
-
-    seed: int
-    stage: int
-    value: int
-    microbatch: int
-    copy: int
+    return _SIGN_SCALES.get(kind, 1.0)
 
 
-def noise(key: NoiseKey, shape: Sequence[int], kind: NoiseKind = "gauss") -> Tensor:
-    """Zero-mean, unit-variance fp32 noise of one copy; ``shape`` is (samples, features...).
-
-    The Mersenne twister behind torch's CPU generator keeps 32 bits of its seed only, so the upper half of the
-    64-bit hash rotates the stream: two keys give the same numbers only if all 64 bits agree.
-    """
-    digest = mix(key)
-    generator = torch.Generator().manual_seed(digest & 0xFFFFFFFF)
-    count = 1
-    for size in shape:
-        count *= size
-    if kind == "gauss":
-        flat = torch.randn(count, generator=generator)
-    else:
-        flat = torch.empty(count).random_(0, 2, generator=generator).mul_(2).sub_(1)
-    return flat.roll((digest >> 32) % max(count, 1)).view(tuple(shape))
+def is_sign(kind: NoiseKind) -> bool:
+    """Whether the noise is +-1 as it is drawn."""
+    return kind in SIGN_NOISE
 
 
-def stacked_noise(
-    key: NoiseKey, copies: Sequence[int], shape: Sequence[int], kind: NoiseKind = "gauss", *, antithetic: bool = False
+def add_weighted(
+    total: Tensor,
+    weights: Tensor,
+    key: PhiloxKey,
+    copies: range,
+    samples: range,
+    kind: NoiseKind,
+    *,
+    signs: bool,
 ) -> Tensor:
-    """Noise of several copies, ``(rows, *shape)``: one row per copy, then (antithetic) the same rows negated."""
-    rows = torch.stack([noise(key._replace(copy=copy), shape, kind) for copy in copies])
-    return torch.cat([rows, -rows]) if antithetic else rows
+    """``total += sum_k weights[k] * noise of copy k`` (``signs``: its sign, on the estimate's scale), drawn again.
+
+    At most one copy's noise is in memory, and none where noise and code allow it.
+
+    Args:
+        total: fp32 ``(samples, *shape)``, contiguous; changed in place and returned.
+        weights: ``(copies, samples)``.
+    """
+    if not signs or is_sign(kind):
+        return accumulate_noise(total, weights, key, copies, samples, kind)
+    factors = weights * sign_scale(kind)
+    for index, copy in enumerate(copies):
+        drawn = philox_noise(key, range(copy, copy + 1), samples, total.shape[1:], kind)[0]
+        total.addcmul_(drawn.sign_(), factors[index].view(-1, *(1,) * (drawn.dim() - 1)))
+    return total
+
+
+def antithetic(rows: Tensor) -> Tensor:
+    """The draws, then the same draws negated."""
+    return torch.cat([rows, -rows])
 
 
 def mix(fields: Sequence[int]) -> int:

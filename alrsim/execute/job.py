@@ -104,6 +104,10 @@ class Job:
             return clean
         return self.by_group[id_.group]
 
+    def draws_for(self, stage: int) -> int:
+        """Draws per sample of a stage's noise, over all copy groups."""
+        return sum(one.draws for one in self.instances.of_segment(self.segmentation.segment[stage]))
+
     def keeps(self, stage: int, one: Instance) -> bool:
         """Whether the stage's gradient is computed from the state of this forward."""
         return keeps_state(self.segmentation, self.options, stage, one)

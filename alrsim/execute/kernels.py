@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 
-from alrsim.execute.forward import forward, loss
-from alrsim.execute.gradient import accumulate, backward, input_gradient, likelihood_ratio, update, weight_gradient
+from alrsim.execute.backward import backward, input_gradient, update, weight_gradient
+from alrsim.execute.forward import forward
+from alrsim.execute.gradient import accumulate, likelihood_ratio
 from alrsim.execute.job import Run
+from alrsim.execute.losses import loss
 from alrsim.tasks.token import Kind, TaskId
 
 Kernel = Callable[[Run, int, TaskId], None]

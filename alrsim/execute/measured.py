@@ -130,7 +130,7 @@ def measured_facts(
         "cores": cores,
         "units": len(schedule.lanes),
         "seed": settings.seed,
-        "sigma": settings.sigma,
+        "sigma": _sigma(settings.sigma),
         "noise": job.options.noise,
         "repeats": len(makespans),
         "warmup": warmup,
@@ -142,3 +142,7 @@ def measured_facts(
         "freed_memory_kept": keep_freed_memory(),
         "flags": tuple(flags),
     }
+
+
+def _sigma(sigma: float | tuple[float, ...]) -> Fact:
+    return sigma if isinstance(sigma, float | int) else tuple(f"{value:g}" for value in sigma)

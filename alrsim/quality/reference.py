@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from alrsim.execute.executor import Batch
-from alrsim.execute.forward import sample_losses
+from alrsim.execute.losses import sample_losses
 from alrsim.execute.program import Program
 
 Parameters = Mapping[str, Tensor]

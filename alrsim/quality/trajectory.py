@@ -16,7 +16,7 @@ from torch import Tensor
 from alrsim.errors import OptionError
 from alrsim.estimators.codes import decode, encode, encode_noise
 from alrsim.estimators.cotangent import cotangent, loss_weights
-from alrsim.estimators.noise import NoiseKey, stacked_noise
+from alrsim.estimators.kernels.philox import PhiloxKey, philox_noise
 from alrsim.estimators.vjp import linear_vjp
 from alrsim.hardware.precision import Precision
 from alrsim.quality.metrics import Array
@@ -121,8 +121,8 @@ def exact(weights: Tensor) -> Tensor:
 
 def estimated(method: Walker, weights: Tensor, step: int, terms: Terms) -> Tensor:
     """LR or ALR gradients, ``(runs, 2)``: clean baseline, ``terms.copies`` draws."""
-    key = NoiseKey(terms.seed, 0, 0, step, 0)
-    noise = stacked_noise(key, range(terms.copies), tuple(weights.shape))
+    runs, variables = weights.shape
+    noise = philox_noise(PhiloxKey(terms.seed, step), range(terms.copies), range(runs), (variables,), "gauss")
     losses = beale(weights + terms.sigma * noise)
     constant = torch.ones(1, 1)
     if method == "alr":

@@ -1,0 +1,52 @@
+"""Kernel of loss tasks, L, and the gradient of the loss."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from alrsim.execute.inputs import read_inputs, repeat
+from alrsim.execute.job import Run
+from alrsim.execute.ledger import Key
+from alrsim.rules.instances import Instance
+from alrsim.tasks.taskgraph import Category
+from alrsim.tasks.token import TaskId
+
+
+def loss(run: Run, task: int, id_: TaskId) -> None:
+    """L: per-sample cross entropies, and for an exact head the gradient of the step's mean loss."""
+    job, one = run.job, run.job.by_group[id_.group]
+    logits = read_inputs(run, task, id_, one)[0].tensor
+    exact = job.segmentation.joined(_last(run), id_.stage) and not one.noisy and not job.options.loss_gradient
+    gradient, losses = loss_gradient(run, logits, id_.microbatch, one) if exact else (None, None)
+    if losses is None:
+        with torch.no_grad():
+            losses = sample_losses(logits, repeat(run.targets[id_.microbatch], one.copies))
+    rows = losses.view(one.copies, -1)
+    run.store.put(task, ("loss", id_.microbatch, id_.group), rows, Category.ACTIVATION, rows.nbytes, id_.stage)
+    if gradient is not None:
+        put_loss_gradient(run, task, id_, gradient)
+
+
+def loss_gradient(run: Run, logits: Tensor, microbatch: int, one: Instance) -> tuple[Tensor, Tensor]:
+    """Gradient of this micro-batch's part of the step's mean loss, and its per-sample losses."""
+    leaf = logits.detach().requires_grad_()
+    with torch.enable_grad():
+        losses = sample_losses(leaf, repeat(run.targets[microbatch], one.copies))
+        (gradient,) = torch.autograd.grad(losses.sum() / run.job.samples, [leaf])
+    return gradient, losses.detach()
+
+
+def put_loss_gradient(run: Run, task: int, id_: TaskId, gradient: Tensor) -> None:
+    """Hand the loss gradient to the stage that made the logits."""
+    key: Key = ("gradient", run.job.program.output, id_.stage, id_.microbatch, id_.group)
+    run.store.put(task, key, gradient, Category.TEMP, gradient.nbytes, id_.stage)
+
+
+def sample_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross entropy of each sample, ``(samples,)``; the mean over positions where every position is classified."""
+    losses = F.cross_entropy(logits, targets, reduction="none")
+    return losses if losses.dim() == 1 else losses.flatten(1).mean(1)
+
+
+def _last(run: Run) -> int:
+    return run.job.program.stages.incoming(run.job.loss_stage)[0].source

@@ -1,0 +1,114 @@
+"""Noise in the executor: drawn by counter, added, kept or drawn again, and summed into a cotangent.
+
+Noise is a function of (seed, step, stage, value, sample of the step, draw) alone, so that neither micro-batches nor
+copy groups nor the schedule change a number.
+"""
+
+from collections.abc import Sequence
+from math import prod
+
+import torch
+from torch import Tensor
+
+from alrsim.estimators.codes import Code, decode, encode_noise
+from alrsim.estimators.cotangent import folded_pairs
+from alrsim.estimators.kernels.philox import PhiloxKey, philox_noise
+from alrsim.estimators.noise import add_weighted, antithetic, sign_scale
+from alrsim.execute.job import Job, Run
+from alrsim.execute.ledger import Key
+from alrsim.hardware.precision import Precision
+from alrsim.rules.instances import Instance
+from alrsim.tasks.taskgraph import Category
+
+
+def noise_key(job: Job, stage: int, value: int) -> PhiloxKey:
+    """The counter of one value of a stage."""
+    return PhiloxKey(job.settings.seed, job.settings.step, stage, value)
+
+
+def samples_of(job: Job, microbatch: int) -> range:
+    """A micro-batch's samples, counted over the whole step."""
+    return range(microbatch * job.program.batch, (microbatch + 1) * job.program.batch)
+
+
+def draws_of(job: Job, one: Instance) -> range:
+    """An instance's draws, counted over all copy groups that carry the same segment's noise."""
+    first = sum(other.draws for other in job.instances.noisy if other.source == one.source and other.group < one.group)
+    return range(first, first + one.draws)
+
+
+def noise_shape(job: Job, name: str) -> tuple[int, ...]:
+    """Shape of a value's noise per sample."""
+    shape = job.program.shapes[name]
+    return shape[1:] if shape[0] == job.program.batch else (prod(shape) // job.program.batch,)
+
+
+def draw(run: Run, stage: int, microbatch: int, one: Instance) -> list[Tensor]:
+    """The noise of a stage's leaving values, ``(draws, samples, ...)`` each."""
+    job = run.job
+    copies, samples = draws_of(job, one), samples_of(job, microbatch)
+    return [
+        philox_noise(noise_key(job, stage, position), copies, samples, noise_shape(job, name), job.options.noise)
+        for position, (name, _) in enumerate(job.segmentation.noised[stage])
+    ]
+
+
+def add_noise(run: Run, stage: int, value: Tensor, noise: Tensor, one: Instance, *, fresh: bool) -> Tensor:
+    """``value + sigma * noise`` in every copy; ``fresh``: the value belongs to nobody else and is changed in place."""
+    rows = antithetic(noise) if one.copies > one.draws else noise
+    into = value if fresh else None
+    return torch.add(value, rows.view(value.shape), alpha=run.job.settings.sigma_of(stage), out=into)
+
+
+def store_noise(run: Run, task: int, stage: int, microbatch: int, one: Instance, noise: Sequence[Tensor]) -> None:
+    """Keep the noise's code, unless it will be drawn again."""
+    options = run.job.options
+    key: Key = ("noise", stage, microbatch, one.group)
+    precision = options.precision.noise
+    if precision is Precision.REGENERATED or (run.store.recording and key in run.store.ledger.entries):
+        return
+    signs = options.noise_code == "sign"
+    codes = [encode_noise(value, precision, options.noise, signs=signs, copies=one.draws) for value in noise]
+    run.store.put(task, key, codes, Category.NOISE, sum(code.nbytes for code in codes), stage)
+
+
+def read_noise(run: Run, task: int, stage: int, microbatch: int, one: Instance) -> list[Tensor]:
+    """The noise as a gradient task sees it, ``(draws, samples, ...)``: decoded, or drawn again."""
+    options = run.job.options
+    if options.precision.noise is not Precision.REGENERATED:
+        codes: list[Code] = run.store.get(task, ("noise", stage, microbatch, one.group))
+        return [decode(code) for code in codes]
+    noise = draw(run, stage, microbatch, one)
+    if options.noise_code == "sign":
+        noise = [value.sign_().mul_(sign_scale(options.noise)) for value in noise]
+    return noise
+
+
+def noise_rows(run: Run, task: int, stage: int, microbatch: int, one: Instance) -> list[Tensor]:
+    """:func:`read_noise` for every row of the instance, ``(rows, samples, ...)``: pairs negated."""
+    noise = read_noise(run, task, stage, microbatch, one)
+    return [antithetic(value) for value in noise] if one.copies > one.draws else noise
+
+
+def summed_noise(
+    run: Run, task: int, stage: int, microbatch: int, one: Instance, weights: Tensor, factor: float
+) -> list[Tensor]:
+    """``factor * sum over rows of weight * noise`` for every noised value, ``(samples, ...)``, draws ascending.
+
+    Args:
+        weights: ``(rows, samples)``.
+    """
+    job = run.job
+    folded = folded_pairs(weights, one.draws) * factor
+    shapes = [(job.program.batch, *noise_shape(job, name)) for name, _ in job.segmentation.noised[stage]]
+    totals = [torch.zeros(shape) for shape in shapes]
+    if job.options.precision.noise is Precision.REGENERATED:
+        copies, samples, signs = draws_of(job, one), samples_of(job, microbatch), job.options.noise_code == "sign"
+        for value, total in enumerate(totals):
+            key = noise_key(job, stage, value)
+            add_weighted(total, folded, key, copies, samples, job.options.noise, signs=signs)
+        return totals
+    for total, noise in zip(totals, read_noise(run, task, stage, microbatch, one), strict=True):
+        for row, weight in zip(noise, folded, strict=True):
+            total.addcmul_(row, weight.view(-1, *(1,) * (row.dim() - 1)))
+    return totals

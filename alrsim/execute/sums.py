@@ -1,0 +1,34 @@
+"""Gradients handed on between tasks, and their ordered sums."""
+
+from torch import Tensor
+
+from alrsim.execute.job import Run
+from alrsim.execute.ledger import Key
+from alrsim.tasks.taskgraph import Category
+from alrsim.tasks.token import TaskId
+
+
+def put_input_gradient(run: Run, task: int, id_: TaskId, value: str, gradient: Tensor) -> None:
+    key: Key = ("gradient", value, id_.stage, id_.microbatch, id_.group)
+    run.store.put(task, key, gradient, Category.TEMP, gradient.untyped_storage().nbytes(), id_.stage)
+
+
+def add_weights(run: Run, task: int, id_: TaskId, gradients: dict[str, Tensor | None]) -> None:
+    terms = {name: value for name, value in gradients.items() if value is not None}
+    if terms:
+        size = sum(value.nbytes for value in terms.values())
+        run.store.add(task, ("grad", id_.stage), terms, size, id_.stage, _add_named)
+
+
+def _add_named(total: dict[str, Tensor], terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    for name, term in terms.items():
+        total[name].add_(term)
+    return total
+
+
+def add_lists(total: list[Tensor] | None, terms: list[Tensor]) -> list[Tensor]:
+    if total is None:
+        return terms
+    for value, term in zip(total, terms, strict=True):
+        value.add_(term)
+    return total

@@ -1,4 +1,4 @@
-"""Cut a graph into stages: by module, by operator, by layer, by names, or into balanced parts."""
+"""Cut a graph into stages: by module, by operator, by layer or block, by names, or into balanced parts."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from math import inf
 import numpy as np
 
 from alrsim.cost.atoms import Atoms, find_atoms
-from alrsim.cost.layers import cut_layers
+from alrsim.cost.layers import cut_blocks, cut_layers
 from alrsim.cost.operators import OpCost, cost_graph
 from alrsim.errors import OptionError
 from alrsim.graph.graph import Graph, Op
@@ -24,7 +24,7 @@ Weights = Mapping[str, float] | Sequence[Mapping[str, float]]
 _ANY = TaskId(0, "F", 0)
 """Cost models price work; which task it belongs to does not matter here."""
 
-CUTS = ("balanced:K", "module[:DEPTH]", "operator", "layer", "names:OP1,OP2")
+CUTS = ("balanced:K", "module[:DEPTH]", "operator", "layer", "block", "names:OP1,OP2")
 
 
 def cut_graph(graph: Graph, spec: str, *, weights: Weights | None = None) -> Cut:
@@ -33,7 +33,9 @@ def cut_graph(graph: Graph, spec: str, *, weights: Weights | None = None) -> Cut
     Args:
         spec: ``balanced:K`` minimises the slowest of K stages; ``module:DEPTH`` joins neighbours whose module paths
             agree in their first DEPTH parts (default 1); ``operator`` makes every operator a stage; ``layer`` ends a
-            stage at every convolution, matrix product or recurrent operator (see :mod:`alrsim.cost.layers`);
+            stage at every convolution, matrix product or recurrent operator, so that LR's noise lands on
+            pre-activations; ``block`` starts one there, so that it lands behind activation, pooling and residual sum
+            (see :mod:`alrsim.cost.layers`);
             ``names:a,b`` starts a new stage at each of the named operators (or torch graph nodes).
         weights: For ``balanced``: cost of every operator by name, or one such table for each of the K stages, where
             stages run on unlike units; default: FLOPs, forward and gradients.
@@ -58,6 +60,8 @@ def cut_graph(graph: Graph, spec: str, *, weights: Weights | None = None) -> Cut
         return _join(atoms, range(len(atoms.runs)))
     if spec == "layer":
         return _join(atoms, cut_layers(graph, atoms))
+    if spec == "block":
+        return _join(atoms, cut_blocks(atoms))
     raise OptionError(f"unknown cut {spec!r}", where="--cut", fix=f"use one of {', '.join(CUTS)}")
 
 

@@ -4,13 +4,19 @@ A stage is ``[operators without parameters ..., convolution or matrix product]``
 pre-activation, where the likelihood-ratio papers inject their noise. Normalisations and other operators with
 parameters stay with the layer before them, trailing operators join the last stage. Where a value inside the leading
 operators is also read elsewhere (the shortcut of a residual block), the operators up to it become a stage without
-parameters, so that the layer behind them keeps one output.
+parameters, so that the layer behind them keeps one output. Operators up to a mark (``alrsim::inject``) stay with the
+layer before it, whose noise it places.
+
+The other cut turns the stages around: ``[layer, operators without parameters ...]``. Noise then lands behind the
+activation, the pooling or the sum with a shortcut, where values are fewer (a sum belongs to the last layer before it),
+and the gradient repeats the stage from its input.
 """
 
 import itertools
 from collections.abc import Collection
 
 from alrsim.cost.atoms import Atoms
+from alrsim.cost.points import is_mark
 from alrsim.graph.graph import Graph, Op
 
 LAYERS = ("Conv", "ConvTranspose", "Einsum", "GRU", "Gather", "Gemm", "LSTM", "MatMul", "RNN")
@@ -23,12 +29,19 @@ def cut_layers(graph: Graph, atoms: Atoms) -> list[int]:
     layers = [index for index in trained if any(_is_layer(op, atoms.roots) for op in atoms.runs[index])]
     starts = [0]
     for layer, following in itertools.pairwise(layers):
-        starts.append(max(index for index in trained if layer <= index < following) + 1)
+        marks = [index for index in range(layer, following) if any(is_mark(op) for op in atoms.runs[index])]
+        starts.append(max(marks + [index for index in trained if layer <= index < following]) + 1)
     for start, layer in zip(tuple(starts), layers, strict=False):
         shared = _last_shared(graph, atoms, start, layer)
         if shared is not None:
             starts.append(shared + 1)
     return sorted(starts)
+
+
+def cut_blocks(atoms: Atoms) -> list[int]:
+    """First atom of every stage that begins with a layer; operators before the first layer join the first stage."""
+    layers = [index for index, run in enumerate(atoms.runs) if any(_is_layer(op, atoms.roots) for op in run)]
+    return [0, *layers[1:]]
 
 
 def is_linear(ops: Collection[Op], roots: Collection[str], outputs: Collection[str]) -> Op | None:

@@ -21,6 +21,7 @@ from alrsim.cost.operators import (
     sum_of_weights,
 )
 from alrsim.cost.parts import FLOATS
+from alrsim.cost.points import marked_points, uncut_path
 from alrsim.errors import ModelError
 from alrsim.graph.graph import Graph, Op
 from alrsim.graph.stages import MODEL_INPUT, Edge, Stage, StageGraph
@@ -199,6 +200,7 @@ def _price(parts: GraphParts, region: _Region, index: int) -> tuple[Stage, froze
     named = [value for value in kept if value not in elsewhere]
     product = is_linear(region.ops, parts.weights, region.outputs)
     forward = _total(cost.forward for cost in step.ops)
+    points = marked_points(graph, region.ops, trained)
     stage = Stage(
         index=index,
         name=_name(region.ops),
@@ -215,6 +217,8 @@ def _price(parts: GraphParts, region: _Region, index: int) -> tuple[Stage, froze
         linear=product is not None,
         deltas=_deltas(parts, region),
         direct=product is not None and _data_input(parts, product) in region.inputs,
+        points=points,
+        uncut=uncut_path(region.ops, trained, [name for name, _ in points], region.outputs) if points else "",
     )
     return stage, kept
 

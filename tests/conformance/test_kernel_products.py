@@ -83,10 +83,11 @@ def kept(kernel, x, e, shape, kind, noise):
 
 def seen_weights(name, weights, shape):
     """The weights that a kernel multiplies by, as its contract states them."""
-    levels = {"int8": 127}.get(name, 7 if name in ("packed", "int8-bits") and isinstance(shape, LinearShape) else None)
-    if levels is None:
+    if name in ("packed", "int8-bits"):
+        return packed.seen_weights(weights, shape)
+    if name != "int8":
         return weights.double()
-    whole, scale = quantise(weights, levels)
+    whole, scale = quantise(weights, 127)
     return whole.double() * scale
 
 
@@ -119,7 +120,8 @@ def test_the_bias_gradient_agrees_too(name, case):
     kernel, shape = PRODUCTS[name], CASES[case]
     x, e, weights = operands(shape, "binary", "sign")
     _, right = kept(kernel, x, e, shape, "binary", "sign")
-    used = seen_weights(name, weights, shape) if name == "packed" else weights
+    linear = isinstance(shape, LinearShape)
+    used = seen_weights(name, weights, shape) if name == "packed" and linear else weights
     _, exact = reference(x, e, used, shape)
     _, size = reference(x, e.abs(), weights.abs(), shape)
     assert bool(((kernel.bias(right, weights, shape) - exact).abs() <= 2.0**-20 * size).all())
@@ -142,7 +144,14 @@ def test_integer_kernels_are_exact_before_rescaling(case, kind):
         exact, _ = reference(x, e, whole, shape)
         assert torch.equal(packed.linear_sums(left, right, whole, shape), exact)
     else:
-        assert torch.equal(packed.convolution_sums(left, right, whole, shape), exact)
+        # Integers that a group of rows shares stay integers; others are its mean.
+        equal = whole.abs().max().expand(whole.shape) * whole.sign()
+        for used in (whole, equal):
+            seen = packed.seen_weights(used, shape)
+            exact, _ = reference(x, e, seen, shape)
+            found = packed.convolution_sums(left, right, used, shape)
+            assert torch.equal(found, exact) or not torch.equal(seen, used)
+            assert torch.allclose(found, exact, rtol=0, atol=1e-9)
 
 
 def test_long_sums_cross_word_and_block_boundaries():
@@ -154,6 +163,39 @@ def test_long_sums_cross_word_and_block_boundaries():
             size, _ = reference(x.abs(), e.abs(), weights.abs(), shape)
             error = (PRODUCTS[name].multiply(left, right, weights, shape, 2) - exact).abs()
             assert bool((error <= PRODUCTS[name].bound * size).all())
+
+
+@pytest.mark.parametrize("kind", ["ternary", "bipolar", "binary"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        ConvShape(3, 9, (4, 4), (3, 3), (1, 1), (1, 1), (1, 1)),
+        ConvShape(9, 17, (2, 2), (3, 3), (1, 1), (1, 1), (1, 1)),
+        ConvShape(4, 6, (7, 7), (3, 3), (1, 1), (1, 1), (1, 1), 2),
+        ConvShape(2, 5, (8, 8), (3, 3), (1, 1), (1, 1), (1, 1)),
+        ConvShape(2, 5, (5, 3), (3, 1), (1, 1), (0, 0), (1, 1)),
+        ConvShape(2, 5, (4, 4), (3, 3), (2, 2), (1, 1), (1, 1)),
+        ConvShape(2, 3, (20, 4), (13, 1), (1, 1), (0, 0), (1, 1)),
+    ],
+    ids=lambda shape: f"{shape.inputs}-{shape.outputs} at {shape.size}",
+)
+@pytest.mark.parametrize("samples", [9, 97, 331])
+def test_small_planes_share_weights_in_groups_of_rows(shape, kind, samples):
+    """Every sum is that of the weights that the kernel says it uses, and these are close to the ones it was given."""
+    x, e, weights = operands(shape, kind, "sign", copies=3, samples=samples)
+    left, right = kept(PRODUCTS["packed"], x, e, shape, kind, "sign")
+    seen = packed.seen_weights(weights, shape)
+    exact, _ = reference(x, e, seen, shape)
+    found = packed.convolution_sums(left, right, weights, shape, threads=2)
+    assert torch.allclose(found, exact, rtol=0, atol=1e-8)
+    assert bool((seen.sign() == weights.sign()).all())
+    error = float((seen - weights).norm() / weights.norm())
+    assert error < 0.08
+    if 3 * samples < 2 * packed.GROUPS or shape.stride != (1, 1) or shape.size == (20, 4):
+        assert torch.equal(seen, weights.double())
+    else:
+        assert error > 0
+        assert len(seen.abs().unique()) >= packed.GROUPS
 
 
 def test_int32_does_not_overflow():

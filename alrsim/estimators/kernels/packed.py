@@ -4,12 +4,16 @@ With a in {0, 1} and e = +-1 as a bit, ``sum a e = 2 popcount(a & e) - popcount(
 nothing. A +-1 code is ``2 p - v`` with p its bit and v where it is valid, so that padding contributes nothing either; v
 is one more channel of ones. A {-1, 0, 1} code is the difference of two {0, 1} codes.
 
-Convolutions keep real weights: a weight is constant over the positions of a row, so that it multiplies a count. Linear
+Convolutions keep real weights: a weight is constant over the positions of a row, so that it multiplies a count. Where
+a row's plane does not fill more than a word, rows of nearly the same size of weight share words and that size. Linear
 maps have a weight per line: it is rounded to 4 bits (sign and three bit-planes) and each plane is one pass. Measured on
 an MLP with 200 copies that costs little quality: a cosine of 0.772 with the true gradient instead of 0.777.
 """
 
+from dataclasses import dataclass
 from functools import partial
+from math import prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,12 +29,19 @@ from alrsim.estimators.kernels.state import (
     group_ranges,
     line_weights,
     lines,
+    not_finite,
     planes,
     quantise,
 )
 
 PLANES = 3
 """Bit-planes of a linear map's weight; with its sign that makes int4."""
+
+GROUPS = 48
+"""Fewest groups of rows that share a weight, where there are so many rows."""
+
+_CHANNELS, _SCRATCH, _WORDS = 8, 1 << 15, 4
+"""Channels at a time; words of shifted input at a time; words that pay for the multiplication by a weight."""
 
 
 def keep_input(x: Tensor, shape: Shape, kind: InputKind) -> State:
@@ -64,7 +75,7 @@ def multiply(x: State, e: State, weights: Tensor, shape: Shape, threads: int) ->
     if isinstance(shape, LinearShape):
         whole, scale = quantise(weights, 2**PLANES - 1)
         return (linear_sums(x, e, whole, shape, threads) * scale).to(torch.float32)
-    return convolution_sums(x, e, weights, shape, threads).to(torch.float32)
+    return convolution_sums(x, e, weights, shape, threads, torch.float32)
 
 
 def linear_sums(x: State, e: State, weights: Tensor, shape: LinearShape, threads: int = 1) -> Tensor:
@@ -91,32 +102,137 @@ def linear_sums(x: State, e: State, weights: Tensor, shape: LinearShape, threads
     return torch.from_numpy(result.T)
 
 
-def convolution_sums(x: State, e: State, weights: Tensor, shape: ConvShape, threads: int = 1) -> Tensor:
-    """``sum w x e`` for real weights per row; fp64 of ``shape.weight``, exact for integer weights."""
-    from alrsim.estimators.kernels.machine import bitproduct
+def convolution_sums(
+    x: State, e: State, weights: Tensor, shape: ConvShape, threads: int = 1, dtype: torch.dtype = torch.float64
+) -> Tensor:
+    """``sum w x e`` for the weights of :func:`seen_weights`; of ``shape.weight``, summed in fp64.
+
+    Exact for integer weights of planes of more than 64 positions.
+    """
+    from alrsim.estimators.kernels.machine import bitconv
+    from alrsim.estimators.kernels.machine.compile import run_all
+
+    plan = _plan(weights, shape)
+    inner, taps = shape.inputs // shape.groups, shape.taps
+    sheets = (1.0, -1.0) if x.kind == "ternary" else (1.0,)
+    words, noise, table, mask = _words(x), _words(e), taps_of(shape), _tap_masks(shape, plan)
+    turned = int(x.kind == "bipolar")
+    step = max(1, min(_CHANNELS, -(-inner // threads), _SCRATCH // (plan.each * taps)))
+    result = torch.zeros(shape.outputs, inner * taps, dtype=dtype)
+    for channels, outputs in group_ranges(shape):
+        right = _panels(noise, plan, outputs, threads)
+        counts = partial(
+            bitconv.block_counts,
+            e=right,
+            weights=plan.weights,
+            order=plan.order,
+            fields=plan.fields,
+            each=plan.each,
+            source=table.source,
+            shifts=table.shifts,
+            mask=mask,
+        )
+        valid, ones = np.zeros((taps, 1)), np.zeros(taps)
+        if turned:
+            valid, ones = counts(np.full_like(words[:, :, :1], ~np.uint64(0)), channels=(0, 1))
+        rows = result[outputs[0] : outputs[1]].numpy()
+
+        def part(
+            low: int,
+            first: int = channels[0],
+            last: int = channels[1],
+            counts: Any = counts,
+            valid: Any = valid,
+            ones: Any = ones[:taps],
+            rows: Any = rows,
+        ) -> None:
+            high = min(low + step, last)
+            out = rows[:, (low - first) * taps : (high - first) * taps]
+            for sheet, sign in enumerate(sheets):
+                begin = sheet * shape.inputs
+                total, single = counts(words, channels=(begin + low, begin + high))
+                bitconv.combine(total, single, valid, ones, turned, sign, out)
+
+        work = noise.size * taps * inner // 8
+        run_all([partial(part, low) for low in range(*channels, step)], threads, work)
+    return result.view(shape.weight)
+
+
+def seen_weights(weights: Tensor, shape: Shape) -> Tensor:
+    """The weights that the kernel multiplies by; fp64 of the same shape.
+
+    Linear maps: 4 bits. Convolutions: exact, but for planes of up to 64 positions a group of rows shares the mean size
+    of its weights. Groups are runs of the rows sorted by size, at least 48 of them: 4 to 5 % of a normal weight's size.
+    """
+    if isinstance(shape, LinearShape):
+        whole, scale = quantise(weights, 2**PLANES - 1)
+        return whole.to(torch.float64) * scale
+    plan = _plan(weights, shape)
+    if plan.group == 1:
+        return weights.to(torch.float64)
+    flat = weights.reshape(-1).to(torch.float64)
+    found = torch.empty_like(flat)
+    shared = torch.from_numpy(plan.weights).repeat_interleave(plan.group)[: len(flat)]
+    found[torch.from_numpy(plan.order)] = shared
+    return (found * torch.where(flat < 0, -1.0, 1.0)).view(weights.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Rows in blocks of one weight.
+
+    Attributes:
+        order: Row of each place.
+        flips: All ones where a row's weight is negative and its noise turned, by place.
+        weights: Of the blocks.
+        group: Rows per block.
+        fields: Rows per word, bits of each, words of a row.
+        each: Words of a block.
+    """
+
+    order: np.ndarray
+    flips: np.ndarray
+    weights: np.ndarray
+    group: int
+    fields: tuple[int, int, int]
+    each: int
+
+
+def _plan(weights: Tensor, shape: ConvShape) -> _Plan:
+    flat = weights.detach().reshape(-1).to(torch.float64).numpy()
+    if not np.isfinite(flat).all():
+        raise not_finite()
+    rows = len(flat)
+    bits = max(shape.positions, prod(shape.size))
+    words = -(-bits // 64)
+    if words > 1 or not len(taps_of(shape).shifts):
+        return _Plan(np.arange(rows), np.zeros(rows, dtype=np.uint64), flat, 1, (1, 64, words), words)
+    most = max(1, rows // GROUPS)
+    per = min(64 // bits, most)
+    each = max(1, min(_WORDS, most // per))
+    group = per * each
+    order = np.argsort(np.abs(flat), kind="stable")
+    sizes = np.abs(flat[order])
+    starts = np.arange(0, rows, group)
+    means = np.add.reduceat(sizes, starts) / np.minimum(group, rows - starts)
+    flips = np.where(flat[order] < 0, ~np.uint64(0), np.uint64(0))
+    return _Plan(order, flips, means, group, (per, bits if per > 1 else 64, 1), each)
+
+
+def _panels(noise: np.ndarray, plan: _Plan, outputs: tuple[int, int], threads: int) -> np.ndarray:
+    from alrsim.estimators.kernels.machine import bitconv
     from alrsim.estimators.kernels.machine.compile import spread
 
-    table, masks = taps_of(shape), _tap_masks(shape)
-    words, noise, ones = _words(x), _words(e), int(x.kind == "bipolar")
-    factors = weights.reshape(-1).to(torch.float64).numpy()
-    inner = shape.inputs // shape.groups
-    sheets = 2 if x.kind == "ternary" else 1
-    result = np.empty((sheets, shape.groups, shape.outputs // shape.groups, inner, shape.taps))
+    count = outputs[1] - outputs[0]
+    lanes = 8 if count <= 8 else 16
+    right = np.empty((-(-count // lanes), len(plan.weights) * plan.each, lanes), dtype=np.uint64)
 
-    def part(sheet: int, group: int, outputs: tuple[int, int], begin: int, end: int) -> None:
-        first = sheet * shape.inputs + group * inner
-        channels = first + begin, first + end
-        total, single = bitproduct.convolution_counts(
-            words, noise, factors, channels, outputs, table.source, table.shifts, masks, ones
-        )
-        bitproduct.combine(total, single, ones, begin, result[sheet, group])
+    def part(low: int, high: int) -> None:
+        columns = outputs[0] + low * lanes, min(outputs[0] + high * lanes, outputs[1])
+        bitconv.panels(noise, plan.order, plan.flips, plan.fields, columns, right[low:high])
 
-    work = noise.size * shape.taps * inner // 8
-    for sheet in range(sheets):
-        for group, (_, outputs) in enumerate(group_ranges(shape)):
-            spread(partial(part, sheet, group, outputs), inner, threads, work)
-    whole = result[0] - result[1] if x.kind == "ternary" else result[0]
-    return torch.from_numpy(whole).view(shape.weight)
+    spread(part, len(right), threads, right.size)
+    return right
 
 
 def bias(e: State, weights: Tensor, shape: Shape) -> Tensor:
@@ -137,11 +253,20 @@ def _words(state: State) -> np.ndarray:
     return state.data.numpy().view(np.uint64)
 
 
-def _tap_masks(shape: ConvShape) -> np.ndarray:
-    from alrsim.estimators.kernels.machine import bitproduct
+def _tap_masks(shape: ConvShape, plan: _Plan) -> np.ndarray:
+    """Where each tap reads, ``(taps, words)``, over and over for the words of a chunk."""
+    from alrsim.estimators.kernels.machine import bitconv, bitproduct
 
     valid = (taps_of(shape).source >= 0).astype(np.int8)
-    return np.ascontiguousarray(bitproduct.pack_planes(valid[None], 1)[0].T)
+    per, bits, words = plan.fields
+    if per > 1:
+        wide = np.zeros((len(valid), per, bits), dtype=np.int8)
+        wide[:, :, : valid.shape[1]] = valid[:, None]
+        valid = wide.reshape(len(valid), -1)
+    one = bitproduct.pack_planes(np.ascontiguousarray(valid)[None], 1)[0].T
+    row = np.zeros((len(one), words), dtype=np.uint64)
+    row[:, : one.shape[1]] = one
+    return np.tile(row, (1, -(-max(bitconv.CHUNK, plan.each) // words)))
 
 
 PACKED = Product(
@@ -152,6 +277,6 @@ PACKED = Product(
     bias,
     frozenset({"binary", "bipolar", "ternary"}),
     SIGNS,
-    "exact for convolutions; weights of linear maps are rounded to 4 bits",
+    "exact for planes over 64 positions; smaller ones share weights in groups; weights of linear maps have 4 bits",
     2.0**-23,
 )

@@ -85,10 +85,15 @@ def quantise(weights: Tensor, levels: int) -> tuple[Tensor, float]:
     if largest == 0.0:
         return torch.zeros_like(weights, dtype=torch.int64), 0.0
     if not largest < float("inf"):
-        raise ExecutionError(
-            "a loss weight is not finite", where="gradient kernel", fix="lower sigma or the learning rate"
-        )
+        raise not_finite()
     return (weights.to(torch.float64) * (levels / largest)).round().to(torch.int64), largest / levels
+
+
+def not_finite() -> ExecutionError:
+    """What to raise where a loss weight is not a number."""
+    return ExecutionError(
+        "a loss weight is not finite", where="gradient kernel", fix="lower sigma or the learning rate"
+    )
 
 
 def planes(value: Tensor) -> Tensor:

@@ -13,9 +13,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from alrsim.estimators.kernels.machine.compile import machine_code
-from alrsim.estimators.kernels.machine.popcount import HIGH, LANES, Reals, Words, and_count
-
-Indices = npt.NDArray[np.int64]
+from alrsim.estimators.kernels.machine.popcount import HIGH, LANES, Reals, Words, and_count, count_ones
 
 SCRATCH = 1 << 15
 """Words of shifted input that are held at a time: 256 KiB, which stays in a core's second cache."""
@@ -83,28 +81,6 @@ def pack_rows(x: npt.NDArray[Any], sign: int) -> Words:
 
 
 @machine_code
-def _funnel(low: Words, high: Words, shift: int, mask: Words, out: Words) -> None:
-    """Bits ``shift`` to ``shift + 63`` of each pair of words."""
-    right, left = np.uint64(shift), np.uint64(63 - shift)
-    for j in range(len(out)):
-        out[j] = ((low[j] >> right) | (high[j] << np.uint64(1) << left)) & mask[j]
-
-
-@machine_code
-def _gather(x: Words, source: Indices, width: int, out: Words) -> None:
-    """One tap of any stride, bit by bit; ``x`` and ``out`` are ``(words * width,)``."""
-    out[:] = np.uint64(0)
-    for position in range(len(source)):
-        if source[position] >= 0:
-            at = (source[position] >> 6) * width
-            to = (position >> 6) * width
-            r, bit = np.uint64(source[position] & 63), np.uint64(position & 63)
-            here, there = x[at : at + width], out[to : to + width]
-            for c in range(width):
-                there[c] |= ((here[c] >> r) & np.uint64(1)) << bit
-
-
-@machine_code
 def _add_counts(a: Words, weight: float, single: Reals) -> None:
     """``single += weight * popcount(a)``, word by word."""
     for j in range(len(single)):
@@ -126,108 +102,10 @@ def count_columns(words: Words, weights: Reals) -> Reals:
 
 
 @machine_code
-def convolution_counts(
-    x: Words,
-    e: Words,
-    weights: Reals,
-    channels: tuple[int, int],
-    outputs: tuple[int, int],
-    source: Indices,
-    shifts: Indices,
-    masks: Words,
-    ones: int,
-) -> tuple[Reals, Reals]:
-    """Weighted counts of ``tap(x) & e`` and of ``tap(x)``, rows in ascending order.
-
-    Args:
-        x: ``(rows, words of the input, channels)``.
-        e: ``(rows, words of the output, outputs)``.
-        weights: ``(rows,)``.
-        channels: Which channels of x, from and to; likewise ``outputs``.
-        masks: ``(taps, words of the output)``: where a tap reads inside the input.
-        ones: 1 adds a channel of ones, whose taps are the masks.
-
-    Returns:
-        ``(taps * channels, outputs)``, possibly longer by padding, and ``(taps * channels,)``.
-    """
-    rows, inner, words, taps = len(x), x.shape[1], e.shape[1], len(source)
-    first, last = channels
-    width = last - first + ones
-    span = words * width
-    wide = (outputs[1] - outputs[0] + LANES - 1) // LANES * LANES
-    whole = outputs[0] == 0 and wide == e.shape[2]
-    step = max(1, min(rows, SCRATCH // (taps * span)))
-    high = (taps * width + HIGH - 1) // HIGH * HIGH
-    offsets = np.zeros(high, dtype=np.int64)
-    for m in range(taps * width):
-        offsets[m] = m // width * span + m % width
-    mask = np.zeros((taps, words, width), dtype=np.uint64)
-    for c in range(width):
-        mask[:, :, c] = masks
-    flat = mask.reshape(taps, span)
-    # Words before and behind the plane are 0, so that a shift never has to ask where it is.
-    guard = max(words, inner) + 1
-    plane = np.zeros((guard + inner + guard, width), dtype=np.uint64)
-    if ones:
-        plane[:, width - 1] = ~np.uint64(0)
-    line = plane.reshape(-1)
-    a = np.zeros((step, taps, span), dtype=np.uint64)
-    right = np.zeros((step, words, wide), dtype=np.uint64)
-    total, single = np.zeros((high, wide)), np.zeros(taps * span)
-    for low in range(0, rows, step):
-        count = min(step, rows - low)
-        for row in range(count):
-            plane[guard : guard + inner, : last - first] = x[low + row, :, first:last]
-            for tap in range(taps):
-                if len(shifts):
-                    at = (guard + (shifts[tap] >> 6)) * width
-                    if at < 0 or at + span + width > len(line):
-                        a[row, tap] = np.uint64(0)  # a tap that never reads
-                        continue
-                    here, there = line[at : at + span], line[at + width : at + width + span]
-                    _funnel(here, there, shifts[tap] & 63, flat[tap], a[row, tap])
-                else:
-                    _gather(line[guard * width : (guard + inner) * width], source[tap], width, a[row, tap])
-            _add_counts(a[row].reshape(-1), weights[low + row], single)
-        part = weights[low : low + count]
-        if whole:
-            right = e[low : low + count]
-        else:
-            right[:count, :, : outputs[1] - outputs[0]] = e[low : low + count, :, outputs[0] : outputs[1]]
-        and_count(a, offsets, (taps * span, width), right, part, total, count, words)
-    sums = single.reshape(taps, words, width)
-    folded = np.zeros((taps, width))
-    for word in range(words):
-        folded += sums[:, word]
-    return total, folded.reshape(-1)
-
-
-@machine_code
-def combine(total: Reals, single: Reals, ones: int, start: int, out: npt.NDArray[np.float64]) -> None:
-    """Counts of :func:`convolution_counts` to sums of signs: ``2 total - single``, for a +-1 code once more.
-
-    Args:
-        start: First channel of ``out`` that is written.
-        out: ``(outputs, channels, taps)``.
-    """
-    outputs, taps = out.shape[0], out.shape[2]
-    width = len(single) // taps
-    for low in range(0, outputs, LANES):
-        for c in range(width - ones):
-            for tap in range(taps):
-                m, v = tap * width + c, tap * width + width - 1
-                for n in range(low, min(low + LANES, outputs)):
-                    value = 2 * total[m, n] - single[m]
-                    if ones:
-                        value = 2 * value - (2 * total[v, n] - single[v])
-                    out[n, start + c, tap] = value
-
-
-@machine_code
 def linear_counts(
     x: Words, e: Words, negative: Words, planes: Words, channels: tuple[int, int], ones: int
 ) -> tuple[Reals, Reals]:
-    """The same for integer weights of single bits: ``planes[q]`` holds bit ``q`` of each position's weight.
+    """Weighted counts of ``x & e`` and of ``x``: ``planes[q]`` holds bit ``q`` of each position's integer weight.
 
     Args:
         x: ``(words, inputs)``.
@@ -240,22 +118,22 @@ def linear_counts(
     width = last - first + ones
     high = (width + HIGH - 1) // HIGH * HIGH
     wide = (outputs + LANES - 1) // LANES * LANES
-    step = max(1, min(words, SCRATCH // high))
-    a, right = np.zeros((step, high), dtype=np.uint64), np.zeros((1, step, wide), dtype=np.uint64)
+    step = (max(1, min(words, SCRATCH // high)) + LANES - 1) // LANES * LANES
+    a, right = np.zeros((high, step), dtype=np.uint64), np.zeros((step, wide), dtype=np.uint64)
     total, single = np.zeros((high, wide)), np.zeros(high)
-    offsets, weight = np.arange(high), np.zeros(1)
+    weight, factors = np.zeros(1), np.zeros(step)
     for low in range(0, words, step):
         count = min(step, words - low)
         for word in range(count):
             for n in range(outputs):
-                right[0, word, n] = e[low + word, n] ^ negative[low + word]
+                right[word, n] = e[low + word, n] ^ negative[low + word]
         for plane in range(len(planes)):
             weight[0] = np.float64(1 << plane)
             for word in range(count):
                 mask = planes[plane, low + word]
-                a[word, : last - first] = x[low + word, first:last] & mask
+                a[: last - first, word] = x[low + word, first:last] & mask
                 if ones:
-                    a[word, width - 1] = mask
-                _add_counts(a[word], weight[0], single)
-            and_count(a, offsets, (0, high), right, weight, total, 1, count)
+                    a[width - 1, word] = mask
+            count_ones(a, width, weight, count, factors, single)
+            and_count(a, right, weight, total, 0, 1, count)
     return total, single

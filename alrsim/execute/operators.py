@@ -12,24 +12,28 @@ from alrsim.errors import ExecutionError
 from alrsim.estimators.vjp import convolution_vjp, linear_vjp
 from alrsim.frontend.fx_map import module_path
 
-_NAMES = """
-conv1d conv2d conv3d convolution linear addmm mm matmul
-_native_batch_norm_legit_functional _native_batch_norm_legit_no_training batch_norm group_norm native_group_norm
-layer_norm native_layer_norm instance_norm
-relu leaky_relu elu gelu silu sigmoid tanh hardtanh hardswish hardsigmoid softplus relu6 mish softmax _softmax
-log_softmax _log_softmax
-max_pool1d max_pool2d max_pool3d max_pool2d_with_indices avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d
-adaptive_avg_pool2d adaptive_avg_pool3d _adaptive_avg_pool2d mean
-view _unsafe_view reshape flatten squeeze unsqueeze permute transpose t expand clone alias contiguous
-constant_pad_nd pad cat
-add sub mul div neg getitem
-"""
-SUPPORTED = frozenset(_NAMES.split())
-"""Operator names (without overload) of the linear, conv, norm, activation, pool, reshape and residual families."""
-
 BATCH_NORM = "_native_batch_norm_legit_functional"
 SIZED = frozenset({"view", "_unsafe_view", "reshape", "expand"})
-"""Operators with a literal list of sizes, whose leading one is the batch."""
+"""Operators with a literal list of sizes, one of which holds the batch."""
+
+FILLED = {
+    "full": None,
+    "zeros": 0,
+    "ones": 1,
+    "empty": 0,
+    "new_full": None,
+    "new_zeros": 0,
+    "new_ones": 1,
+    "new_empty": 0,
+    "full_like": None,
+    "zeros_like": 0,
+    "ones_like": 1,
+    "empty_like": 0,
+}
+"""Operators whose result depends on shapes only, with the value that they fill in (``None``: their second argument)."""
+
+_NO_DROPOUT = {"scaled_dot_product_attention": 4, "dropout": 1, "native_dropout": 1}
+"""Operators that are random only if this argument (a probability) is not 0."""
 
 _CONVOLUTIONS = {"conv1d": 1, "conv2d": 2, "conv3d": 3}
 
@@ -42,24 +46,59 @@ def operator_name(node: Node) -> str:
 
 
 def refuse_unsupported(nodes: Sequence[Node], model: str) -> None:
-    """Raise if there are operators that have no kernel here.
+    """Raise if there are operators that the executor cannot run: those that would not give the same result twice, whose
+    shapes depend on data, or that hold a graph of their own. Everything else runs as torch runs it.
 
     Raises:
         ExecutionError: names every such operator once, with the first module that it came from.
     """
     missing: dict[str, str] = {}
     for node in nodes:
-        if operator_name(node) not in SUPPORTED:
-            missing.setdefault(str(node.target), f"{module_path(node) or 'the model itself'}, node {node.name}")
+        reason = _unsupported(node)
+        if reason:
+            place = f"first in {module_path(node) or 'the model itself'}, node {node.name}"
+            missing.setdefault(str(node.target), f"{node.target} {reason} ({place})")
     if missing:
-        named = "; ".join(f"{operator} (first in {place})" for operator, place in missing.items())
         what = "operator" if len(missing) == 1 else f"{len(missing)} operators"
         raise ExecutionError(
-            f"{what} cannot be executed: {named}",
+            f"{what} cannot be executed: {'; '.join(missing.values())}",
             where=model,
-            fix="simulate this model, or execute one of linear, conv, norm, activation, pool, reshape and residual "
-            "operators",
+            fix="simulate this model, or replace the operators (dropout by p=0, control flow by torch.where)",
         )
+
+
+def _unsupported(node: Node) -> str:
+    """Why a node cannot run; empty if it can."""
+    target, name = node.target, operator_name(node)
+    if name == "getitem":
+        return ""
+    if not isinstance(target, torch._ops.OpOverload):
+        return "is no plain operator"
+    if torch.Tag.nondeterministic_seeded in target.tags and not _is_certain(node, name):
+        return "is random: a forward could not be repeated"
+    if torch.Tag.dynamic_output_shape in target.tags or torch.Tag.data_dependent_output in target.tags:
+        return "has a shape that depends on data"
+    return "writes over its input" if target._schema.is_mutable else ""
+
+
+def _is_certain(node: Node, name: str) -> bool:
+    """Whether a random operator's probability is 0."""
+    if name not in _NO_DROPOUT:
+        return False
+    at = _NO_DROPOUT[name]
+    default = 0.0 if name == "scaled_dot_product_attention" else 0.5
+    return bool(node.kwargs.get("dropout_p", _argument(node.args, at, default)) == 0)
+
+
+def is_filled(node: Node) -> bool:
+    """Whether a node's value is one number everywhere, whatever its inputs hold."""
+    return operator_name(node) in FILLED
+
+
+def fill_value(node: Node) -> float | int | bool:
+    """The number that fills the value of such a node."""
+    value = FILLED[operator_name(node)]
+    return node.args[1] if value is None else value  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, slots=True)

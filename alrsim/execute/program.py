@@ -8,6 +8,7 @@ from torch.export import ExportedProgram
 
 from alrsim.execute.operators import BATCH_NORM, operator_name
 from alrsim.execute.source import Source
+from alrsim.execute.stackcheck import check_stacking
 from alrsim.execute.stagecode import StageCode, compile_stages
 from alrsim.frontend.fx_map import module_path
 from alrsim.graph.graph import Graph
@@ -49,7 +50,10 @@ class Program:
             ExecutionError: if an operator mixes the batch with other dimensions, so that it cannot be stacked.
         """
         if copies not in self.cache:
-            self.cache[copies] = compile_stages(self.source, copies)
+            codes = compile_stages(self.source, copies)
+            if copies > 1 and len(self.cache) == 1:
+                check_stacking(self.source, self.cache[1])
+            self.cache[copies] = codes
         return self.cache[copies]
 
 

@@ -9,7 +9,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node
 
 from alrsim.errors import ExecutionError
-from alrsim.execute.operators import refuse_unsupported
+from alrsim.execute.operators import is_filled, refuse_unsupported
 from alrsim.graph.graph import Graph
 from alrsim.graph.stages import MODEL_INPUT, Edge, StageGraph
 
@@ -114,13 +114,14 @@ class Source:
 
 
 def _assign(graph: Graph, stages: StageGraph, body: Sequence[Node], constant: set[Node]) -> dict[Node, int]:
-    """The stage of every node that depends on data; nodes on parameters alone are copied where they are used."""
+    """The stage of every node that depends on data; nodes on parameters or shapes alone are copied where they are
+    used."""
     position = {op: stage.index for stage in stages.stages for op in stage.ops}
     claimed = {name: position[op.name] for op in graph.ops if op.name in position for name in op.fx_nodes}
     stage: dict[Node, int] = {}
     for node in body:
         sources = [value for value in node.all_input_nodes if value not in constant]
-        if not sources:
+        if not sources or is_filled(node):
             constant.add(node)
             continue
         behind = max((stage.get(value, 0) for value in sources), default=0)

@@ -9,8 +9,18 @@ from torch.fx import Graph as FxGraph
 from torch.fx import GraphModule, Node
 
 from alrsim.errors import ExecutionError
-from alrsim.execute.operators import BATCH_NORM, SIZED, LinearMap, batch_momentum, linear_map, operator_name
+from alrsim.execute.operators import (
+    BATCH_NORM,
+    LinearMap,
+    aten,
+    batch_momentum,
+    fill_value,
+    is_filled,
+    linear_map,
+    operator_name,
+)
 from alrsim.execute.source import Source
+from alrsim.execute.stacking import CannotStackError, Sizes, stackable, stacked_sizes
 from alrsim.frontend.fx_map import module_path
 
 
@@ -102,11 +112,15 @@ class _StageBuilder:
         self.map: dict[Node, Node] = {}
         self.parameters: dict[Node, str] = {}
         self.buffers: dict[Node, str] = {}
+        self.constants: dict[Node, None] = {}
+        self.sizes: Sizes = {}
 
     def build(self) -> StageCode:
         for node in self.nodes:
             self._gather(node)
         mutated = self._mutated()
+        if self.copies > 1:
+            self.sizes = self._stacked()
         for value in (*self.inputs, *self.parameters, *self.buffers):
             self.map[value] = self.graph.placeholder(value.name)
         for node in self.nodes:
@@ -124,7 +138,7 @@ class _StageBuilder:
         self.graph.output(tuple(self.map[node] for node in results))
         self.graph.lint()
         module = GraphModule(torch.nn.Module(), self.graph, f"Stage{self.index}")
-        code = StageCode(
+        return StageCode(
             self.index,
             tuple(node.name for node in self.inputs),
             tuple(node.name for node in self.outputs),
@@ -136,9 +150,6 @@ class _StageBuilder:
             tuple(update for _, update in sorted(mutated, key=lambda pair: pair[1].constant is not None)),
             module.forward,
         )
-        if self.copies > 1:
-            self._verify(code)
-        return code
 
     def _gather(self, node: Node) -> None:
         for value in node.all_input_nodes:
@@ -147,17 +158,29 @@ class _StageBuilder:
             elif value in self.source.buffers:
                 self.buffers[value] = self.source.buffers[value]
             elif value not in self.source.stage and value not in self.source.inputs:
-                self._gather(value)
+                if not is_filled(value):
+                    self._gather(value)
+                self.constants[value] = None
 
     def _copy(self, node: Node) -> Node:
+        if is_filled(node):
+            return self._fill(node)
         for value in node.all_input_nodes:
             if value not in self.map:
                 self._copy(value)
         made = self.graph.node_copy(node, lambda value: self.map[value])
-        if self.copies > 1 and node in self.source.stage and operator_name(node) in SIZED:
-            sizes = list(node.args[1])  # type: ignore[arg-type]
-            if isinstance(sizes[0], int) and sizes[0] > 0:
-                made.args = (made.args[0], [sizes[0] * self.copies, *sizes[1:]], *made.args[2:])
+        if node in self.sizes:
+            made.args = (made.args[0], list(self.sizes[node]), *made.args[2:])
+            made.target = stackable(node)
+        self.map[node] = made
+        return made
+
+    def _fill(self, node: Node) -> Node:
+        """A fresh tensor: without the data that it took its shape from."""
+        value = node.meta["val"]
+        options = {"dtype": value.dtype, "device": value.device}
+        sizes = list(self.sizes.get(node, tuple(value.shape)))
+        made = self.graph.call_function(aten("full").default, (sizes, fill_value(node)), options)
         self.map[node] = made
         return made
 
@@ -180,7 +203,7 @@ class _StageBuilder:
         for value in node.all_input_nodes:
             if value in self.source.parameters:
                 found[self.source.parameters[value]] = None
-            elif value not in self.source.stage and value not in self.source.inputs:
+            elif value not in self.source.stage and value not in self.source.inputs and not is_filled(value):
                 found.update(dict.fromkeys(self._parameters_of(value)))
         return tuple(found)
 
@@ -203,29 +226,19 @@ class _StageBuilder:
                 )
         return found
 
-    def _verify(self, code: StageCode) -> None:
-        """Run the stacked stage on shapes alone and compare with the exported shapes."""
-        arguments = [self._meta(node, self.copies) for node in self.inputs]
-        arguments += [self._meta(node, 1) for node in (*self.parameters, *self.buffers)]
+    def _stacked(self) -> Sizes:
+        """The literal sizes that the copies multiply."""
+        nodes = [*self.constants, *self.nodes]
         try:
-            outputs, _, _ = code.run(arguments, [], [])
-        except RuntimeError as error:
-            raise self._cannot_stack(str(error).splitlines()[0]) from None
-        for node, value in zip(self.outputs, outputs, strict=True):
-            expected = self._meta(node, self.copies).shape
-            if value.shape != expected:
-                raise self._cannot_stack(f"{node.name} has shape {tuple(value.shape)}, expected {tuple(expected)}")
+            return stacked_sizes(nodes, self.inputs, (*self.parameters, *self.buffers), self.outputs, self.copies)
+        except CannotStackError as error:
+            raise cannot_stack(self.source, self.index, self.copies, str(error)) from None
 
-    def _cannot_stack(self, why: str) -> ExecutionError:
-        return ExecutionError(
-            f"stage {self.index} cannot run {self.copies} stacked copies: {why}",
-            where=self.source.model,
-            fix="use copy groups of 1, or a model whose first dimension is the batch throughout",
-        )
 
-    def _meta(self, node: Node, copies: int) -> Tensor:
-        value = node.meta["val"]
-        shape = list(value.shape)
-        if copies > 1:
-            shape[0] *= copies
-        return torch.empty(shape, dtype=value.dtype, device="meta")
+def cannot_stack(source: Source, stage: int, copies: int, why: str) -> ExecutionError:
+    """The error for a stage that copies cannot be stacked in."""
+    return ExecutionError(
+        f"stage {stage} cannot run {copies} stacked copies: {why}",
+        where=source.model,
+        fix="use copy groups of 1, cut where values have the batch in front, or keep samples apart in the model",
+    )

@@ -12,6 +12,7 @@ from alrsim.execute.ledger import Key
 from alrsim.execute.noising import add_noise, draw, store_noise
 from alrsim.execute.saving import forward_saving
 from alrsim.execute.stagecode import StageCode
+from alrsim.execute.weightnoise import forward_perturbed, perturbs
 from alrsim.rules.instances import Instance
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import TaskId
@@ -20,6 +21,10 @@ from alrsim.tasks.token import TaskId
 def forward(run: Run, task: int, id_: TaskId) -> None:
     """F: the stage's outputs for one instance, and what its gradient will need."""
     job, one = run.job, run.job.by_group[id_.group]
+    if perturbs(job, id_.stage, one):
+        code = job.program.at(1)[id_.stage]
+        _put_outputs(run, task, id_, one, code, forward_perturbed(run, task, id_, one))
+        return
     code = job.program.at(one.copies)[id_.stage]
     inputs = read_inputs(run, task, id_, one)
     parameters = [run.parameters[name] for name in code.parameters]
@@ -38,7 +43,7 @@ def forward(run: Run, task: int, id_: TaskId) -> None:
 def _put_outputs(run: Run, task: int, id_: TaskId, one: Instance, code: StageCode, outputs: Sequence[Tensor]) -> None:
     job = run.job
     noise: dict[str, Tensor] = {}
-    if one.noisy and one.source is None and job.exits(id_.stage):
+    if one.noisy and one.source is None and job.leaves(id_.stage):
         drawn = draw(run, id_.stage, id_.microbatch, one)
         noise = {name: value for (name, _), value in zip(job.segmentation.noised[id_.stage], drawn, strict=True)}
         store_noise(run, task, id_.stage, id_.microbatch, one, drawn)

@@ -8,6 +8,7 @@ from alrsim.execute.ledger import Key
 from alrsim.execute.noising import summed_noise
 from alrsim.execute.signals import estimate_factor, signals_of, weights_of
 from alrsim.execute.sums import add_lists, add_weights, put_input_gradient
+from alrsim.execute.weightnoise import parameter_gradient
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import TaskId
 
@@ -15,6 +16,9 @@ from alrsim.tasks.token import TaskId
 def likelihood_ratio(run: Run, task: int, id_: TaskId) -> None:
     """G: the local VJP of the stage at its estimated cotangent."""
     job = run.job
+    if job.segmentation.on_weights(id_.stage):
+        parameter_gradient(run, task, id_)
+        return
     state = job.state_of(id_)
     code = job.program.at(state.copies)[id_.stage]
     inputs = coded_inputs(run, task, id_, state, code)

@@ -35,7 +35,7 @@ def _read(run: Run, task: int, edge: Edge, microbatch: int, one: Instance) -> In
         return Input(value, key) if one.copies == 1 else Input(repeat(value, one.copies), None)
     if edge.source in one.stages:
         joined = job.segmentation.joined(edge.source, edge.target)
-        name = "raw" if joined and one.noisy and one.source is None and job.exits(edge.source) else "value"
+        name = "raw" if joined and one.noisy and one.source is None and job.leaves(edge.source) else "value"
         key = (name, edge.value, microbatch, one.group)
         return Input(store.get(task, key), key)
     value = repeat(store.get(task, ("value", edge.value, microbatch, CLEAN)), one.copies)

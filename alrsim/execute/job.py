@@ -87,8 +87,12 @@ class Job:
         return id_ in self.tokens
 
     def exits(self, stage: int) -> bool:
-        """Whether noise is added to the stage's leaving values."""
+        """Whether noise is added to the stage's values: leaving ones, or points inside it."""
         return self.segmentation.exits(stage)
+
+    def leaves(self, stage: int) -> bool:
+        """Whether noise is added to the stage's leaving values."""
+        return self.segmentation.exits(stage) and not self.segmentation.inside(stage)
 
     def wanted(self, stage: int, source: int) -> bool:
         """Whether the gradient of a value from ``source`` is computed by the stage."""
@@ -106,7 +110,7 @@ class Job:
 
     def draws_for(self, stage: int) -> int:
         """Draws per sample of a stage's noise, over all copy groups."""
-        return sum(one.draws for one in self.instances.of_segment(self.segmentation.segment[stage]))
+        return self.instances.draws(self.segmentation.segment[stage])
 
     def keeps(self, stage: int, one: Instance) -> bool:
         """Whether the stage's gradient is computed from the state of this forward."""

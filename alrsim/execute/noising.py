@@ -31,10 +31,9 @@ def samples_of(job: Job, microbatch: int) -> range:
     return range(microbatch * job.program.batch, (microbatch + 1) * job.program.batch)
 
 
-def draws_of(job: Job, one: Instance) -> range:
+def draws_of(one: Instance) -> range:
     """An instance's draws, counted over all copy groups that carry the same segment's noise."""
-    first = sum(other.draws for other in job.instances.noisy if other.source == one.source and other.group < one.group)
-    return range(first, first + one.draws)
+    return range(one.first, one.first + one.draws)
 
 
 def noise_shape(job: Job, name: str) -> tuple[int, ...]:
@@ -46,7 +45,7 @@ def noise_shape(job: Job, name: str) -> tuple[int, ...]:
 def draw(run: Run, stage: int, microbatch: int, one: Instance) -> list[Tensor]:
     """The noise of a stage's leaving values, ``(draws, samples, ...)`` each."""
     job = run.job
-    copies, samples = draws_of(job, one), samples_of(job, microbatch)
+    copies, samples = draws_of(one), samples_of(job, microbatch)
     return [
         philox_noise(noise_key(job, stage, position), copies, samples, noise_shape(job, name), job.options.noise)
         for position, (name, _) in enumerate(job.segmentation.noised[stage])
@@ -103,7 +102,7 @@ def summed_noise(
     shapes = [(job.program.batch, *noise_shape(job, name)) for name, _ in job.segmentation.noised[stage]]
     totals = [torch.zeros(shape) for shape in shapes]
     if job.options.precision.noise is Precision.REGENERATED:
-        copies, samples, signs = draws_of(job, one), samples_of(job, microbatch), job.options.noise_code == "sign"
+        copies, samples, signs = draws_of(one), samples_of(job, microbatch), job.options.noise_code == "sign"
         for value, total in enumerate(totals):
             key = noise_key(job, stage, value)
             add_weighted(total, folded, key, copies, samples, job.options.noise, signs=signs)

@@ -20,6 +20,8 @@ from alrsim.cli.hardware import app as hardware
 from alrsim.cli.schedule import run as schedule
 from alrsim.cli.simulate import run as simulate
 from alrsim.cli.stages import run as stages
+from alrsim.cli.train import run as train
+from alrsim.cli.train_help import GroupedCommand
 from alrsim.cli.trajectory import run as trajectory
 from alrsim.errors import AlrsimError
 
@@ -46,6 +48,7 @@ app.command("simulate")(simulate)
 app.command("execute")(execute)
 app.command("gradcheck")(gradcheck)
 app.command("trajectory")(trajectory)
+app.command("train", cls=GroupedCommand)(train)
 app.add_typer(hardware, name="hardware")
 
 

@@ -133,12 +133,12 @@ def _from_torch(asked: ModelRequest) -> LoadedModel:
     from alrsim.frontend.torch_export import export_model
 
     size = microbatch_size(asked.batch, asked.microbatches)
-    model = _torch_model(asked)
+    model = torch_model(asked)
     exported = export_model(model, size)
     return LoadedModel(model.name, exported.graph, size, model, exported)
 
 
-def _torch_model(asked: ModelRequest) -> "TorchModel":
+def torch_model(asked: ModelRequest) -> "TorchModel":
     if asked.source == "factory":
         from alrsim.frontend.factory import load_factory
 

@@ -44,7 +44,7 @@ class StepResult:
 
 def settings_at(settings: Settings, step: int, stream: int = 0) -> Settings:
     """Settings whose noise belongs to one step; streams of a step are independent of each other."""
-    return replace(settings, step=step, seed=mix((settings.seed, step, stream)) >> 1)
+    return replace(settings, step=step, seed=mix((settings.seed, stream)) >> 1 if stream else settings.seed)
 
 
 def lanes_of(problem: Problem, schedule: Schedule) -> Lanes:

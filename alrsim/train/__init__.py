@@ -2,8 +2,9 @@
 
 from alrsim.train.job import TrainJob
 from alrsim.train.learner import LEARNERS, Learner
-from alrsim.train.loop import Progress, TrainState, initial_state, train
+from alrsim.train.loop import Progress, initial_state, train
 from alrsim.train.setup import Training, open_training
+from alrsim.train.state import TrainState
 
 __all__ = [
     "LEARNERS",

@@ -21,12 +21,12 @@ class Score(NamedTuple):
     """Attributes:
     loss: Mean cross entropy of the labelled positions (samples, or nodes of a graph).
     accuracy: Share of them whose largest logit is the label's.
-    count: How many there are.
+    samples: How many there are.
     """
 
     loss: float
     accuracy: float
-    count: int
+    samples: int
 
 
 def evaluate(

@@ -2,8 +2,8 @@
 
 Source: Ma, Lewis, Kleijn 2019 (arXiv 1908.01580). A stage with output Z minimises ``nHSIC(Z, X) - beta nHSIC(Z, Y)``,
 ``nHSIC(A, B) = tr(R_A R_B)``, ``R = K (K + eps m I)^-1`` with the double-centred Gaussian kernel matrix K of m samples,
-``k(a, b) = exp(-|a - b|^2 / (2 sigma^2 d))`` for vectors of d elements. The last stage learns from its own cross entropy,
-as the read-out of the paper's formatted training.
+``k(a, b) = exp(-|a - b|^2 / (2 sigma^2 d))`` for vectors of d elements. The last stage learns from its own cross
+entropy, as the read-out of the paper's formatted training.
 """
 
 from collections.abc import Mapping

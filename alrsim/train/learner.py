@@ -15,6 +15,7 @@ from alrsim.execute.program import Program
 from alrsim.execute.step import Lanes, StepResult, step_gradients
 from alrsim.graph.stages import StageGraph
 from alrsim.rules import RULES
+from alrsim.rules.policy import plan_rule
 from alrsim.train.feedback import direct_feedback, sequential_feedback
 from alrsim.train.hsic import bottleneck
 from alrsim.train.job import TrainJob
@@ -108,8 +109,9 @@ class ExecutorLearner:
             options = options_of(self.job, self.plan, copies)
             if self.job.group is not None:
                 options = replace(options, group=gcd(self.job.group, copies))
-            split = self.placement is not None and self.placement.split_backward
-            rule = ("bp-split" if split else "bp") if is_exact(self.plan) else "lr"
+            rule = plan_rule(self.plan)
+            if rule == "bp" and self.placement is not None and self.placement.split_backward:
+                rule = "bp-split"
             tasks = RULES[rule](self.stages, options)
             prepared = prepare(self.program, tasks, self.example, options, settings_for(self.job, self.plan))
             lanes = place(tasks, options.precision, self.placement)
@@ -129,8 +131,8 @@ Maker = Callable[[TrainJob, Program, StageGraph, Placement | None, Batch], Metho
 def _by_tasks(
     job: TrainJob, program: Program, stages: StageGraph, placement: Placement | None, example: Batch
 ) -> Method:
-    trainable = [bool(code.parameters) for code in program.at(1)]
-    learner = ExecutorLearner(program, stages, job, plan_of(job, trainable), placement, example)
+    plan = plan_of(job, [stage.parameters > 0 for stage in stages.stages])
+    learner = ExecutorLearner(program, stages, job, plan, placement, example)
     learner.at(job.copies)
     return Method(learner, learner.cost, not is_exact(learner.plan))
 

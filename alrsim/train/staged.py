@@ -12,7 +12,7 @@ from torch import Tensor
 from alrsim.errors import ExecutionError
 from alrsim.estimators.vjp import local_vjp
 from alrsim.execute.executor import Batch
-from alrsim.execute.forward import sample_losses
+from alrsim.execute.losses import sample_losses
 from alrsim.execute.program import Program
 from alrsim.execute.stagecode import StageCode
 

@@ -24,6 +24,7 @@ VERBS_WITH_JSON = {
     "schedule",
     "simulate",
     "stages",
+    "train",
     "trajectory",
 }
 

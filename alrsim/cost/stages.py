@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from math import prod
 from operator import add
 
 from alrsim.cost.atoms import weight_roots
@@ -22,6 +23,7 @@ from alrsim.cost.operators import (
 )
 from alrsim.cost.parts import FLOATS
 from alrsim.cost.points import marked_points, uncut_path
+from alrsim.cost.signs import nonnegative
 from alrsim.errors import ModelError
 from alrsim.graph.graph import Graph, Op
 from alrsim.graph.stages import MODEL_INPUT, Edge, Stage, StageGraph
@@ -76,11 +78,12 @@ def build_stages(graph: Graph, cut: Sequence[Sequence[str]], *, batch: int | Non
     parts = graph_parts(graph)
     _check_shared_parameters(graph, stage_of)
     regions = _regions(graph, stage_of, len(cut))
+    unsigned = nonnegative(graph.ops)
     edges: list[Edge] = []
     stages: list[Stage] = []
     saved: list[frozenset[str]] = []
     for index, region in enumerate(regions):
-        stage, kept = _price(parts, region, index)
+        stage, kept = _price(parts, region, index, unsigned)
         stages.append(stage)
         saved.append(kept)
     loss = _loss(graph, len(regions))
@@ -184,7 +187,7 @@ def _regions(graph: Graph, stage_of: dict[str, int], count: int) -> list[_Region
     ]
 
 
-def _price(parts: GraphParts, region: _Region, index: int) -> tuple[Stage, frozenset[str]]:
+def _price(parts: GraphParts, region: _Region, index: int, unsigned: frozenset[str]) -> tuple[Stage, frozenset[str]]:
     """A stage, and the storage of the values that BP keeps for it."""
     graph = parts.graph
     trained = list(dict.fromkeys(value for op in region.ops for value in op.inputs if value in graph.parameters))
@@ -201,6 +204,7 @@ def _price(parts: GraphParts, region: _Region, index: int) -> tuple[Stage, froze
     product = is_linear(region.ops, parts.weights, region.outputs)
     forward = _total(cost.forward for cost in step.ops)
     points = marked_points(graph, region.ops, trained)
+    kept_inputs = _lr_inputs(parts, region, product)
     stage = Stage(
         index=index,
         name=_name(region.ops),
@@ -213,7 +217,10 @@ def _price(parts: GraphParts, region: _Region, index: int) -> tuple[Stage, froze
         parameters=sum(graph.tensors[value].elements for value in trained),
         saved=sum(graph.tensors[value].elements for value in named) + sum(cost.kept for cost in step.ops),
         operators=len(region.ops),
-        lr_saved=_lr_saved(parts, region, product),
+        lr_saved=sum(graph.tensors[value].elements for value in kept_inputs),
+        lr_scales=sum(_channels(graph.tensors[value].shape) for value in kept_inputs),
+        lr_unsigned=unsigned.issuperset(kept_inputs),
+        lr_unsigned_noisy=nonnegative(region.ops).issuperset(kept_inputs),
         linear=product is not None,
         deltas=_deltas(parts, region),
         direct=product is not None and _data_input(parts, product) in region.inputs,
@@ -258,10 +265,14 @@ def _shared_sums(parts: GraphParts, region: _Region, trained: Iterable[str]) -> 
     return _total(sum_of_weights(parts.graph.tensors[value].elements, readers[value]) for value in trained)
 
 
-def _lr_saved(parts: GraphParts, region: _Region, product: Op | None) -> int:
-    if product is None:
-        return sum(parts.graph.tensors[value].elements for value in dict.fromkeys(region.inputs))
-    return parts.graph.tensors[_data_input(parts, product)].elements
+def _lr_inputs(parts: GraphParts, region: _Region, product: Op | None) -> list[str]:
+    """What an LR gradient keeps: what a product multiplies, else all that the stage reads."""
+    return list(dict.fromkeys(region.inputs)) if product is None else [_data_input(parts, product)]
+
+
+def _channels(shape: Sequence[int]) -> int:
+    """Samples, times channels where there are positions behind them."""
+    return prod(shape[:2] if len(shape) > 2 else shape[:1])
 
 
 def _data_input(parts: GraphParts, product: Op) -> str:

@@ -30,6 +30,10 @@ class Stage:
         operators: Number of operators, for reports.
         lr_saved: Elements of the input that an LR gradient keeps: of a linear-map stage the input of its one
             parametrised operator, of any other stage its input edges.
+        lr_scales: Scales of a code of that input that has one for each sample and channel (the second of three or
+            more dimensions), or for each sample where there are no channels.
+        lr_unsigned: That input cannot be negative if the stage's own inputs carry no noise.
+        lr_unsigned_noisy: It cannot be negative even if they do, because the stage rectifies them.
         linear: The stage ends in its only parametrised operator, a convolution or matrix product (with its bias), so
             an LR gradient is one product of input and noise.
         deltas: Elements of the cotangents at the outputs of its parametrised operators: what a split backward hands
@@ -53,6 +57,9 @@ class Stage:
     saved: int = 0
     operators: int = 0
     lr_saved: int = 0
+    lr_scales: int = 0
+    lr_unsigned: bool = False
+    lr_unsigned_noisy: bool = False
     linear: bool = False
     deltas: int = 0
     direct: bool = False

@@ -2,6 +2,7 @@
 
 from alrsim.graph.stages import Stage
 from alrsim.hardware.precision import Precision
+from alrsim.rules.codes import code_bits, is_coded
 from alrsim.rules.instances import Instance, keeps_state
 from alrsim.rules.noise import forward_work, injected_by_reader, store_noise
 from alrsim.rules.step import Step, is_product, made, value
@@ -68,9 +69,8 @@ def keep(step: Step, task: int, id_: TaskId, one: Instance, stage: Stage) -> Non
         return
     kept = []
     if step.segmentation.exits(stage.index):
-        elements = code_elements(step, stage, one)
-        if elements:
-            size = step.plan.saved.bytes_for(elements * one.copies)
+        size = code_bytes(step, stage, one)
+        if size:
             kept.append(made(step, task, id_, "code", Category.ACTIVATION, size))
     elif stage.saved:
         size = step.plan.activations.bytes_for(stage.saved * one.copies)
@@ -78,12 +78,25 @@ def keep(step: Step, task: int, id_: TaskId, one: Instance, stage: Stage) -> Non
     step.kept[stage.index, one.group] = kept
 
 
-def code_elements(step: Step, stage: Stage, one: Instance) -> int:
-    """Elements of the code that an LR gradient keeps per copy; 0 if it reads the stage's inputs as they are."""
-    product = is_product(step, stage)
-    incoming = step.incoming[stage.index]
+def code_bytes(step: Step, stage: Stage, one: Instance) -> int:
+    """Bytes of what an LR gradient keeps of its stage's input; 0 if it reads the stage's inputs as they are."""
+    product, incoming = is_product(step, stage), step.incoming[stage.index]
     elements = stage.lr_saved if product else sum(edge.elements for edge in incoming)
-    if step.options.signs or step.plan.saved is not step.plan.activations:
-        return elements
+    options, plan = step.options, step.plan
+    if is_coded(options, incoming):
+        scales = stage.lr_scales * one.copies if options.input_code == "sign-scaled" else 0
+        bits = code_bits(options, unsigned=_unsigned(step, stage, one)) * elements * one.copies
+        return -(-bits // 8) + Precision.FP32.bytes_for(scales)
+    if not product:
+        return 0
+    if options.input_code != "plain":  # the model's own input, which is the same for all copies
+        return 0 if stage.direct else plan.activations.bytes_for(elements)
     stored = one.copies == 1 or all(edge.source in one.stages for edge in incoming)
-    return elements if product and not (stage.direct and stored) else 0
+    return 0 if stage.direct and stored else plan.activations.bytes_for(elements * one.copies)
+
+
+def _unsigned(step: Step, stage: Stage, one: Instance) -> bool:
+    """Whether what is kept cannot be negative: noise on the stage's inputs makes them signed."""
+    if one.noisy:
+        return stage.lr_unsigned_noisy
+    return stage.lr_unsigned

@@ -4,7 +4,7 @@ from alrsim.graph.stages import Stage
 from alrsim.graph.work import NO_WORK, Work
 from alrsim.hardware.precision import Precision
 from alrsim.rules.instances import Instance
-from alrsim.rules.noise import NORMAL_FLOPS, noise_elements
+from alrsim.rules.noise import noise_elements, redrawing
 from alrsim.rules.step import Step, is_product, made, value
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import Kind, TaskId
@@ -127,9 +127,8 @@ def gradient_work(step: Step, stage: Stage, one: Instance, state: Instance, pass
     if not one.noisy:
         return around + product, NO_WORK
     elements = noise_elements(step, stage.index)
-    drawing = NORMAL_FLOPS * elements * one.draws if step.plan.noise is Precision.REGENERATED else 0
     read = elements * one.copies
-    weighing = Work(elementwise=drawing + read, activation_reads=read, launches=1)
+    weighing = Work(elementwise=redrawing(step, elements, one.draws) + read, activation_reads=read, launches=1)
     coded = step.plan.saved.bits < 16 and step.plan.noise.bits < 16
     if coded and is_product(step, stage) and state is one:
         return around + weighing, product
@@ -137,15 +136,14 @@ def gradient_work(step: Step, stage: Stage, one: Instance, state: Instance, pass
 
 
 def parameter_gradient(step: Step, microbatch: int, one: Instance, stage_index: int) -> None:
-    """G of a stage with noise on its parameters: add every row's weighted noise into the weight gradient.
+    """G of a stage with noise on its parameters: add every draw's weighted noise into the weight gradient.
 
-    A row's weight is one number, the mean of its weighed losses over the micro-batch.
+    A draw's weight is one number, its weighed losses over the micro-batch (of both of an antithetic pair).
     """
     elements = noise_elements(step, stage_index)
     regenerated = step.plan.noise is Precision.REGENERATED
-    drawing = NORMAL_FLOPS * elements * one.draws if regenerated else 0
     work = Work(
-        elementwise=drawing + 2 * elements * one.copies,
+        elementwise=redrawing(step, elements, one.draws) + 2 * elements * one.draws,
         param_reads=elements,
         param_writes=elements,
         activation_reads=0 if regenerated else elements * one.draws,
@@ -162,9 +160,8 @@ def accumulate(step: Step, microbatch: int, one: Instance, stage: int) -> None:
     """C: add one copy group's weighted noise into the stage's estimated cotangent."""
     elements = noise_elements(step, stage)
     regenerated = step.plan.noise is Precision.REGENERATED
-    drawing = NORMAL_FLOPS * elements * one.draws if regenerated else 0
     work = Work(
-        elementwise=drawing + 2 * elements * one.draws,
+        elementwise=redrawing(step, elements, one.draws) + 2 * elements * one.draws,
         activation_reads=elements * (1 if regenerated else 1 + one.draws),
         activation_writes=elements,
         launches=1,

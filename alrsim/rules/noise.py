@@ -1,5 +1,9 @@
 """Noise: who injects it, what drawing and adding it costs, and where it is stored."""
 
+from dataclasses import dataclass
+from math import ceil
+
+from alrsim.estimators.policy import NoiseKind
 from alrsim.graph.stages import Stage
 from alrsim.graph.work import NO_WORK, Work
 from alrsim.hardware.precision import Precision
@@ -8,8 +12,58 @@ from alrsim.rules.step import Step
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import TaskId
 
-NORMAL_FLOPS = 20
-"""Element-wise FLOPs charged for one Gaussian number from a counter-based generator (Box-Muller on hashed bits)."""
+PHILOX_BLOCK = 120
+"""Integer operations of one block of Philox4x32-10, 4 words: 10 rounds of 2 products, 2 shifts, 2 masks, 4 XORs and 2
+additions to the key."""
+
+LOGARITHM = 28
+"""Operations of the logarithm of a word (to a float 2, mantissa's half 2, exponent 4, mantissa 3, (m-1)/(m+1) 3, its
+square 1, series 6, tail 4, sum 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """Operations of drawing one element of noise.
+
+    Attributes:
+        draw: For every draw.
+        call: Once for all draws of one task.
+    """
+
+    draw: int
+    call: int = 0
+
+
+DRAWINGS: dict[NoiseKind, Drawing] = {
+    # 128 elements per block: 1; shift to the sign's place and join it to a number: 3.
+    "rademacher": Drawing(ceil(PHILOX_BLOCK / 128) + 3),
+    # The same, and for each of a block's 4 words the parity of row and column: 16.
+    "hadamard": Drawing(ceil((PHILOX_BLOCK + 4 * 16) / 128) + 3),
+    # 4 elements per block: 30; a pair by Box-Muller: logarithm, double, clamp and root 3, angle 5, its square 1, sine
+    # 7, cosine 8, quadrant 8, signs and products 5.
+    "gauss": Drawing(ceil(PHILOX_BLOCK / 4 + (LOGARITHM + 37) / 2)),
+    # 4 elements per block: 30; the logarithm; mask, scale, sign's shift and join: 4.
+    "laplace": Drawing(ceil(PHILOX_BLOCK / 4) + LOGARITHM + 4),
+    # A point is one XOR per element, to a float 1, half a cell 1, the normal's inverse distribution function 30
+    # (polynomials of degree 4 and 8, square, quotient, 4 more), in fp64, which counts twice. The generator is built for
+    # every task: a scramble of 30 x 30 bits per element, drawn and applied.
+    "sobol": Drawing(2 * 33, 2 * 30 * 30),
+}
+"""By kind of noise, counted from the arithmetic of :mod:`alrsim.estimators.kernels` (each +, *, /, root, shift, logical
+operation, comparison and conversion is one)."""
+
+
+def drawing_work(kind: NoiseKind, elements: int, draws: int) -> int:
+    """Element-wise operations of drawing ``draws`` times ``elements`` numbers in one task."""
+    cost = DRAWINGS[kind]
+    return elements * (cost.draw * draws + cost.call)
+
+
+def redrawing(step: Step, elements: int, draws: int) -> int:
+    """What a gradient task spends on drawing its noise again; 0 if it is stored."""
+    if step.plan.noise is not Precision.REGENERATED:
+        return 0
+    return drawing_work(step.options.noise, elements, draws)
 
 
 def noise_elements(step: Step, stage: int) -> int:
@@ -48,7 +102,8 @@ def noise_work(step: Step, stage: int, one: Instance) -> Work:
     if not elements:
         return NO_WORK
     drawn, added = elements * one.draws, elements * one.copies
-    return Work(elementwise=NORMAL_FLOPS * drawn + 2 * added, activation_writes=drawn, launches=1)
+    drawing = drawing_work(step.options.noise, elements, one.draws)
+    return Work(elementwise=drawing + 2 * added, activation_writes=drawn, launches=1)
 
 
 def entering(step: Step, target: int, one: Instance) -> list[int]:

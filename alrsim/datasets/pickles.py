@@ -94,6 +94,11 @@ def _encode(text: Any, encoding: Any) -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    """How Python 3 writes empty bytes in old pickles; a size to allocate is not taken."""
+    return b""
+
+
 _NAMES: dict[tuple[str, str], Any] = {
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
     **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
@@ -101,9 +106,9 @@ _NAMES: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): _Dtype,
     ("scipy.sparse.csr", "csr_matrix"): _Sparse,
     ("scipy.sparse._csr", "csr_matrix"): _Sparse,
-    ("copyreg", "_reconstructor"): _new,
-    ("builtins", "object"): object,
-    ("builtins", "list"): list,
+    **{(module, "_reconstructor"): _new for module in ("copy_reg", "copyreg")},
+    **{(module, kind.__name__): kind for module in ("__builtin__", "builtins") for kind in (object, list)},
+    **{(module, "bytes"): _no_bytes for module in ("__builtin__", "builtins")},
     ("collections", "defaultdict"): defaultdict,
     ("_codecs", "encode"): _encode,
 }

@@ -21,20 +21,24 @@ def local_vjp(
         wanted: For each input, whether its gradient is wanted; default none.
 
     Returns:
-        Gradients of the parameters (zeros if unused), and of the inputs (``None`` where not wanted).
+        Gradients of the parameters and of the inputs; zeros where no derivative leads to them (spikes, whole numbers),
+        ``None`` for inputs that are not wanted.
     """
     ask = list(wanted) or [False] * len(inputs)
-    leaves = [value.detach().requires_grad_(flag) for value, flag in zip(inputs, ask, strict=True)]
+    flags = [flag and value.is_floating_point() for value, flag in zip(inputs, ask, strict=True)]
+    leaves = [value.detach().requires_grad_(flag) for value, flag in zip(inputs, flags, strict=True)]
     weights = [value.detach().requires_grad_() for value in parameters]
     with torch.enable_grad():
         outputs = function(leaves, weights)
-    sources = [*weights, *(leaf for leaf, flag in zip(leaves, ask, strict=True) if flag)]
+    sources = [*weights, *(leaf for leaf, flag in zip(leaves, flags, strict=True) if flag)]
     # An output that passes a value through unchanged depends on none of the sources.
     pairs = [(output, signal) for output, signal in zip(outputs, cotangents, strict=True) if output.requires_grad]
     results, signals = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    found = iter(torch.autograd.grad(results, sources, signals, allow_unused=True))
+    pulled = torch.autograd.grad(results, sources, signals, allow_unused=True) if results else [None] * len(sources)
+    found = iter(pulled)
     gradients = [_or_zeros(next(found), weight) for weight in weights]
-    return gradients, [next(found) if flag else None for flag in ask]
+    inward = [_or_zeros(next(found) if flag else None, leaf) for leaf, flag in zip(leaves, flags, strict=True)]
+    return gradients, [gradient if flag else None for gradient, flag in zip(inward, ask, strict=True)]
 
 
 def linear_vjp(value: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,4 +74,6 @@ def convolution_vjp(
 
 
 def _or_zeros(gradient: Tensor | None, like: Tensor) -> Tensor:
-    return torch.zeros_like(like) if gradient is None else gradient
+    if gradient is not None:
+        return gradient
+    return torch.zeros_like(like, dtype=like.dtype if like.is_floating_point() else torch.get_default_dtype())

@@ -66,7 +66,7 @@ def weight_gradient(run: Run, task: int, id_: TaskId) -> None:
         return
     _, code, saved = _saved(run, task, id_)
     deltas = run.store.get(task, ("deltas", *id_[::2], id_.group))
-    gradients: dict[str, Tensor | None] = {}
+    gradients: dict[str, Tensor | None] = dict.fromkeys(code.parameters)
     for product in code.products:
         names = [name for name in product.values if name in deltas]
         if names:
@@ -102,6 +102,8 @@ def _pull(
     """autograd.grad; an output that depends on nothing trained is left out."""
     pairs = [(output, signal) for output, signal in zip(outputs, signals, strict=True) if output is not None]
     results, given = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    if not results:
+        return (None,) * len(sources)
     return torch.autograd.grad(results, list(sources), given, retain_graph=True, allow_unused=True)
 
 
@@ -118,11 +120,11 @@ def _put_input_gradients(
 ) -> None:
     given = iter(found)
     for edge, asked in zip(run.job.program.stages.incoming(id_.stage), saved.inputs, strict=True):
-        if asked is not None:
-            gradient = next(given)
-            if gradient is None:
-                samples, *shape = run.job.program.shapes[edge.value]
-                gradient = torch.zeros(samples * state.copies, *shape)
+        gradient = next(given) if asked is not None else None
+        if gradient is None and run.job.wanted(id_.stage, edge.source):  # no derivative: a step, or whole numbers
+            samples, *shape = run.job.program.shapes[edge.value]
+            gradient = torch.zeros(samples * state.copies, *shape)
+        if gradient is not None:
             put_input_gradient(run, task, id_, edge.value, gradient)
 
 

@@ -1,5 +1,6 @@
 """Gradients handed on between tasks, and their ordered sums."""
 
+import torch
 from torch import Tensor
 
 from alrsim.execute.job import Run
@@ -14,7 +15,11 @@ def put_input_gradient(run: Run, task: int, id_: TaskId, value: str, gradient: T
 
 
 def add_weights(run: Run, task: int, id_: TaskId, gradients: dict[str, Tensor | None]) -> None:
-    terms = {name: value for name, value in gradients.items() if value is not None}
+    """Add to the stage's gradient; zeros for a parameter that no derivative leads to (behind it comes a step)."""
+    terms = {
+        name: torch.zeros_like(run.parameters[name].detach()) if value is None else value
+        for name, value in gradients.items()
+    }
     if terms:
         size = sum(value.nbytes for value in terms.values())
         run.store.add(task, ("grad", id_.stage), terms, size, id_.stage, _add_named)

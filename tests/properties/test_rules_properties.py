@@ -1,5 +1,7 @@
 """Rules on random stage graphs and options."""
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -7,12 +9,15 @@ from alrsim.graph.stages import Edge, Stage, StageGraph
 from alrsim.graph.work import Work
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules import RULES, RuleOptions
+from alrsim.rules.instances import forward_instances, noisy_groups
+from alrsim.rules.segmentation import segmentation_of
+from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import NONE
 
 
 @st.composite
 def stage_graphs(draw: st.DrawFn) -> StageGraph:
-    """A connected DAG of up to 6 stages with skips, some stages without parameters."""
+    """A connected DAG of up to 6 stages with skips, some without parameters, some with marked places inside."""
     count = draw(st.integers(1, 6))
     trained = [draw(st.booleans()) for _ in range(count)]
     if not any(trained):
@@ -26,6 +31,7 @@ def stage_graphs(draw: st.DrawFn) -> StageGraph:
             saved=3,
             lr_saved=4,
             linear=draw(st.booleans()),
+            points=((f"p{i}", 7),) if trained[i] and draw(st.booleans()) else (),
         )
         for i in range(count)
     )
@@ -57,14 +63,28 @@ def options(draw: st.DrawFn) -> RuleOptions:
     )
 
 
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[StageGraph, RuleOptions, str]:
+    """A graph with options that fit it: noise on some stages' parameters, and copies of every stage's own."""
+    graph, chosen, rule = draw(stage_graphs()), draw(options()), draw(st.sampled_from(sorted(RULES)))
+    if rule == "segments":
+        count = len(graph.stages)
+        starts = draw(st.lists(st.integers(1, count - 1), unique=True).map(sorted)) if count > 1 else []
+        return graph, replace(chosen, segments=tuple(starts), exact_head=draw(st.booleans())), rule
+    trained = [stage.index for stage in graph.stages if stage.parameters]
+    chosen = replace(chosen, weight_noise=tuple(draw(st.lists(st.sampled_from(trained), unique=True))))
+    if chosen.scope == "layerwise" and draw(st.booleans()):
+        times = draw(st.lists(st.integers(1, 3), min_size=len(graph.stages), max_size=len(graph.stages)))
+        chosen = replace(chosen, stage_copies=tuple(chosen.copies * each for each in times))
+    return graph, chosen, rule
+
+
 @settings(derandomize=True, max_examples=150, deadline=None)
-@given(stage_graphs(), options(), st.sampled_from(sorted(RULES)), st.data())
+@given(problems())
 def test_every_rule_gives_every_parameter_a_gradient_from_every_microbatch(
-    graph: StageGraph, chosen: RuleOptions, rule: str, data: st.DataObject
+    problem: tuple[StageGraph, RuleOptions, str],
 ) -> None:
-    count = len(graph.stages)
-    starts = data.draw(st.lists(st.integers(1, count - 1), unique=True).map(sorted)) if count > 1 else []
-    chosen = RuleOptions(**{**vars(chosen), "segments": tuple(starts), "exact_head": data.draw(st.booleans())})
+    graph, chosen, rule = problem
     tasks = RULES[rule](graph, chosen)
     for stage in graph.stages:
         mine = [task.id for task in tasks.tasks if task.id.stage == stage.index and task.id.kind in "BGW"]
@@ -78,10 +98,11 @@ def test_every_rule_gives_every_parameter_a_gradient_from_every_microbatch(
 
 
 @settings(derandomize=True, max_examples=100, deadline=None)
-@given(stage_graphs(), options(), st.sampled_from(["bp", "bp-split", "lr"]))
+@given(problems())
 def test_readers_and_reads_mirror_each_other_and_nothing_useful_is_lost(
-    graph: StageGraph, chosen: RuleOptions, rule: str
+    problem: tuple[StageGraph, RuleOptions, str],
 ) -> None:
+    graph, chosen, rule = problem
     tasks = RULES[rule](graph, chosen)
     for index, buffer in enumerate(tasks.buffers):
         assert list(buffer.readers) == sorted(buffer.readers)
@@ -90,6 +111,44 @@ def test_readers_and_reads_mirror_each_other_and_nothing_useful_is_lost(
     for position, task in enumerate(tasks.tasks):
         for read in task.reads:
             assert position in tasks.buffers[read].readers
+
+
+@settings(derandomize=True, max_examples=100, deadline=None)
+@given(problems())
+def test_no_update_overtakes_a_task_that_reads_the_parameters(problem: tuple[StageGraph, RuleOptions, str]) -> None:
+    graph, chosen, rule = problem
+    tasks = RULES[rule](graph, replace(chosen, update=True))
+    before: list[int] = []
+    for index in range(len(tasks.tasks)):
+        found = 0
+        for other, _ in tasks.dependencies(index):
+            found |= before[other] | 1 << other
+        before.append(found)
+    for index, task in enumerate(tasks.tasks):
+        for buffer in task.reads if task.id.kind == "U" else ():
+            if tasks.buffers[buffer].category is Category.PARAM:
+                others = [reader for reader in tasks.buffers[buffer].readers if reader != index]
+                assert all(before[index] >> reader & 1 for reader in others)
+
+
+@settings(derandomize=True, max_examples=100, deadline=None)
+@given(problems())
+def test_copies_are_counted_from_zero_in_every_segment_and_groups_over_all(
+    problem: tuple[StageGraph, RuleOptions, str],
+) -> None:
+    graph, chosen, rule = problem
+    segmentation = segmentation_of(rule, graph, chosen)
+    noisy = forward_instances(graph, segmentation, chosen).noisy
+    if len(noisy) > 1:
+        assert [one.group for one in noisy] == list(range(1, len(noisy) + 1))
+    for source in {one.source for one in noisy}:
+        draws = [d for one in noisy if one.source == source for d in range(one.first, one.first + one.draws)]
+        mine = [
+            s.index for s in graph.stages if segmentation.segment[s.index] == source and segmentation.injects(s.index)
+        ]
+        own = chosen.stage_copies[mine[0]] if chosen.stage_copies and source is not None else chosen.copies
+        assert draws == list(range(own))
+    assert len(noisy) == noisy_groups(segmentation, chosen)
 
 
 @settings(derandomize=True, max_examples=60, deadline=None)

@@ -11,6 +11,8 @@ from alrsim.rules.instances import Instance
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import TaskId
 
+UNLABELLED = -100
+
 
 def loss(run: Run, task: int, id_: TaskId) -> None:
     """L: per-sample cross entropies, and for an exact head the gradient of the step's mean loss."""
@@ -43,9 +45,15 @@ def put_loss_gradient(run: Run, task: int, id_: TaskId, gradient: Tensor) -> Non
 
 
 def sample_losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross entropy of each sample, ``(samples,)``; the mean over positions where every position is classified."""
-    losses = F.cross_entropy(logits, targets, reduction="none")
-    return losses if losses.dim() == 1 else losses.flatten(1).mean(1)
+    """Cross entropy of each sample, ``(samples,)``; where positions are classified, the mean over those with a label.
+
+    A position with the target -100 has none, as for torch's cross entropy: the nodes of a graph not trained on.
+    """
+    losses = F.cross_entropy(logits, targets, ignore_index=UNLABELLED, reduction="none")
+    if losses.dim() == 1:
+        return losses
+    labelled = (targets != UNLABELLED).flatten(1).sum(1).clamp(min=1)
+    return losses.flatten(1).sum(1) / labelled
 
 
 def _last(run: Run) -> int:

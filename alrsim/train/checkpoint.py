@@ -4,7 +4,6 @@ The file holds tensors and plain values only and is read with ``weights_only=Tru
 written whole or not at all, and the one before it is kept as ``FILE.previous``.
 """
 
-import os
 import pickle
 from dataclasses import asdict
 from io import BytesIO
@@ -54,14 +53,9 @@ def save_checkpoint(path: Path, job: TrainJob, state: TrainState) -> None:
     }
     buffer = BytesIO()
     torch.save(document, buffer)
-    temporary = path.with_name(path.name + ".next")
-    write_atomically(temporary, buffer.getvalue())
-    try:
-        if path.exists():
-            os.replace(path, previous(path))
-        os.replace(temporary, path)
-    except OSError as error:
-        raise FileError(f"cannot write: {error.strerror}", where=str(path)) from None
+    if path.exists():  # copied, not renamed: there is a whole checkpoint at every moment
+        write_atomically(previous(path), path.read_bytes())
+    write_atomically(path, buffer.getvalue())
 
 
 def load_checkpoint(path: Path, job: TrainJob, state: TrainState) -> None:

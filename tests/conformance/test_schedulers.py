@@ -22,7 +22,16 @@ LR_VARIANTS = (
     {"copies": 2, "baseline": "antithetic", "input_code": "sign", "noise_code": "sign"},
     {"copies": 2, "group": 1, "scope": "layerwise"},
     {"copies": 2, "group": 1, "scope": "layerwise", "reduction": "accumulate", "baseline": "copy-mean"},
+    {"copies": 4, "group": 2, "weight_noise": (0,)},
+    {"copies": 4, "group": 2, "weight_noise": (0,), "reduction": "accumulate", "baseline": "antithetic"},
+    {"copies": 2, "group": 1, "weight_noise": (0,), "scope": "layerwise", "reduction": "accumulate"},
 )
+EVERY_STAGE = (
+    {"copies": 2, "group": 1, "weight_noise": (0, 2)},
+    {"copies": 2, "baseline": "none", "weight_noise": (2,), "scope": "layerwise"},
+    {"group": 2, "scope": "layerwise", "stage_copies": (2, 6, 4, 2, 2, 4), "weight_noise": (2,)},
+)
+"""Where every stage is a segment of its own; stages with parameters in both graphs."""
 CASES = [(name, rule) for name, entry in SCHEDULERS.items() for rule in entry.rules]
 UNITS = 3
 
@@ -39,7 +48,11 @@ def residual(stages):
 def problems(textbook, name, rule):
     """Chains and residual graphs, losses here and there, with and without transfers, equal and unequal units."""
     stages = UNITS * (SCHEDULERS[name].chunks or 2)
-    variants = LR_VARIANTS if rule in ("lr", "segments") else ({}, {"loss_gradient": True, "loss_update": True})
+    variants = (
+        LR_VARIANTS + EVERY_STAGE * (rule == "lr")
+        if rule in ("lr", "segments")
+        else ({}, {"loss_gradient": True, "loss_update": True})
+    )
     places = product((None, 0, UNITS - 1), (0, 3))
     for position, (options, (loss_unit, transfer)) in enumerate(product(variants, places)):
         graph = residual(stages) if position % 2 else stages

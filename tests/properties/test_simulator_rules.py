@@ -56,6 +56,7 @@ def options(draw: st.DrawFn, rule: str, stages: int) -> RuleOptions:
             update=draw(st.booleans()),
             first_input_gradient=draw(st.booleans()),
             segments=(draw(st.integers(1, stages - 1)),) if rule == "segments" and stages > 1 else (),
+            weight_noise=draw(st.sampled_from([(), (0,)])) if rule == "lr" else (),
         )
     except OptionError:
         assume(False)

@@ -56,7 +56,7 @@ def load_cora(model: TorchModel, folder: Path | None, _seed: int) -> Splits:
     """The graph as one sample, with the labels of 20 papers per class to train on, 500 to validate, 1,000 to test.
 
     Planetoid's files carry that split. For LINQS's it is drawn by a fixed permutation (numpy's RandomState(0)), the
-    same for every seed; a smaller graph gets at most a third of its other nodes for validation.
+    same for every seed; of a smaller graph at most a third of a class is trained on, and a third of the rest validates.
 
     Raises:
         OptionError: no folder, a model of another size, or one whose graph is not Cora's: see
@@ -99,7 +99,10 @@ def read_cora(folder: Path | None) -> Cora:
         FileError: a file is missing, damaged or not what it should be.
     """
     root, mark = root_with(folder, LAYOUT, "cora.content", "ind.cora.allx")
-    return _linqs(root) if mark == "cora.content" else _planetoid(root)
+    data = _linqs(root) if mark == "cora.content" else _planetoid(root)
+    if not len(data.parts[0]) or not len(data.parts[2]):
+        raise corrupt(root / mark, LAYOUT, f"{len(data.labels)} papers are too few to train on some and test others")
+    return data
 
 
 def _require_size(model: TorchModel, data: Cora) -> Tensor:
@@ -164,9 +167,13 @@ def _links(path: Path, papers: dict[str, int]) -> Array:
 
 
 def fixed_split(labels: Array) -> tuple[Array, Array, Array]:
-    """Node numbers to train (20 a class), validate (500) and test (1,000), ascending and disjoint."""
+    """Node numbers to train (20 a class, at most a third), validate (500) and test (1,000), ascending and disjoint."""
     order = np.random.RandomState(SPLIT_SEED).permutation(len(labels))
-    train = np.concatenate([order[labels[order] == label][:PER_CLASS] for label in np.unique(labels)])
+    chosen = []
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        chosen.append(members[: min(PER_CLASS, max(1, len(members) // 3))])
+    train = np.concatenate(chosen)
     rest = order[~np.isin(order, train)]
     validation = rest[: min(VALIDATION, len(rest) // 3)]
     test = rest[len(validation) :][:TEST]

@@ -17,7 +17,7 @@ from collections.abc import Collection
 
 from alrsim.cost.atoms import Atoms
 from alrsim.cost.points import is_mark
-from alrsim.graph.graph import Graph, Op
+from alrsim.graph.graph import DIFFERENTIABLE, Graph, Op
 
 LAYERS = ("Conv", "ConvTranspose", "Einsum", "GRU", "Gather", "Gemm", "LSTM", "MatMul", "RNN")
 LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -35,7 +35,18 @@ def cut_layers(graph: Graph, atoms: Atoms) -> list[int]:
         shared = _last_shared(graph, atoms, start, layer)
         if shared is not None:
             starts.append(shared + 1)
-    return sorted(starts)
+    return sorted({*starts, *_behind_parameters(atoms, starts, trained)})
+
+
+def _behind_parameters(atoms: Atoms, starts: Collection[int], trained: Collection[int]) -> list[int]:
+    """Where a stage ends in front of a black box without a derivative: behind the last parameter before it."""
+    found: list[int] = []
+    for index, run in enumerate(atoms.runs):
+        start = max(other for other in (*starts, *found) if other <= index)
+        before = [at for at in trained if start <= at < index]
+        if before and any(op.attributes.get(DIFFERENTIABLE) == 0 for op in run):
+            found.append(before[-1] + 1)
+    return found
 
 
 def cut_blocks(atoms: Atoms) -> list[int]:

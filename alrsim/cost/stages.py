@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from math import prod
 from operator import add
@@ -78,13 +78,15 @@ def build_stages(graph: Graph, cut: Sequence[Sequence[str]], *, batch: int | Non
     parts = graph_parts(graph)
     _check_shared_parameters(graph, stage_of)
     regions = _regions(graph, stage_of, len(cut))
+    live = reached(parts, graph.ops, graph.outputs)
     unsigned = nonnegative(graph.ops)
     edges: list[Edge] = []
     stages: list[Stage] = []
     saved: list[frozenset[str]] = []
     for index, region in enumerate(regions):
         stage, kept = _price(parts, region, index, unsigned)
-        stages.append(stage)
+        trained = [value for op in region.ops for value in op.inputs if value in graph.parameters]
+        stages.append(replace(stage, unreached=bool(trained) and live.isdisjoint(trained)))
         saved.append(kept)
     loss = _loss(graph, len(regions))
     for source, target, value in _crossings(graph, stage_of, len(regions)):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from alrsim.errors import ExecutionError
 from alrsim.estimators.policy import WeightCode
+from alrsim.execute.derivatives import refuse_without_derivative
 from alrsim.execute.program import Program
 from alrsim.execute.store import Store
 from alrsim.graph.stages import MODEL_INPUT
@@ -180,6 +181,7 @@ def _refuse(program: Program, options: RuleOptions, segmentation: Segmentation) 
             raise ExecutionError(
                 f"{what} in {value} cannot be executed", where="--precision", fix="use fp32, or simulate only"
             )
+    refuse_without_derivative(program, options, segmentation)
     if not segmentation.has_lr:
         return
     if not options.loss:

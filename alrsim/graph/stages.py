@@ -43,6 +43,8 @@ class Stage:
             there are any, LR adds its noise there instead of to the values that leave the stage.
         uncut: In words, a path from a parameter of the stage to a value that leaves it that avoids all points; empty if
             there is none.
+        unreached: The stage has parameters, and no derivative leads from the model's output back to any of them (a
+            spike or a black box lies between).
     """
 
     index: int
@@ -65,6 +67,7 @@ class Stage:
     direct: bool = False
     points: tuple[tuple[str, int], ...] = ()
     uncut: str = ""
+    unreached: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,11 +86,16 @@ def _notes(graph: StageGraph, segmentation: Segmentation, options: RuleOptions) 
                 f"stage {stage.index} ({stage.name}): its marked places get no noise, because its segment has other "
                 "stages, too: BP carries the gradient through them"
             )
-        unreached = stage.parameters and stage.forward != NO_WORK and stage.weight_gradient == NO_WORK
-        if unreached and segmentation.is_exact(stage.index):
+        free = stage.parameters and stage.forward != NO_WORK and stage.weight_gradient == NO_WORK
+        if (free or stage.unreached) and segmentation.is_exact(stage.index):
             notes.append(
                 f"stage {stage.index} ({stage.name}): no gradient reaches its parameters through the operators behind "
-                "them, so BP does not train them and spends no time on them"
+                "them, so BP does not train them" + (" and spends no time on them" if free else "")
+            )
+        elif free and segmentation.exits(stage.index):
+            notes.append(
+                f"stage {stage.index} ({stage.name}): its noise lies behind operators without a derivative, so its own "
+                "parameters get no gradient: cut it there (--cut layer), or put the noise on its parameters (ES)"
             )
     return tuple(notes)
 

@@ -31,6 +31,8 @@ def keep_codes(
     if direct is not None:
         held = [value for value, name in zip(inputs, code.inputs, strict=True) if name == direct.value]
         values = held or [Input(interior[direct.value], None)]
+    if not all(value.tensor.is_floating_point() for value in values):
+        return  # tokens: there is no code of whole numbers, and they are there anyhow
     as_is = plan.saved is plan.activations and not signs
     if as_is and all(value.key is not None for value in values):
         return  # the gradient reads the values themselves
@@ -43,7 +45,8 @@ def keep_codes(
 
 def direct_map(run: Run, stage: int, code: StageCode) -> LinearMap | None:
     """The stage's linear map, if its gradient is one product and no input gradient is wanted."""
-    return None if run.job.segmentation.passes[stage] else code.direct
+    segmentation = run.job.segmentation
+    return None if segmentation.passes[stage] or segmentation.inside(stage) else code.direct
 
 
 def coded_inputs(run: Run, task: int, id_: TaskId, state: Instance, code: StageCode) -> list[Tensor]:
@@ -54,7 +57,8 @@ def coded_inputs(run: Run, task: int, id_: TaskId, state: Instance, code: StageC
     as_is = plan.saved is plan.activations and not signs
     key: Key = ("code", id_.stage, id_.microbatch, state.group)
     from_input = direct is None or (direct.value in code.inputs and _stored(run, id_, state, direct.value))
-    if not as_is or not from_input:
+    kept = key in run.store.ledger.entries
+    if kept and (not as_is or not from_input):
         return [decode(item) for item in run.store.get(task, key)]
     values = read_inputs(run, task, id_, state)
     if direct is not None:

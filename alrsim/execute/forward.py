@@ -1,6 +1,6 @@
 """Kernel of forward tasks, F, with noise and codes where an estimated gradient needs them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from alrsim.execute.inputs import read_inputs, stage_buffers
 from alrsim.execute.job import Run
 from alrsim.execute.ledger import Key
 from alrsim.execute.noising import add_noise, draw, store_noise
+from alrsim.execute.points import forward_marked, marks
 from alrsim.execute.saving import forward_saving
 from alrsim.execute.stagecode import StageCode
 from alrsim.execute.weightnoise import forward_perturbed, perturbs
@@ -29,11 +30,18 @@ def forward(run: Run, task: int, id_: TaskId) -> None:
     inputs = read_inputs(run, task, id_, one)
     parameters = [run.parameters[name] for name in code.parameters]
     buffers = stage_buffers(run, code)
+    outputs: Sequence[Tensor]
+    interior: Mapping[str, Tensor]
+    terms: Sequence[Tensor]
     if job.keeps(id_.stage, one) and not job.exits(id_.stage):
         outputs, terms = forward_saving(run, task, id_, code, inputs, parameters, buffers)
     else:
         with torch.no_grad():
-            outputs, interior, terms = code.run([value.tensor for value in inputs], parameters, buffers)
+            if marks(job, id_.stage, one):
+                outputs = forward_marked(run, task, id_, one, code, inputs)
+                interior, terms = {}, []
+            else:
+                outputs, interior, terms = code.run([value.tensor for value in inputs], parameters, buffers)
         if job.keeps(id_.stage, one):
             keep_codes(run, task, id_, one, code, inputs, interior)
     _put_outputs(run, task, id_, one, code, outputs)

@@ -6,6 +6,7 @@ from alrsim.execute.inputs import stage_buffers
 from alrsim.execute.job import Run
 from alrsim.execute.ledger import Key
 from alrsim.execute.noising import summed_noise
+from alrsim.execute.points import marked_gradient
 from alrsim.execute.signals import estimate_factor, signals_of, weights_of
 from alrsim.execute.sums import add_lists, add_weights, put_input_gradient
 from alrsim.execute.weightnoise import parameter_gradient
@@ -18,6 +19,9 @@ def likelihood_ratio(run: Run, task: int, id_: TaskId) -> None:
     job = run.job
     if job.segmentation.on_weights(id_.stage):
         parameter_gradient(run, task, id_)
+        return
+    if job.segmentation.inside(id_.stage):
+        marked_gradient(run, task, id_)
         return
     state = job.state_of(id_)
     code = job.program.at(state.copies)[id_.stage]

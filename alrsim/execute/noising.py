@@ -36,19 +36,24 @@ def draws_of(one: Instance) -> range:
     return range(one.first, one.first + one.draws)
 
 
-def noise_shape(job: Job, name: str) -> tuple[int, ...]:
-    """Shape of a value's noise per sample."""
-    shape = job.program.shapes[name]
-    return shape[1:] if shape[0] == job.program.batch else (prod(shape) // job.program.batch,)
+def noise_shapes(job: Job, stage: int) -> list[tuple[int, ...]]:
+    """Shape per sample of every noised value of a stage: of its leaving values, or of its marked ones."""
+    points = job.program.at(1)[stage].points
+    if job.segmentation.inside(stage):
+        shapes = [] if points is None else list(points.shapes)
+    else:
+        shapes = [job.program.shapes[name] for name, _ in job.segmentation.noised[stage]]
+    batch = job.program.batch
+    return [shape[1:] if shape[0] == batch else (prod(shape) // batch,) for shape in shapes]
 
 
 def draw(run: Run, stage: int, microbatch: int, one: Instance) -> list[Tensor]:
-    """The noise of a stage's leaving values, ``(draws, samples, ...)`` each."""
+    """The noise of a stage's leaving or marked values, ``(draws, samples, ...)`` each."""
     job = run.job
     copies, samples = draws_of(one), samples_of(job, microbatch)
     return [
-        philox_noise(noise_key(job, stage, position), copies, samples, noise_shape(job, name), job.options.noise)
-        for position, (name, _) in enumerate(job.segmentation.noised[stage])
+        philox_noise(noise_key(job, stage, position), copies, samples, shape, job.options.noise)
+        for position, shape in enumerate(noise_shapes(job, stage))
     ]
 
 
@@ -57,6 +62,12 @@ def add_noise(run: Run, stage: int, value: Tensor, noise: Tensor, one: Instance,
     rows = antithetic(noise) if one.copies > one.draws else noise
     into = value if fresh else None
     return torch.add(value, rows.view(value.shape), alpha=run.job.settings.sigma_of(stage), out=into)
+
+
+def scaled_rows(run: Run, stage: int, noise: Tensor, one: Instance) -> Tensor:
+    """``sigma * noise`` for every row, stacked in the batch dimension: ``(rows * samples, ...)``."""
+    rows = antithetic(noise) if one.copies > one.draws else noise
+    return rows.flatten(0, 1) * run.job.settings.sigma_of(stage)
 
 
 def store_noise(run: Run, task: int, stage: int, microbatch: int, one: Instance, noise: Sequence[Tensor]) -> None:
@@ -99,8 +110,7 @@ def summed_noise(
     """
     job = run.job
     folded = folded_pairs(weights, one.draws) * factor
-    shapes = [(job.program.batch, *noise_shape(job, name)) for name, _ in job.segmentation.noised[stage]]
-    totals = [torch.zeros(shape) for shape in shapes]
+    totals = [torch.zeros(job.program.batch, *shape) for shape in noise_shapes(job, stage)]
     if job.options.precision.noise is Precision.REGENERATED:
         copies, samples, signs = draws_of(one), samples_of(job, microbatch), job.options.noise_code == "sign"
         for value, total in enumerate(totals):

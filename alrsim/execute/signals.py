@@ -17,7 +17,7 @@ def signals_of(run: Run, task: int, id_: TaskId, state: Instance, code: StageCod
     """The cotangent of each output: what consumers in the segment computed, ascending, plus the estimate."""
     job = run.job
     noised = [name for name, _ in job.segmentation.noised[id_.stage]]
-    estimates = _estimates(run, task, id_, state) if noised else []
+    estimates = estimates_of(run, task, id_, state) if noised else []
     signals = []
     for name in code.outputs:
         terms = [
@@ -42,7 +42,7 @@ def _makes(run: Run, id_: TaskId, target: int) -> bool:
     return target < run.job.loss_stage or run.job.options.loss
 
 
-def _estimates(run: Run, task: int, id_: TaskId, state: Instance) -> list[Tensor]:
+def estimates_of(run: Run, task: int, id_: TaskId, state: Instance) -> list[Tensor]:
     """The estimated cotangent of every leaving value, in the rows of the state's forward."""
     job = run.job
     if job.options.reduction == "accumulate":

@@ -19,6 +19,7 @@ from alrsim.execute.operators import (
     linear_map,
     operator_name,
 )
+from alrsim.execute.pointcode import PointCode, point_code
 from alrsim.execute.source import Source
 from alrsim.execute.stacking import CannotStackError, Sizes, stackable, stacked_sizes
 from alrsim.frontend.fx_map import module_path
@@ -61,6 +62,7 @@ class StageCode:
         interior: Values that ``run`` returns besides the outputs: the products' results, then ``direct.value``.
         updates: Running statistics that it moves.
         function: ``function(*inputs, *parameters, *buffers) -> (outputs..., interior..., update terms...)``.
+        points: The stage with noise on its marked values, if it has any.
     """
 
     index: int
@@ -73,6 +75,7 @@ class StageCode:
     interior: tuple[str, ...]
     updates: tuple[BufferUpdate, ...]
     function: Callable[..., tuple[Tensor, ...]] = field(repr=False)
+    points: PointCode | None = None
 
     def run(
         self, inputs: Sequence[Tensor], parameters: Sequence[Tensor], buffers: Sequence[Tensor]
@@ -149,6 +152,7 @@ class _StageBuilder:
             tuple(interior),
             tuple(update for _, update in sorted(mutated, key=lambda pair: pair[1].constant is not None)),
             module.forward,
+            point_code(self.graph, {self.map[value].name for value in self.parameters}, len(self.outputs)),
         )
 
     def _gather(self, node: Node) -> None:

@@ -48,11 +48,13 @@ def load_fashion(model: TorchModel, folder: Path | None, _seed: int) -> Splits:
 
 
 def _part(folder: Path | None, prefix: str) -> Samples:
-    images, _ = _idx(folder, f"{prefix}-images-idx3-ubyte", 3)
+    images, image_path = _idx(folder, f"{prefix}-images-idx3-ubyte", 3)
     labels, path = _idx(folder, f"{prefix}-labels-idx1-ubyte", 1)
-    if images.shape[1:] != (SIZE, SIZE) or len(images) != len(labels):
-        shown = "x".join(map(str, images.shape))
-        raise corrupt(path, LAYOUT, f"{len(labels)} labels for images of {shown}, should be nx{SIZE}x{SIZE}")
+    if images.shape[1:] != (SIZE, SIZE):
+        height, width = images.shape[1:]
+        raise corrupt(image_path, LAYOUT, f"images are {height}x{width} pixels, should be {SIZE}x{SIZE}")
+    if len(images) != len(labels):
+        raise corrupt(path, LAYOUT, f"there are {len(labels)} labels for {len(images)} images")
     if len(labels) and int(labels.max()) >= CLASSES:
         raise corrupt(path, LAYOUT, f"there is a class {int(labels.max())}, there should be {CLASSES} from 0")
     return Samples((images.unsqueeze(1),), labels.long())

@@ -74,9 +74,13 @@ def test_an_idx_file_that_is_cut_off_or_another_is_refused(tmp_path: Path, pack:
     [
         ("train-images-idx3-ubyte", struct.pack(">4I", 0x803, 9, 28, 28) + bytes(784), "should hold 9x28x28 = 7,056"),
         ("train-images-idx3-ubyte", struct.pack(">4I", 0x803, *[2**32 - 1] * 3), "holds 0"),
-        ("train-images-idx3-ubyte", struct.pack(">4I", 0x803, 4, 2, 2) + bytes(16), "should be nx28x28"),
+        (
+            "train-images-idx3-ubyte",
+            struct.pack(">4I", 0x803, 4, 2, 2) + bytes(16),
+            "images are 2x2 pixels, should be 28x28",
+        ),
         ("train-images-idx3-ubyte", struct.pack(">2I", 0x801, 4) + bytes(4), "does not start as an idx file"),
-        ("train-labels-idx1-ubyte", struct.pack(">2I", 0x801, 3) + bytes(3), "3 labels for images of 4x28x28"),
+        ("train-labels-idx1-ubyte", struct.pack(">2I", 0x801, 3) + bytes(3), "there are 3 labels for 4 images"),
         ("t10k-labels-idx1-ubyte", struct.pack(">2I", 0x801, 2) + bytes([0, 10]), "there is a class 10"),
     ],
 )

@@ -3,7 +3,7 @@
 Missing one is safe: it is then priced at two bits.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from alrsim.graph.graph import Op
 
@@ -41,11 +41,12 @@ _RULES: Mapping[str, Callable[[Sequence[bool]], bool]] = {
 }
 
 
-def nonnegative(ops: Iterable[Op]) -> frozenset[str]:
+def nonnegative(ops: Iterable[Op], signed: Collection[str] = ()) -> frozenset[str]:
     """Values of the operators that are at least 0 whatever they read; inputs from elsewhere may have any sign.
 
     Args:
         ops: In topological order.
+        signed: Values that may have any sign because noise is added to them.
     """
     found: set[str] = set()
     for op in ops:
@@ -54,4 +55,5 @@ def nonnegative(ops: Iterable[Op]) -> frozenset[str]:
             found.update(filter(None, op.outputs))
         elif op.kind == "Inject" and op.inputs[0] in found:
             found.update(op.outputs)
+        found.difference_update(value for value in op.outputs if value in signed)
     return frozenset(found)

@@ -79,12 +79,12 @@ def build_stages(graph: Graph, cut: Sequence[Sequence[str]], *, batch: int | Non
     _check_shared_parameters(graph, stage_of)
     regions = _regions(graph, stage_of, len(cut))
     live = reached(parts, graph.ops, graph.outputs)
-    unsigned = nonnegative(graph.ops)
+    unsigned, unsigned_noisy = nonnegative(graph.ops), nonnegative(graph.ops, _noised(graph, regions))
     edges: list[Edge] = []
     stages: list[Stage] = []
     saved: list[frozenset[str]] = []
     for index, region in enumerate(regions):
-        stage, kept = _price(parts, region, index, unsigned)
+        stage, kept = _price(parts, region, index, (unsigned, unsigned_noisy))
         trained = [value for op in region.ops for value in op.inputs if value in graph.parameters]
         stages.append(replace(stage, unreached=bool(trained) and live.isdisjoint(trained)))
         saved.append(kept)
@@ -189,7 +189,9 @@ def _regions(graph: Graph, stage_of: dict[str, int], count: int) -> list[_Region
     ]
 
 
-def _price(parts: GraphParts, region: _Region, index: int, unsigned: frozenset[str]) -> tuple[Stage, frozenset[str]]:
+def _price(
+    parts: GraphParts, region: _Region, index: int, unsigned: tuple[frozenset[str], ...]
+) -> tuple[Stage, frozenset[str]]:
     """A stage, and the storage of the values that BP keeps for it."""
     graph = parts.graph
     trained = list(dict.fromkeys(value for op in region.ops for value in op.inputs if value in graph.parameters))
@@ -221,8 +223,8 @@ def _price(parts: GraphParts, region: _Region, index: int, unsigned: frozenset[s
         operators=len(region.ops),
         lr_saved=sum(graph.tensors[value].elements for value in kept_inputs),
         lr_scales=sum(_channels(graph.tensors[value].shape) for value in kept_inputs),
-        lr_unsigned=unsigned.issuperset(kept_inputs),
-        lr_unsigned_noisy=nonnegative(region.ops).issuperset(kept_inputs),
+        lr_unsigned=unsigned[0].issuperset(kept_inputs),
+        lr_unsigned_noisy=unsigned[1].issuperset(kept_inputs),
         linear=product is not None,
         deltas=_deltas(parts, region),
         direct=product is not None and _data_input(parts, product) in region.inputs,
@@ -230,6 +232,12 @@ def _price(parts: GraphParts, region: _Region, index: int, unsigned: frozenset[s
         uncut=uncut_path(region.ops, trained, [name for name, _ in points], region.outputs) if points else "",
     )
     return stage, kept
+
+
+def _noised(graph: Graph, regions: Iterable[_Region]) -> frozenset[str]:
+    """Values that LR adds noise to if every stage is a segment of its own."""
+    trained = (one for one in regions if any(value in graph.parameters for op in one.ops for value in op.inputs))
+    return frozenset(value for one in trained for value in one.outputs)
 
 
 def _whole(graph: Graph, region: _Region, value: str) -> bool:

@@ -33,7 +33,8 @@ class Stage:
         lr_scales: Scales of a code of that input that has one for each sample and channel (the second of three or
             more dimensions), or for each sample where there are no channels.
         lr_unsigned: That input cannot be negative if the stage's own inputs carry no noise.
-        lr_unsigned_noisy: It cannot be negative even if they do, because the stage rectifies them.
+        lr_unsigned_noisy: It cannot be negative even if every stage with parameters adds noise to what leaves it:
+            operators behind the noise rectify it.
         linear: The stage ends in its only parametrised operator, a convolution or matrix product (with its bias), so
             an LR gradient is one product of input and noise.
         deltas: Elements of the cotangents at the outputs of its parametrised operators: what a split backward hands

@@ -43,7 +43,7 @@ def total(works) -> Work:
     return sum(works, NO_WORK)
 
 
-@pytest.mark.parametrize("spec", ["balanced:1", "balanced:3", "module", "layer", "operator"])
+@pytest.mark.parametrize("spec", ["balanced:1", "balanced:3", "module", "layer", "block", "operator"])
 def test_stages_of_any_cut_add_up_to_the_whole_graph(graphs, spec):
     for graph in graphs.values():
         stages = build_stages(graph, cut_graph(graph, spec))

@@ -40,10 +40,13 @@ class SplitHalf:
         return SplitHalf(self.product * factor, self.first * factor, self.second * factor)
 
 
+MEASUREMENTS = 3
+"""Measurements that a decision needs: at low cosines one of them scatters by more than its value."""
+
 NOTHING = SplitHalf(0.0, 0.0, 0.0)
 
 
-def smoothed(before: SplitHalf, now: SplitHalf, keep: float = 0.5) -> SplitHalf:
+def smoothed(before: SplitHalf, now: SplitHalf, keep: float = 0.7) -> SplitHalf:
     """A running mean of inner products: the ratio of means scatters less than the mean of ratios."""
     return now if before == NOTHING else before.scaled(keep) + now.scaled(1 - keep)
 

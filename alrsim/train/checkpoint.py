@@ -49,6 +49,7 @@ def save_checkpoint(path: Path, job: TrainJob, state: TrainState) -> None:
         "copies": state.copies,
         "split": [state.split.product, state.split.first, state.split.second],
         "cosine": state.cosine,
+        "measured": state.measured,
         "decisions": list(state.decisions),
     }
     buffer = BytesIO()
@@ -88,7 +89,7 @@ def load_checkpoint(path: Path, job: TrainJob, state: TrainState) -> None:
     state.rows = [Row(**row) for row in document["rows"]]
     state.forwards, state.work, state.seconds = document["totals"]
     state.loss_sum, state.loss_count = document["losses"]
-    state.split = SplitHalf(*document["split"])
+    state.split, state.measured = SplitHalf(*document["split"]), document["measured"]
     state.decisions = list(document["decisions"])
 
 
@@ -101,12 +102,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     before = previous(path)
     fix = f"mv {before} {path} goes back to the one before it" if before.exists() else ""
     try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
+        data = path.read_bytes()
     except FileNotFoundError:
         raise FileError("no such checkpoint", where=str(path), fix=fix or "leave --resume out to begin") from None
     except OSError as error:
         raise FileError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+    try:
+        document = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
         raise FileError("is cut off, or no checkpoint", where=str(path), fix=fix or "begin anew") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise FileError(f"is no {FORMAT}", where=str(path), fix="give a file that `alrsim train` wrote")

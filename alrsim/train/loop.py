@@ -6,7 +6,7 @@ from time import perf_counter
 
 from alrsim.datasets import epoch_of
 from alrsim.errors import ExecutionError
-from alrsim.estimators.monitor import NOTHING, smoothed, steer
+from alrsim.estimators.monitor import MEASUREMENTS, NOTHING, smoothed, steer
 from alrsim.execute.executor import Batch
 from alrsim.execute.step import StepResult, one_thread
 from alrsim.train.evaluate import evaluate
@@ -98,14 +98,15 @@ def _monitored(training: Training, state: TrainState, batch: Batch) -> tuple[Ste
     half = training.method.cost(state.copies // 2)
     state.split = smoothed(state.split, split)
     state.cosine = state.split.cosine
-    if job.target_cosine is not None:
+    state.measured += 1
+    if job.target_cosine is not None and state.measured >= MEASUREMENTS:
         copies = steer(state.cosine, state.copies, job.target_cosine, job.copies_min, job.copies_max)
         if copies != state.copies:
             state.decisions.append(
                 f"step {state.step + 1}: cosine {state.cosine:.2f} for a target of {job.target_cosine:g}, "
                 f"{state.copies} -> {copies} copies"
             )
-            state.copies, state.split = copies, NOTHING
+            state.copies, state.split, state.measured = copies, NOTHING, 0
     return found, Cost(2 * half.forwards, 2 * half.work)
 
 

@@ -23,7 +23,8 @@ class TrainState:
         loss_sum: Sum over the steps since the last row of the batch's mean loss.
         copies: Of the next step.
         split: Running mean of the monitor's inner products.
-        cosine: Of the last monitored step.
+        cosine: By that mean.
+        measured: Monitored steps since the number of copies changed.
         decisions: What the monitor decided, in words.
     """
 
@@ -41,4 +42,5 @@ class TrainState:
     loss_count: int = 0
     split: SplitHalf = NOTHING
     cosine: float | None = None
+    measured: int = 0
     decisions: list[str] = field(default_factory=list)

@@ -41,10 +41,10 @@ def test_the_estimate_is_the_cosine_of_the_mean_of_the_halves(rho):
     assert noise_to_signal(sums.cosine, copies) == pytest.approx(rho, rel=0.15)
 
 
-def test_a_running_mean_forgets_half_each_time():
+def test_a_running_mean_forgets_what_it_is_told_to():
     one = SplitHalf(1.0, 2.0, 3.0)
     assert smoothed(NOTHING, one) == one
-    assert smoothed(one, SplitHalf(3.0, 4.0, 5.0)) == SplitHalf(2.0, 3.0, 4.0)
+    assert smoothed(one, SplitHalf(3.0, 4.0, 5.0), keep=0.5) == SplitHalf(2.0, 3.0, 4.0)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

@@ -1,92 +1,82 @@
 """``alrsim gradcheck``: how close estimated gradients come to the true one, and what a copy buys."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from math import isfinite
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from alrsim.cli.common import load_with_warnings
+from alrsim.cli.common import load_with_warnings, typed_options
+from alrsim.cli.gradcheck_run import Asked, check, draw
 from alrsim.cli.gradcheck_text import tell
-from alrsim.cli.model import LoadedModel, request
+from alrsim.cli.model import LoadedModel, ModelRequest, request
 from alrsim.cli.options import (
     Baseline,
+    Inject,
+    InputCode,
     JsonTarget,
     ModelArgument,
     ModelOptions,
+    Noise,
     OutFolder,
+    OutputFile,
     PrecisionText,
     Reduce,
     Scope,
     Seed,
 )
-from alrsim.cli.output import check_targets, encode, progress, publish
-from alrsim.cli.parse import choose, choose_literal, parse_precision, require_positive
-from alrsim.cli.pipeline import FP32, cut_stages
+from alrsim.cli.output import check_targets, encode, publish
+from alrsim.cli.parse import choose, choose_literal, require_positive
+from alrsim.cli.pipeline import INJECTION_CUTS, Settings, settings_from
 from alrsim.errors import OptionError
-from alrsim.graph.stages import StageGraph
-from alrsim.hardware.precision import Precision, PrecisionPlan
-from alrsim.rules.options import Baseline as BaselineName
-from alrsim.rules.options import NoiseScope, Reduction, RuleOptions
+from alrsim.estimators.policy import PRESETS, SigmaRule
 
-if TYPE_CHECKING:
-    from alrsim.execute.executor import Batch
-    from alrsim.quality.gradcheck import Quality
-
-METHODS = ("lr", "alr")
-SIGNS = PrecisionPlan(saved=Precision.INT8, noise=Precision.INT8)
+METHODS = tuple(name for name in PRESETS if name != "bp")
 POINTS = 16
 """Numbers of copies that a range is measured at, evenly spaced on a logarithmic axis."""
 
 MOST_COPIES = 1_000_000
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What was typed, checked."""
-
-    methods: Mapping[str, RuleOptions]
-    copies: tuple[int, ...]
-    data: str | None
-    cut: str
-    sigma: float
-    noise: str
-    draws: int
-    train_steps: int
-    seed: int
-    fresh: bool
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What was found."""
-
-    document: dict[str, Any]
-    qualities: "list[Quality]"
-
-
 def run(
+    context: typer.Context,
     model: ModelArgument,
-    methods: Annotated[str, typer.Option("--methods", metavar="M1,M2", help="lr, alr or both.")] = "lr,alr",
+    methods: Annotated[str, typer.Option("--methods", metavar="M1,M2", help=f"Of {', '.join(METHODS)}.")] = "lr,alr",
     copies: Annotated[
         str, typer.Option("--copies", metavar="C", help=f"A range such as 10..2000 ({POINTS} numbers) or a list.")
     ] = "10..200",
     data: Annotated[
-        str | None, typer.Option("--data", metavar="D", help="digits | random. Default: what fits.")
+        str | None,
+        typer.Option("--data", metavar="D", help="A data set: see the error for their names. Default: what fits."),
+    ] = None,
+    data_folder: Annotated[
+        Path | None, typer.Option("--data-folder", metavar="DIR", help="Where the files of the data set are.")
     ] = None,
     batch: Annotated[int, typer.Option("--batch", metavar="N", help="Samples in the batch.")] = 32,
     option: ModelOptions = None,
     cut: Annotated[
-        str, typer.Option("--cut", metavar="SPEC", help="Where noise enters; see `alrsim stages`.")
-    ] = "layer",
+        str | None,
+        typer.Option(
+            "--cut", metavar="SPEC", help="Where noise enters; see `alrsim stages`. Default: what --inject says."
+        ),
+    ] = None,
+    inject: Inject = "pre",
     baseline: Baseline = "clean",
     scope: Scope = "joint",
     reduction: Reduce = "stack",
     precision: PrecisionText = None,
-    sigma: Annotated[float, typer.Option("--sigma", metavar="S", help="Standard deviation of the noise.")] = 0.02,
-    noise: Annotated[str, typer.Option("--noise", metavar="N", help="gauss | rademacher.")] = "gauss",
+    sigma: Annotated[
+        float,
+        typer.Option(
+            "--sigma", metavar="S", help="Standard deviation of the noise; relative: of that of the noisy values."
+        ),
+    ] = 0.02,
+    sigma_rule: Annotated[
+        str, typer.Option("--sigma-rule", metavar="R", help="fixed, or relative to the values that get noise.")
+    ] = "fixed",
+    noise: Noise = None,
+    input_code: InputCode = None,
     draws: Annotated[int, typer.Option("--draws", metavar="K", help="Independent repetitions.")] = 10,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="New noise for every number of copies, not more of the same: slower.")
@@ -94,41 +84,91 @@ def run(
     train_steps: Annotated[
         int, typer.Option("--train-steps", metavar="N", help="First train with BP and Adam for N steps.")
     ] = 0,
+    suggest: Annotated[
+        float | None,
+        typer.Option(
+            "--suggest",
+            metavar="COS",
+            help="Also measure every layer's noise and say which layers are better off with noise on their "
+            "parameters (ES), and how many copies each needs for this cosine.",
+        ),
+    ] = None,
     seed: Seed = 0,
     json: JsonTarget = None,
     out: OutFolder = None,
+    output: OutputFile = None,
 ) -> None:
     """Cosine of estimated with true gradients over the number of copies, per layer; the papers' Acc and Sta; the
-    effective noise dimension rho of every layer."""
-    check_targets(json, out)
-    options = _options(methods, baseline, scope, reduction, precision, noise)
+    effective noise dimension rho of every layer. -o FILE saves the plan of --suggest."""
+    check_targets(json, out, output)
+    settings = settings_from(
+        {**context.params, "microbatches": 1, "update": False, "cut": None, "copies": 2}, typed_options(context)
+    )
     numbers = parse_copies(copies)
-    _check_numbers(draws, batch, train_steps, sigma)
-    if baseline == "copy-mean" and numbers[0] < 2:
-        raise OptionError(
-            "baseline copy-mean needs at least 2 copies", where="--copies", fix="start at 2, or use clean"
-        )
-    _check_names(noise, data)
-    asked = Asked(options, numbers, data, cut, sigma, noise, draws, train_steps, seed, fresh)
-    wanted = request(model, option, None, batch)
+    _check_numbers(draws, batch, train_steps, sigma, suggest)
+    if output is not None and suggest is None:
+        raise OptionError("the plan that -o saves is made by --suggest", where="--output", fix="add --suggest 0.7")
+    _refuse_single_copies(settings, numbers)
+    _check_names(sigma_rule, data)
+    spec = cut or INJECTION_CUTS[inject]
+    asked = Asked(
+        parse_names(methods),
+        settings,
+        numbers,
+        data,
+        data_folder,
+        spec,
+        sigma,
+        sigma_rule,
+        draws,
+        train_steps,
+        seed,
+        fresh,
+        suggest,
+    )
+    checked = check(_load(request(model, option, None, batch)), asked)
+    files = {}
+    if out is not None:
+        files = {"gradcheck.json": encode(checked.document), "cosines.png": draw(checked)}
+    if output is not None and checked.suggestion is not None:
+        from alrsim.files import save_value
+
+        save_value("plan", checked.suggestion.plan, output)
+    written = [f"{out}/{name}" for name in files] + ([str(output)] if output is not None else [])
+    publish(
+        checked.document,
+        json_target=json,
+        out=out,
+        files=files,
+        text=lambda: tell(checked.document, checked.qualities, written),
+    )
+
+
+def _load(wanted: ModelRequest) -> LoadedModel:
     if wanted.source not in ("zoo", "factory"):
         raise OptionError(
             "only torch models can be run: an .onnx file or a saved graph has no torch code",
             where="MODEL",
             fix="give a zoo name or a factory file.py:make",
         )
-    loaded = load_with_warnings(wanted)
-    checked = check(loaded, asked)
-    files = {}
-    if out is not None:
-        files = {"gradcheck.json": encode(checked.document), "cosines.png": draw(checked)}
-    publish(
-        checked.document,
-        json_target=json,
-        out=out,
-        files=files,
-        text=lambda: tell(checked.document, checked.qualities, [f"{out}/{f}" for f in files]),
-    )
+    return load_with_warnings(wanted)
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """``lr,alr`` -> the methods, each once.
+
+    Raises:
+        OptionError: none, one twice, one that does not exist or has no noise.
+    """
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    if not names:
+        raise OptionError("needs at least one method", where="--methods", fix="for example lr,alr")
+    for name in names:
+        choose(name, METHODS, where="--methods", what="method with estimated gradients")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise OptionError(f"{twice!r} is listed twice", where="--methods")
+    return tuple(names)
 
 
 def parse_copies(text: str) -> tuple[int, ...]:
@@ -153,13 +193,32 @@ def parse_copies(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(round(low * ratio**step) for step in range(POINTS)))
 
 
-def _check_names(noise: str, data: str | None) -> None:
-    choose(noise, ("gauss", "rademacher"), where="--noise", what="noise")
+def _check_names(sigma_rule: str, data: str | None) -> None:
+    choose_literal(sigma_rule, SigmaRule, where="--sigma-rule")
+    if sigma_rule not in ("fixed", "relative"):
+        raise OptionError(
+            f"{sigma_rule!r} is a rule of training: a check has one step",
+            where="--sigma-rule",
+            fix="choose from fixed, relative",
+        )
     if data is not None:
-        choose(data, ("digits", "random"), where="--data", what="data set")
+        choose(data, _data_sets(), where="--data", what="data set")
 
 
-def _check_numbers(draws: int, batch: int, train_steps: int, sigma: float) -> None:
+def _data_sets() -> tuple[str, ...]:
+    from alrsim.datasets import DATASETS
+
+    return tuple(DATASETS)
+
+
+def _refuse_single_copies(settings: Settings, copies: tuple[int, ...]) -> None:
+    if settings.baseline == "copy-mean" and copies[0] < 2:
+        raise OptionError(
+            "baseline copy-mean needs at least 2 copies", where="--copies", fix="start at 2, or use clean"
+        )
+
+
+def _check_numbers(draws: int, batch: int, train_steps: int, sigma: float, suggest: float | None) -> None:
     require_positive({"--draws": draws, "--batch": batch})
     if train_steps < 0:
         raise OptionError(f"is {train_steps}, must be at least 0", where="--train-steps")
@@ -167,135 +226,5 @@ def _check_numbers(draws: int, batch: int, train_steps: int, sigma: float) -> No
         raise OptionError(
             f"is {sigma}, must be positive", where="--sigma", fix="1 to 5 % of the values' spread is usual"
         )
-
-
-def _options(
-    text: str, baseline: str, scope: str, reduction: str, precision: str | None, noise: str
-) -> dict[str, RuleOptions]:
-    names = [part.strip() for part in text.split(",") if part.strip()]
-    if not names:
-        raise OptionError("needs at least one method", where="--methods", fix="for example lr,alr")
-    for name in names:
-        choose(name, METHODS, where="--methods", what="method (es, aes and hybrid are not built yet)")
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise OptionError(f"{twice!r} is listed twice", where="--methods")
-    choose_literal(baseline, BaselineName, where="--baseline")
-    choose_literal(scope, NoiseScope, where="--scope")
-    choose_literal(reduction, Reduction, where="--reduce")
-    return {
-        name: RuleOptions(
-            copies=2,
-            baseline=cast(BaselineName, baseline),
-            scope=cast(NoiseScope, scope),
-            reduction=cast(Reduction, reduction),
-            input_code="sign" if name == "alr" else "plain",
-            noise_code="sign" if name == "alr" else "plain",
-            noise="gauss" if noise == "gauss" else "rademacher",
-            update=False,
-            precision=parse_precision(precision, default=SIGNS if name == "alr" else FP32),
-        )
-        for name in names
-    }
-
-
-def check(loaded: LoadedModel, asked: Asked) -> Checked:
-    """Measure.
-
-    Raises:
-        ExecutionError: a model that LR cannot estimate, or that cannot be executed.
-    """
-    import numpy as np
-
-    from alrsim.datasets import default_dataset
-    from alrsim.execute.job import Settings
-    from alrsim.execute.program import build_program
-    from alrsim.quality.document import BANDS, quality_document, table4
-    from alrsim.quality.gradcheck import gradcheck
-    from alrsim.quality.reference import true_gradient, warm_start
-    from alrsim.quality.sampler import subject_of
-
-    assert loaded.torch_model is not None
-    assert loaded.exported is not None
-    module = loaded.torch_model.module
-    stages: StageGraph = cut_stages(loaded.graph, asked.cut)
-    program = build_program(loaded.graph, loaded.exported.program, stages)
-    dataset = asked.data or default_dataset(loaded.torch_model)
-    batch = _batches(loaded, dataset, asked.seed)
-    _refuse_early(program, stages, asked)
-    if asked.train_steps:
-        with progress(asked.train_steps, "train") as step:
-            program = warm_start(
-                module, program, lambda at: batch(at + 1), asked.train_steps, progress=lambda at: step(f"step {at + 1}")
-            )
-    subject = subject_of(program, stages, batch(0))
-    loss, gradient = true_gradient(module, program.parameters, subject.batch)
-    truth = np.concatenate([gradient[name].numpy().ravel() for name in subject.names]).astype(np.float64)
-    settings = Settings(sigma=asked.sigma, seed=asked.seed)
-    with progress(len(asked.methods) * asked.draws, "gradcheck") as step:
-        found = gradcheck(
-            subject, truth, asked.methods, settings, asked.copies, asked.draws, fresh=asked.fresh, progress=step
-        )
-    first = next(iter(asked.methods.values()))
-    document = {
-        "model": loaded.name,
-        "cut": asked.cut,
-        "dataset": dataset,
-        "batch": loaded.samples,
-        "state": {"train_steps": asked.train_steps, "loss": loss},
-        "sigma": asked.sigma,
-        "noise": asked.noise,
-        "baseline": first.baseline,
-        "scope": first.scope,
-        "reduction": first.reduction,
-        "seed": asked.seed,
-        "draws": asked.draws,
-        "copies": list(asked.copies),
-        "copies_share_noise": not (asked.fresh or first.baseline == "copy-mean"),
-        "bands": BANDS,
-        "methods": [quality_document(quality) for quality in found],
-        "table4": table4(found),
-    }
-    return Checked(document, found)
-
-
-def _batches(loaded: LoadedModel, dataset: str, seed: int) -> "Callable[[int], Batch]":
-    """Batch 0 is the one whose gradient is checked, batch ``i`` that of training step ``i``."""
-    from alrsim.datasets import load_samples
-    from alrsim.execute.executor import Batch
-
-    model = loaded.torch_model
-    assert model is not None
-    try:
-        load_samples(dataset, model, 1, seed)
-    except OptionError as error:
-        raise OptionError(error.what, where="--data", fix="--data random") from None
-
-    def batch(step: int) -> Batch:
-        samples = load_samples(dataset, model, loaded.samples, seed + step)
-        return Batch(samples.inputs, samples.labels)
-
-    return batch
-
-
-def _refuse_early(program: Any, stages: StageGraph, asked: Asked) -> None:
-    """What the executor refuses, before training."""
-    from alrsim.execute.job import Settings, build_job
-    from alrsim.rules import RULES
-
-    for options in asked.methods.values():
-        build_job(program, RULES["lr"](stages, options), options, Settings())
-
-
-def draw(checked: Checked) -> bytes:
-    """The picture of all curves."""
-    from alrsim.quality.charts import draw_cosines
-
-    document = checked.document
-    state = f"after {document['state']['train_steps']} steps of BP" if document["state"]["train_steps"] else "at init"
-    title = f"{document['model']} on {document['dataset']}, {state}: estimated against true gradient"
-    note = (
-        f"batch {document['batch']}, sigma {document['sigma']:g}, {document['noise']} noise, {document['scope']}, "
-        f"baseline {document['baseline']}, mean of {document['draws']} draws; bands: 95 %; dashed: fitted law"
-    )
-    return draw_cosines(checked.qualities, title, note)
+    if suggest is not None and not 0 < suggest < 1:
+        raise OptionError(f"is {suggest}, must be between 0 and 1", where="--suggest", fix="for example 0.7")

@@ -13,8 +13,20 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLoc
 from alrsim.quality.gradcheck import Curve, Quality
 
 INK, FAINT = "#1A1A1A", "#6B6B6B"
-COLOURS = {"lr": "#E69F00", "alr": "#009E73", "bp": "#0072B2"}
-"""Orange, green and blue as in the ALR paper's figures, in the Okabe-Ito tones that colour-blind readers can tell."""
+COLOURS = {
+    "lr": "#E69F00",
+    "alr": "#009E73",
+    "bp": "#0072B2",
+    "es": "#56B4E9",
+    "aes": "#CC79A7",
+    "hybrid": "#D55E00",
+    "a-hybrid": "#5D3A9B",
+    "lr-rademacher": "#1A1A1A",
+    "lr-laplace": "#999933",
+    "lr-hadamard": "#882255",
+}
+"""Orange, green and blue as in the ALR paper's figures, in the Okabe-Ito tones that colour-blind readers can tell; the
+other methods' are theirs and Tol's."""
 
 _DPI, _CELL_WIDTH, _CELL_HEIGHT, _MOST_COLUMNS = 130, 3.1, 2.35, 4
 _LEAST_WIDTH = 9.0

@@ -25,6 +25,7 @@ from alrsim.quality.metrics import (
 )
 from alrsim.quality.sampler import Sampler, Subject
 from alrsim.rules.options import RuleOptions
+from alrsim.rules.segmentation import Segmentation, segmentation_of
 
 OVERALL, LAYER_MEAN = "whole gradient", "mean over layers"
 
@@ -44,6 +45,7 @@ class Curve:
         noise: Variance of one copy's estimate over the true gradient's squared norm, from the runs inside each draw;
             for an unbiased method this is rho, also where cosines are too small to fit. ``None`` for one run per draw.
         law: The variance law fitted to the cosines; ``None`` for the mean over layers.
+        expected: k * rho by theory, where there is one: noise on parameters (see :func:`expected_noise`).
     """
 
     kind: CurveKind
@@ -56,6 +58,7 @@ class Curve:
     sta: Interval
     noise: Interval | None
     law: Law | None
+    expected: float | None = None
 
     @property
     def label(self) -> str:
@@ -114,7 +117,8 @@ def gradcheck(
             raise ExecutionError(
                 "its true gradient is exactly zero, so that there is no direction to compare with",
                 where=f"stage {index} ({subject.stages.stages[index].name})",
-                fix="use other data (--data), another --seed or --train-steps",
+                fix="use other data (--data), another --seed or --train-steps; behind a step function (a spike) "
+                "autograd finds zero and there is nothing to compare with",
             )
     results = []
     for name, options in methods.items():
@@ -177,9 +181,9 @@ def _curves(
     options: RuleOptions,
     settings: Settings,
 ) -> tuple[Curve, ...]:
-    coded_noise = options.signs or options.precision.noise is Precision.SIGN1
-    k = noise_factor(signs=coded_noise, gauss=options.noise == "gauss")
-    free = options.signs or options.precision.saved in (Precision.SIGN1, Precision.INT4)
+    k = noise_factor(options.noise, signs=codes_noise(options))
+    segmentation = segmentation_of("lr", subject.stages, options)
+    expected = expected_noise(subject, truth, options, settings, k)
     draws = sampled.cosines.shape[1]
     curves = []
     for part, ((start, end), index) in enumerate(zip(subject.parts, [*subject.spans, -1], strict=True)):
@@ -189,14 +193,63 @@ def _curves(
             mean_square = (sampled.sums[:, start:end] ** 2).sum(1) / draws
             variance = np.maximum(sampled.squares[part] - mean_square, 0.0) / (draws - 1) / signal
         noise = None if sampled.noise is None else mean_interval(sampled.noise[part] / signal)
-        fitted = fit_law(copies, cosines, k=k, free_ceiling=free, seed=settings.seed)
+        free = codes_inputs(options) and not (index >= 0 and segmentation.on_weights(index))
+        order = orthogonal_order(segmentation, options, index, subject.program.batch)
+        fitted = fit_law(copies, cosines, k=k, free_ceiling=free, order=order, seed=settings.seed)
         kind: CurveKind = "layer" if index >= 0 else "whole"
         name = subject.stages.stages[index].name if index >= 0 else OVERALL
         numbers = _paper(copies, cosines)
-        curves.append(Curve(kind, name, index, end - start, cosines, variance, *numbers, noise, fitted))
+        curve = Curve(kind, name, index, end - start, cosines, variance, *numbers, noise, fitted, expected.get(index))
+        curves.append(curve)
     mean = sampled.cosines[:-1].mean(0)
     whole = curves[-1].parameters
     return (*curves, Curve("mean", LAYER_MEAN, -1, whole, mean, None, *_paper(copies, mean), None, None))
+
+
+def codes_noise(options: RuleOptions) -> bool:
+    """Whether gradients see the signs of the noise."""
+    return options.noise_code == "sign" or options.precision.noise is Precision.SIGN1
+
+
+def codes_inputs(options: RuleOptions) -> bool:
+    """Whether gradients see codes of the inputs that cap their cosine."""
+    return options.input_code != "plain" or options.precision.saved in (Precision.SIGN1, Precision.INT4)
+
+
+def orthogonal_order(segmentation: Segmentation, options: RuleOptions, stage: int, batch: int) -> int | None:
+    """Copies that make a stage's estimate exact: Hadamard rows of its one noised value, one stage at a time.
+
+    ``stage`` -1 is the whole gradient, whose stages have orders of their own.
+    """
+    if options.noise != "hadamard" or options.scope != "layerwise" or stage < 0:
+        return None
+    elements = [count // batch for _, count in segmentation.noised[stage]]
+    return 1 << (elements[0] - 1).bit_length() if len(elements) == 1 else None
+
+
+def expected_noise(
+    subject: Subject, truth: Array, options: RuleOptions, settings: Settings, k: float
+) -> dict[int, float]:
+    """``k * rho`` of noise on parameters by theory, by stage (-1: the whole gradient).
+
+    A copy's estimate is ``(sum_j s_j g_j.e_j) e_l / s_l`` over the stages j that the copy perturbs, s their sigma. Its
+    variance over ``|g_l|^2`` is ``D_l sum_j (s_j |g_j| / s_l |g_l|)^2 + 1``; alone, ``D_l + 1``. The 1 is that of
+    Gaussian noise and is left out: with signs and +-1 noise it differs, and D is large. Joint with noise on values
+    there is no such formula.
+    """
+    squares = {stage: float((truth[start:end] ** 2).sum()) for stage, (start, end) in subject.spans.items()}
+    sizes = {stage: end - start for stage, (start, end) in subject.spans.items()}
+    chosen = [stage for stage in subject.spans if stage in options.weight_noise]
+    if options.scope == "layerwise":
+        found = {stage: k * sizes[stage] for stage in chosen}
+    elif len(chosen) == len(subject.spans):
+        loss = sum(settings.sigma_of(stage) ** 2 * square for stage, square in squares.items())
+        found = {stage: k * sizes[stage] * loss / (settings.sigma_of(stage) ** 2 * squares[stage]) for stage in chosen}
+    else:
+        return {}
+    if len(chosen) == len(subject.spans):
+        found[-1] = sum(found[stage] * squares[stage] for stage in chosen) / sum(squares.values())
+    return found
 
 
 def _paper(copies: Sequence[int], cosines: Array) -> tuple[Interval, Interval]:

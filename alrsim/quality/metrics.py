@@ -5,10 +5,13 @@ Arrays are numpy, float64. ``copies`` are ascending numbers of noise draws; ``co
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import exp, pi, sqrt
+from math import exp, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
+
+from alrsim.estimators.noise import sign_scale
+from alrsim.estimators.policy import NoiseKind
 
 Array = NDArray[np.float64]
 
@@ -34,17 +37,19 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """``cos(n) = ceiling / sqrt(1 + k * rho / n)``.
+    """``cos(n) = ceiling / sqrt(1 + k * rho / n)``; with orthogonal noise ``1/n`` becomes :func:`noise_share`.
 
     Attributes:
         rho: Effective noise dimension: variance of one copy's estimate over the squared gradient.
         ceiling: Cosine with infinitely many copies; 1 where nothing is coded.
         k: Variance of the noise as the gradient sees it, over the variance of exact noise.
+        order: Orthogonal noise: the number of copies that make the estimate exact; ``None`` for independent copies.
     """
 
     rho: Interval
     ceiling: Interval
     k: float
+    order: int | None = None
 
     @property
     def determined(self) -> bool:
@@ -54,7 +59,7 @@ class Law:
 
     def at(self, copies: Array) -> Array:
         """The fitted cosine."""
-        return law(copies, self.rho.value, self.ceiling.value, self.k)
+        return law(copies, self.rho.value, self.ceiling.value, self.k, self.order)
 
 
 def cosine(estimate: Array, truth: Array) -> float:
@@ -111,17 +116,40 @@ def mean_interval(values: Array) -> Interval:
     return Interval(value, value - half, value + half)
 
 
-def law(copies: Array, rho: float | Array, ceiling: float | Array, k: float) -> Array:
+def law(copies: Array, rho: float | Array, ceiling: float | Array, k: float, order: int | None = None) -> Array:
     """The variance law (derived in the linear regime: sigma small, clean, copy-mean or antithetic baseline)."""
-    return np.asarray(ceiling / np.sqrt(1 + k * rho / copies))
+    return np.asarray(ceiling / np.sqrt(1 + k * rho * noise_share(copies, order)))
 
 
-def noise_factor(*, signs: bool, gauss: bool) -> float:
-    """``k`` of the law: the sign of Gaussian noise, scaled to be unbiased, has variance pi/2."""
-    return pi / 2 if signs and gauss else 1.0
+def noise_share(copies: Array | Sequence[int], order: int | None = None) -> Array:
+    """Variance of the mean over ``n`` copies, over that of one copy.
+
+    ``1/n`` for independent copies. Rows of an orthogonal matrix leave ``1/n - 1/order`` and nothing at ``n = order``;
+    beyond it every full matrix is exact and the ``r`` rows of the last one weigh ``r/n``.
+    """
+    points = np.asarray(copies, dtype=np.float64)
+    if order is None:
+        return np.asarray(1 / points)
+    rest = np.mod(points, order)
+    within = np.where(rest > 0, 1 / np.where(rest > 0, rest, 1.0) - 1 / order, 0.0)
+    return np.asarray((rest / points) ** 2 * within)
 
 
-def fit_law(copies: Sequence[int], cosines: Array, *, k: float = 1.0, free_ceiling: bool = False, seed: int = 0) -> Law:
+def noise_factor(kind: NoiseKind, *, signs: bool) -> float:
+    """``k`` of the law: the sign of the noise, scaled by ``1/E|eps|`` to be unbiased, has that factor's square as its
+    variance: pi/2 for Gaussian noise, 2 for Laplace's, 1 for noise that is +-1 already."""
+    return sign_scale(kind) ** 2 if signs else 1.0
+
+
+def fit_law(
+    copies: Sequence[int],
+    cosines: Array,
+    *,
+    k: float = 1.0,
+    free_ceiling: bool = False,
+    order: int | None = None,
+    seed: int = 0,
+) -> Law:
     """Least squares on the mean over draws ``(K, N)``.
 
     Intervals: the spread of a bootstrap over the draws (of ``log rho`` and of the ceiling) times Student's t; the bare
@@ -130,22 +158,23 @@ def fit_law(copies: Sequence[int], cosines: Array, *, k: float = 1.0, free_ceili
     Args:
         free_ceiling: Fit the ceiling (0..1) too; else it is 1. With every n far below rho only ``ceiling / sqrt(rho)``
             is determined, and the intervals say so.
+        order: Of orthogonal noise, see :class:`Law`.
     """
-    points = np.asarray(copies, dtype=np.float64)
+    shares = noise_share(copies, order)
     generator = np.random.default_rng(seed)
     draws = len(cosines)
     means = cosines.mean(0)[None]
     if draws > 1:
         picks = generator.integers(draws, size=(RESAMPLES, draws))
         means = np.concatenate([means, cosines[picks].mean(1)])
-    log_rho, ceiling = _least_squares(points, means, k, free_ceiling)
+    log_rho, ceiling = _least_squares(shares, means, k, free_ceiling)
     low, high = _bootstrap(log_rho, draws)
     rho = Interval(exp(log_rho[0]), None if low is None else exp(low), None if high is None else exp(high))
     if not free_ceiling:
-        return Law(rho, Interval(1.0), k)
+        return Law(rho, Interval(1.0), k, order)
     low, high = _bootstrap(ceiling, draws)
     cut = (None, None) if low is None or high is None else (max(0.0, low), min(1.0, high))
-    return Law(rho, Interval(float(ceiling[0]), *cut), k)
+    return Law(rho, Interval(float(ceiling[0]), *cut), k, order)
 
 
 def _bootstrap(values: Array, draws: int) -> tuple[float | None, float | None]:
@@ -156,11 +185,11 @@ def _bootstrap(values: Array, draws: int) -> tuple[float | None, float | None]:
     return float(values[0]) - half, float(values[0]) + half
 
 
-def _least_squares(points: Array, means: Array, k: float, free_ceiling: bool) -> tuple[Array, Array]:
+def _least_squares(shares: Array, means: Array, k: float, free_ceiling: bool) -> tuple[Array, Array]:
     """Best ``log rho`` and ceiling for each row of ``means``: a grid, refined three times around its minimum."""
 
     def loss(log_rho: Array) -> tuple[Array, Array]:
-        shape = 1 / np.sqrt(1 + k * np.exp(log_rho)[..., None] / points)
+        shape = 1 / np.sqrt(1 + k * np.exp(log_rho)[..., None] * shares)
         rows = means[:, None, :]
         best = np.ones(shape.shape[:-1])
         if free_ceiling:

@@ -11,7 +11,12 @@ SETUP = (
     "ResNet-5 on CIFAR-10, 10 experiments, up to 2,000 copies; state of training, sigma and baseline are not printed"
 )
 
-BUILT: Mapping[str, str] = {"LR": "lr", "ALR": "alr"}
-"""Columns that this program measures, and the method's name here."""
-
-NOT_BUILT = "not built yet"
+METHODS: Mapping[str, str] = {
+    "LR": "lr",
+    "ALR": "alr",
+    "ES": "es",
+    "AES": "aes",
+    "Hybrid": "hybrid",
+    "A-Hybrid": "a-hybrid",
+}
+"""The method's name here, by column."""

@@ -26,6 +26,9 @@ CHUNK_ELEMENTS = 4_000_000
 MOST_COPIES = 32
 """Copies in one run: many runs tell the variance of a copy better than few."""
 
+TOGETHER = ("hadamard", "sobol")
+"""Noise whose copies complement each other."""
+
 MOST_ELEMENTS = 500_000_000
 """The same for a baseline that needs all copies in one run."""
 
@@ -102,14 +105,19 @@ class Estimate(NamedTuple):
         return np.asarray((self.energy - self.copies * squares) / (self.runs - 1))
 
 
+def shares_noise(options: RuleOptions) -> bool:
+    """Whether the copies of a smaller estimate are among those of a larger one."""
+    return options.baseline != "copy-mean" and options.noise not in TOGETHER
+
+
 @dataclass
 class Sampler:
     """Draws of one method's gradient.
 
     Copies are drawn in runs of a power of two: an estimate from n copies is the mean of the runs' estimates weighted by
     their copies. That is exact, because every copy's term depends on its own noise and the noise-free loss alone;
-    baseline ``copy-mean`` is the exception and gets all its copies in one run. ``lr`` and ``alr`` with the same seed
-    see the same noise.
+    baseline ``copy-mean`` and noise whose copies belong together (Hadamard, Sobol) are the exceptions: all copies are
+    in one run. Methods with the same seed and noise see the same noise.
     """
 
     subject: Subject
@@ -120,7 +128,12 @@ class Sampler:
     @property
     def whole(self) -> bool:
         """Whether all copies of an estimate must be in one run."""
-        return self.options.baseline == "copy-mean"
+        return not shares_noise(self.options)
+
+    @property
+    def fit(self) -> int:
+        """Copies that one run should hold."""
+        return max(1, min(MOST_COPIES, CHUNK_ELEMENTS // self.subject.elements))
 
     def curve(self, copies: Sequence[int], draw: int, *, fresh: bool) -> Iterator[Estimate]:
         """Estimates with every number of copies of one draw, ascending.
@@ -148,6 +161,8 @@ class Sampler:
         Raises:
             OptionError: a baseline over all copies, and more copies than one run can hold.
         """
+        if self.options.noise in TOGETHER:
+            return [copies]
         if self.whole:
             if copies * self.subject.elements > MOST_ELEMENTS:
                 raise OptionError(
@@ -156,8 +171,7 @@ class Sampler:
                     fix="use clean, fewer copies, or a smaller batch",
                 )
             return [copies]
-        fit = max(1, min(MOST_COPIES, CHUNK_ELEMENTS // self.subject.elements))
-        most = 1 << fit.bit_length() - 1
+        most = 1 << self.fit.bit_length() - 1
         full, rest = divmod(copies, most)
         return [most] * full + [1 << bit for bit in reversed(range(rest.bit_length())) if rest >> bit & 1]
 
@@ -173,7 +187,10 @@ class Sampler:
         return np.concatenate([done.gradients[name].numpy().ravel() for name in self.subject.names]).astype(np.float64)
 
     def _prepare(self, copies: int) -> tuple[Prepared, Problem, Schedule]:
-        options = replace(self.options, copies=copies, group=None)
+        group = None
+        if self.options.noise in TOGETHER and self.options.baseline != "copy-mean":
+            group = max(size for size in range(1, self.fit + 1) if copies % size == 0)
+        options = replace(self.options, copies=copies, group=group)
         tasks = RULES["lr"](self.subject.stages, options)
         prepared = prepare(self.subject.program, tasks, self.subject.batch, options, self.settings)
         problem = Problem(tasks, abstract_machine(1), tuple((1,) for _ in tasks.tasks), "reference")

@@ -30,12 +30,14 @@ def test_gradcheck_prints_json_and_nothing_else(alrsim: Any) -> None:
     columns = {column["method"]: column for column in found["table4"]["columns"]}
     assert columns["LR"]["paper"] == {"acc": 0.36, "sta": 0.21}
     assert columns["LR"]["whole_gradient"]["acc"] == found["methods"][0]["curves"][-2]["acc"]
-    assert {name for name, column in columns.items() if column["status"] == "not built yet"} == {
+    assert {name for name, column in columns.items() if column["status"] == "not asked for"} == {
         "ES",
         "AES",
         "Hybrid",
         "A-Hybrid",
     }
+    (pair,) = found["table4"]["orderings"]["mean_over_layers"]
+    assert (pair["first"], pair["second"], pair["paper"]) == ("LR", "ALR", [0.36, 0.34])
     again = document_of("gradcheck", alrsim("gradcheck", "mlp", *SMALL, "--json", "-", "--seed", 3).out)
     assert [one["curves"] for one in again["methods"]] == [one["curves"] for one in found["methods"]]
 
@@ -45,7 +47,7 @@ def test_gradcheck_says_what_it_measured_and_draws_it(alrsim: Any, tmp_path: Pat
     more = ("--reduce", "accumulate", "--noise", "rademacher", "--train-steps", 2, "--data", "random", "--fresh")
     ran = alrsim("gradcheck", f"{factory_file}:make", *options, *more, "--out", tmp_path / "new")
     assert ran.status == 0, ran.err
-    for words in ("ALR", "not built yet", "not asked for", "compare the order", "One draw", "random"):
+    for words in ("ALR", "not asked for", "compare the order", "One draw", "random"):
         assert words in ran.out
     assert (tmp_path / "new" / "cosines.png").read_bytes().startswith(b"\x89PNG")
     found = document_of("gradcheck", (tmp_path / "new" / "gradcheck.json").read_text())
@@ -53,6 +55,65 @@ def test_gradcheck_says_what_it_measured_and_draws_it(alrsim: Any, tmp_path: Pat
     assert not found["copies_share_noise"]
     assert found["methods"][0]["curves"][0]["law"]["k"] == 1.0, "the sign of +-1 noise loses nothing"
     assert found["methods"][0]["curves"][0]["cosine_std"] is None
+
+
+def test_every_method_of_the_papers_table_has_its_column_and_its_orderings(alrsim: Any, tmp_path: Path) -> None:
+    methods = "lr,alr,es,aes,hybrid,a-hybrid"
+    ran = alrsim("gradcheck", "mlp", *SMALL, "--methods", methods, "--out", tmp_path, "--scope", "layerwise")
+    assert ran.status == 0, ran.err
+    for words in ("HYBRID: gauss noise, on parameters of stages 0, 1, baseline clean, layerwise", "of 15 pairs"):
+        assert words in ran.out
+    found = document_of("gradcheck", (tmp_path / "gradcheck.json").read_text())
+    assert all(column["status"] == "measured" for column in found["table4"]["columns"])
+    for pairs in found["table4"]["orderings"].values():
+        assert len(pairs) == 15
+        assert all((pair["cause"] is None) == (pair["verdict"] == "holds") for pair in pairs)
+        assert all(pair["paper"][0] > pair["paper"][1] for pair in pairs)
+    of = {one["method"]: one for one in found["methods"]}
+    assert of["es"]["curves"][0]["expected_noise"] == of["es"]["curves"][0]["parameters"]
+    assert of["hybrid"]["curves"][2]["expected_noise"] is None
+    assert of["a-hybrid"]["curves"][0]["law"]["ceiling"]["value"] == 1.0, "no input is coded where parameters shake"
+    assert of["es"]["curves"][0]["cosine"] == of["hybrid"]["curves"][0]["cosine"], "the same noise"
+
+
+def test_a_suggested_plan_is_written_and_read_back(alrsim: Any, tmp_path: Path) -> None:
+    from alrsim.estimators.policy import Plan
+    from alrsim.files import load_value
+
+    options = ("--methods", "lr", "--scope", "layerwise", "--suggest", 0.5, "-o", tmp_path / "plan.json")
+    ran = alrsim("gradcheck", "mlp", *SMALL, *options, "--json", tmp_path / "all.json")
+    assert ran.status == 0, ran.err
+    assert "For cosine 0.5 in every layer" in ran.out
+    found = document_of("gradcheck", (tmp_path / "all.json").read_text())["suggestion"]
+    plan = load_value("plan", Plan, tmp_path / "plan.json")
+    assert [one.copies for one in plan] == [layer["copies"] for layer in found["layers"]]
+    assert [one.kind for one in plan] == [layer["kind"] for layer in found["layers"]]
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "options"),
+    [
+        ("rnn", "synthetic-text", ("hidden=6", "embedding=5", "sequence=4", "vocabulary=12")),
+        ("gcn", "synthetic-graph", ("nodes=12", "features=5", "hidden=4", "classes=3")),
+    ],
+)
+def test_sequences_and_graphs_have_true_gradients_too(alrsim: Any, model: str, data: str, options: Any) -> None:
+    given = [word for option in options for word in ("--option", option)]
+    small = ("--batch", 4, "--copies", "64", "--draws", 2, "--methods", "lr", "--scope", "layerwise")
+    ran = alrsim("gradcheck", model, *given, "--data", data, *small, "--json", "-")
+    assert (ran.status, ran.err) == (0, "")
+    found = document_of("gradcheck", ran.out)
+    assert found["dataset"] == data
+    assert all(curve["cosine"][0]["value"] > 0.2 for curve in found["methods"][0]["curves"])
+
+
+def test_noise_behind_pooling_is_a_choice_of_the_cut(alrsim: Any) -> None:
+    small = ("--option", "image_size=8", "--batch", 2, "--copies", "4", "--draws", 1, "--methods", "lr", "--json", "-")
+    cuts = [
+        document_of("gradcheck", alrsim("gradcheck", "resnet5", *small, "--inject", where).out)["cut"]
+        for where in ("pre", "post")
+    ]
+    assert cuts == ["layer", "block"]
 
 
 def test_trajectory_says_where_everybody_ends(alrsim: Any, tmp_path: Path) -> None:
@@ -86,7 +147,14 @@ def test_an_interrupt_leaves_no_file(alrsim: Any, tmp_path: Path, monkeypatch: p
 
 BAD: list[tuple[str, str]] = [
     ("gradcheck", "Missing argument 'MODEL'"),
-    ("gradcheck mlp --methods es", "not built yet"),
+    ("gradcheck mlp --methods bp", "no method with estimated gradients"),
+    ("gradcheck mlp --methods ess", "did you mean es"),
+    ("gradcheck mlp --suggest 1", "must be between 0 and 1"),
+    ("gradcheck mlp -o {tmp}/plan.json", "--suggest"),
+    ("gradcheck mlp --sigma-rule learned", "a rule of training"),
+    ("gradcheck mlp --inject middle", "--inject"),
+    ("gradcheck resnet5 --option image_size=8 --batch 2 --data cifar10", "--data-folder"),
+    ("gradcheck snn --option image_size=8 --option hidden=8 --batch 4", "exactly zero"),
     ("gradcheck mlp --methods lr,lr", "listed twice"),
     ("gradcheck mlp --methods ,", "at least one method"),
     ("gradcheck mlp --copies 10..", "neither a range nor a list"),
@@ -101,7 +169,7 @@ BAD: list[tuple[str, str]] = [
     ("gradcheck mlp --train-steps -1", "--train-steps: is -1"),
     ("gradcheck mlp --sigma 0", "--sigma: is 0"),
     ("gradcheck mlp --sigma nan", "must be positive"),
-    ("gradcheck mlp --noise laplace", "--noise"),
+    ("gradcheck mlp --noise cauchy", "--noise"),
     ("gradcheck mlp --data mnist", "choose from digits, random"),
     ("gradcheck mlp --option features=60 --data digits", "--data random"),
     ("gradcheck mlp --baseline mean", "--baseline"),

@@ -65,7 +65,7 @@ def test_students_interval_by_hand() -> None:
 @given(st.floats(0.5, 50_000), st.floats(0.3, 1.0), st.booleans())
 def test_the_fit_recovers_what_made_the_curve(rho: float, ceiling: float, free: bool) -> None:
     copies = [10, 30, 100, 300, 1000, 3000]
-    k = noise_factor(signs=free, gauss=True)
+    k = noise_factor("gauss", signs=free)
     curve = law(np.array(copies, float), rho, ceiling if free else 1.0, k)
     found = fit_law(copies, curve[None], k=k, free_ceiling=free)
     assert found.rho.low is None

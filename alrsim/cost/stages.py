@@ -223,6 +223,7 @@ def _price(
         operators=len(region.ops),
         lr_saved=sum(graph.tensors[value].elements for value in kept_inputs),
         lr_scales=sum(_channels(graph.tensors[value].shape) for value in kept_inputs),
+        lr_whole=any(graph.tensors[value].dtype not in FLOATS for value in kept_inputs),
         lr_unsigned=unsigned[0].issuperset(kept_inputs),
         lr_unsigned_noisy=unsigned[1].issuperset(kept_inputs),
         linear=product is not None,

@@ -32,6 +32,7 @@ class Stage:
             parametrised operator, of any other stage its input edges.
         lr_scales: Scales of a code of that input that has one for each sample and channel (the second of three or
             more dimensions), or for each sample where there are no channels.
+        lr_whole: That input holds whole numbers (tokens, indices), for which there is no code.
         lr_unsigned: That input cannot be negative if the stage's own inputs carry no noise.
         lr_unsigned_noisy: It cannot be negative even if every stage with parameters adds noise to what leaves it:
             operators behind the noise rectify it.
@@ -61,6 +62,7 @@ class Stage:
     operators: int = 0
     lr_saved: int = 0
     lr_scales: int = 0
+    lr_whole: bool = False
     lr_unsigned: bool = False
     lr_unsigned_noisy: bool = False
     linear: bool = False

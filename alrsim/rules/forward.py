@@ -80,6 +80,8 @@ def keep(step: Step, task: int, id_: TaskId, one: Instance, stage: Stage) -> Non
 
 def code_bytes(step: Step, stage: Stage, one: Instance) -> int:
     """Bytes of what an LR gradient keeps of its stage's input; 0 if it reads the stage's inputs as they are."""
+    if stage.lr_whole:
+        return 0
     product, incoming = is_product(step, stage), step.incoming[stage.index]
     elements = stage.lr_saved if product else sum(edge.elements for edge in incoming)
     options, plan = step.options, step.plan

@@ -75,7 +75,8 @@ def plan_options(plan: Plan, base: RuleOptions) -> RuleOptions:
     return replace(
         base,
         copies=max(copies),
-        stage_copies=tuple(one.copies for one in plan) if unlike else None,
+        # An exact stage draws nothing; any number that the groups divide will do.
+        stage_copies=tuple(max(copies) if one.kind == "bp" else one.copies for one in plan) if unlike else None,
         noise=model.noise,
         baseline=model.baseline,
         input_code=coded.input_code if coded.kind == "lr" else "plain",
@@ -102,7 +103,7 @@ def default_precision(options: RuleOptions) -> PrecisionPlan:
 
 
 def refuse_discrete_noise(options: RuleOptions, stages: Sequence[int], name: str) -> None:
-    """+-1 noise needs a smooth loss: behind a step function only noise with a density is unbiased (facts: SPSA).
+    """+-1 noise needs a smooth loss: behind a step function only noise with a density is unbiased.
 
     Args:
         stages: Stages whose noise passes a step function before the loss.

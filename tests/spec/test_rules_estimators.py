@@ -4,10 +4,14 @@ from dataclasses import replace
 
 import pytest
 
+from alrsim.cost.cut import cut_graph
+from alrsim.cost.stages import build_stages
 from alrsim.errors import OptionError
+from alrsim.frontend.torch_export import export_model
 from alrsim.graph.stages import MODEL_INPUT, Edge, Stage, StageGraph
 from alrsim.graph.work import Work
 from alrsim.hardware.precision import Precision, PrecisionPlan
+from alrsim.models import build
 from alrsim.rules import RULES, RuleOptions
 from alrsim.rules.segmentation import segmentation_of
 from alrsim.tasks.taskgraph import Category, Task, TaskGraph
@@ -265,3 +269,12 @@ def test_the_models_input_is_kept_as_it_is_once_for_all_copies_except_by_sign(
     read = {tasks.buffers[buffer].name for buffer in task_of(tasks, "0G0").reads}
     assert ("input0:x0" in read) == (kept == 0)
     assert graph.edges[0].source == MODEL_INPUT
+
+
+def test_whole_numbers_have_no_code() -> None:
+    options = RuleOptions(copies=8, baseline="none", input_code="sign", precision=PrecisionPlan(saved=Precision.INT8))
+    assert bytes_of(RULES["lr"](graph_of(2), options), "1F0:code") == 800
+    assert bytes_of(RULES["lr"](graph_of(2, lr_whole=True), options), "1F0:code") == 0
+    embedding = export_model(build("rnn", vocabulary=20, embedding=4, hidden=4, sequence=3), 2).graph
+    first, second, *_ = build_stages(embedding, cut_graph(embedding, "layer")).stages
+    assert (first.lr_whole, second.lr_whole) == (True, False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 UNLABELLED = -100
-"""Label of a position that counts in no loss and no accuracy: ``ignore_index`` of ``torch`` 's cross entropy."""
+"""Label of a position that counts in no loss and no accuracy: the default ``ignore_index`` of torch's cross entropy."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Every kernel of the weighted product against an fp64 reference that knows nothing of taps or bits."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -7,6 +9,7 @@ from torch.nn import functional as F
 from alrsim.errors import ExecutionError, OptionError
 from alrsim.estimators.kernels import int8, packed
 from alrsim.estimators.kernels.machine import compile as compilation
+from alrsim.estimators.kernels.machine import vnni
 from alrsim.estimators.kernels.product import PRODUCTS, product
 from alrsim.estimators.kernels.shapes import ConvShape, LinearShape
 from alrsim.estimators.kernels.state import quantise
@@ -165,6 +168,19 @@ def test_long_sums_cross_word_and_block_boundaries():
             assert bool((error <= PRODUCTS[name].bound * size).all())
 
 
+@pytest.mark.parametrize("case", [name for name in CASES if name.startswith("conv")])
+def test_a_processor_without_byte_products_gives_the_same_integers(case, monkeypatch):
+    shape = CASES[case]
+    x, e, weights = operands(shape, "int8", "sign", copies=4, samples=31)
+    whole, _ = quantise(weights, 127)
+    left, right = kept(PRODUCTS["int8"], x, e, shape, "int8", "sign")
+    found = int8.sums(left, right, whole, shape, threads=2)
+    monkeypatch.setattr(vnni, "available", lambda: False)
+    assert torch.equal(int8.sums(left, right, whole, shape, threads=2), found)
+    exact, _ = reference(x, e, whole, shape)
+    assert torch.equal(found.double(), exact)
+
+
 @pytest.mark.parametrize("kind", ["ternary", "bipolar", "binary"])
 @pytest.mark.parametrize(
     "shape",
@@ -264,6 +280,18 @@ def test_compiled_loops_survive_without_a_cache_folder(monkeypatch):
     compiled = compilation.machine_code(double)
     assert compiled(21) == 42
     assert type(compiled._cache).__name__ == "NullCache"
+
+
+def test_every_job_runs_once_and_an_error_arrives():
+    done = []
+    compilation.run_all([partial(done.append, i) for i in range(50)], 3)
+    assert sorted(done) == list(range(50))
+
+    def fail():
+        raise ValueError("in a helper or here")
+
+    with pytest.raises(ValueError, match="in a helper or here"):
+        compilation.run_all([fail] * 3, 3)
 
 
 def test_work_is_split_without_gaps():

@@ -4,12 +4,16 @@
 the last step. Blocks are short enough that int32 cannot overflow, and blocks are added in int64.
 """
 
+from functools import partial
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from alrsim.estimators.kernels import gemm
 from alrsim.estimators.kernels.fp32 import fold
-from alrsim.estimators.kernels.shapes import LinearShape, Shape
+from alrsim.estimators.kernels.shapes import ConvShape, LinearShape, Shape, taps_of
 from alrsim.estimators.kernels.state import (
     INTEGER_INPUT,
     SIGNS,
@@ -17,6 +21,7 @@ from alrsim.estimators.kernels.state import (
     NoiseKind,
     Product,
     State,
+    group_ranges,
     line_weights,
     lines,
     quantise,
@@ -25,6 +30,8 @@ from alrsim.estimators.kernels.state import (
 
 LEVELS = 127
 _MOST = 2**31 - 1
+_CHUNK, _SCRATCH, _CHANNELS = 1 << 12, 1 << 19, 8
+"""Positions at a time, so that a tile of both operands stays in the first cache; bytes of taps; channels."""
 
 
 def keep_input(x: Tensor, _shape: Shape, kind: InputKind) -> State:
@@ -49,6 +56,8 @@ def sums(x: State, e: State, weights: Tensor, shape: Shape, threads: int = 1, lo
     Args:
         longest: Most elements per product; default what int32 can hold.
     """
+    if isinstance(shape, ConvShape) and longest is None and _fits(shape):
+        return _direct_sums(x, e, weights, shape, threads)
     longest = longest_sum(x.kind) if longest is None else longest
     if not isinstance(shape, LinearShape):
         folded = fold(e.data, weights, torch.int8)
@@ -61,6 +70,52 @@ def sums(x: State, e: State, weights: Tensor, shape: Shape, threads: int = 1, lo
         for part, numbers in zip(torch.split(weighted, longest), torch.split(lines(x.data), longest), strict=True):
             result += int_mm(part.T, numbers)
     return result
+
+
+def _fits(shape: ConvShape) -> bool:
+    from alrsim.estimators.kernels.machine import vnni
+
+    return vnni.available() and shape.positions <= vnni.LONGEST
+
+
+def _direct_sums(x: State, e: State, weights: Tensor, shape: ConvShape, threads: int) -> Tensor:
+    """Convolutions where the processor multiplies bytes: taps are expanded in cache, a few channels at a time."""
+    from alrsim.estimators.kernels.machine import vnni
+    from alrsim.estimators.kernels.machine.compile import aligned, run_all, spread
+
+    table, positions, inner = taps_of(shape), shape.positions, shape.inputs // shape.groups
+    rows = max(1, min(x.rows, _CHUNK // positions))
+    # An odd number of vectors: lines a page apart would push each other out of the first cache.
+    length = (-(-rows * positions // vnni.STEP) | 1) * vnni.STEP
+    step = max(1, min(_CHANNELS, -(-inner // threads), _SCRATCH // (length * shape.taps)))
+    masks = (table.source >= 0).astype(np.int8) * np.int8(-1)
+    left = x.data.contiguous().flatten(2).numpy()
+    right = e.data.contiguous().flatten(2).numpy()
+    factors = weights.reshape(-1).to(torch.int64).numpy()
+    result = np.empty((shape.outputs, inner * shape.taps), dtype=np.int64)
+    for channels, outputs in group_ranges(shape):
+        count = outputs[1] - outputs[0]
+        padded = -(-count // vnni.TILE) * vnni.TILE
+        folded = aligned((-(-x.rows // rows), padded, length), np.uint8)
+        own, to = right[:, outputs[0] : outputs[1]], result[outputs[0] : outputs[1]]
+        own = np.ascontiguousarray(own)
+        spread(partial(_fold, own, factors, rows, folded), len(folded), threads, own.size // 16)
+
+        def part(low: int, channels: tuple[int, int] = channels, folded: Any = folded, to: Any = to) -> None:
+            high = min(low + step, channels[1])
+            sums = vnni.channel_sums(left, folded, rows, (low, high), table.source, table.shifts, masks)
+            begin, end = ((at - channels[0]) * shape.taps for at in (low, high))
+            to[:, begin:end] = sums[: end - begin, : len(to)].T
+
+        work = own.size * inner * shape.taps // 64
+        run_all([partial(part, low) for low in range(*channels, step)], threads, work)
+    return torch.from_numpy(result).view(shape.weight)
+
+
+def _fold(e: np.ndarray, weights: np.ndarray, rows: int, out: np.ndarray, low: int, high: int) -> None:
+    from alrsim.estimators.kernels.machine import vnni
+
+    vnni.fold(e, weights, rows, low, high, out)
 
 
 def longest_sum(kind: InputKind | NoiseKind) -> int:

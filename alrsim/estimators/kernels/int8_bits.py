@@ -15,7 +15,8 @@ from alrsim.estimators.kernels.state import InputKind, Product, State
 
 def multiply(x: State, e: State, weights: Tensor, shape: Shape, threads: int) -> Tensor:
     """The weight gradient; see :class:`Product`."""
-    bits, noise = packed.keep_input(x.data, shape, cast(InputKind, x.kind)), packed.keep_noise(e.data, shape, "sign")
+    bits = packed.keep_input(x.data, shape, cast(InputKind, x.kind), threads)
+    noise = packed.keep_noise(e.data, shape, "sign", threads)
     return packed.multiply(bits, noise, weights, shape, threads)
 
 

@@ -44,25 +44,36 @@ _CHANNELS, _SCRATCH, _WORDS = 8, 1 << 15, 4
 """Channels at a time; words of shifted input at a time; words that pay for the multiplication by a weight."""
 
 
-def keep_input(x: Tensor, shape: Shape, kind: InputKind) -> State:
+def keep_input(x: Tensor, shape: Shape, kind: InputKind, threads: int = 1) -> State:
     """Pack the code of an input; {-1, 0, 1} takes two bits."""
     signs = (1, -1) if kind == "ternary" else (1,)
-    return State(torch.cat([_pack(x, shape, sign) for sign in signs], -1), kind, len(x))
+    packed = [_pack(x, shape, sign, threads) for sign in signs]
+    return State(packed[0] if len(packed) == 1 else torch.cat(packed, -1), kind, len(x))
 
 
-def keep_noise(e: Tensor, shape: Shape, kind: NoiseKind) -> State:
+def keep_noise(e: Tensor, shape: Shape, kind: NoiseKind, threads: int = 1) -> State:
     """Pack signs of noise; 1 is positive."""
-    return State(_pack(e, shape, 1), kind, len(e))
+    return State(_pack(e, shape, 1, threads), kind, len(e))
 
 
-def _pack(value: Tensor, shape: Shape, sign: int) -> Tensor:
+def _pack(value: Tensor, shape: Shape, sign: int, threads: int) -> Tensor:
     from alrsim.estimators.kernels.machine import bitproduct
 
     if isinstance(shape, LinearShape):
         words = bitproduct.pack_rows(_plain(lines(value)), sign)
     else:
-        words = bitproduct.pack_planes(_plain(planes(value)), sign)
+        words = _pack_planes(_plain(planes(value)), sign, threads)
     return torch.from_numpy(words.view(np.int64))
+
+
+def _pack_planes(value: np.ndarray, sign: int = 1, threads: int = 1) -> np.ndarray:
+    from alrsim.estimators.kernels.machine.bitproduct import pack_planes
+    from alrsim.estimators.kernels.machine.compile import spread
+
+    rows, channels, positions = value.shape
+    words = np.empty((rows, -(-positions // 64), channels), dtype=np.uint64)
+    spread(lambda low, high: pack_planes(value, sign, low, high, words), rows, threads, value.nbytes // 16)
+    return words
 
 
 def _plain(value: Tensor) -> np.ndarray:
@@ -221,11 +232,11 @@ def _plan(weights: Tensor, shape: ConvShape) -> _Plan:
 
 def _panels(noise: np.ndarray, plan: _Plan, outputs: tuple[int, int], threads: int) -> np.ndarray:
     from alrsim.estimators.kernels.machine import bitconv
-    from alrsim.estimators.kernels.machine.compile import spread
+    from alrsim.estimators.kernels.machine.compile import aligned, spread
 
     count = outputs[1] - outputs[0]
     lanes = 8 if count <= 8 else 16
-    right = np.empty((-(-count // lanes), len(plan.weights) * plan.each, lanes), dtype=np.uint64)
+    right = aligned((-(-count // lanes), len(plan.weights) * plan.each, lanes), np.uint64)
 
     def part(low: int, high: int) -> None:
         columns = outputs[0] + low * lanes, min(outputs[0] + high * lanes, outputs[1])
@@ -255,7 +266,7 @@ def _words(state: State) -> np.ndarray:
 
 def _tap_masks(shape: ConvShape, plan: _Plan) -> np.ndarray:
     """Where each tap reads, ``(taps, words)``, over and over for the words of a chunk."""
-    from alrsim.estimators.kernels.machine import bitconv, bitproduct
+    from alrsim.estimators.kernels.machine import bitconv
 
     valid = (taps_of(shape).source >= 0).astype(np.int8)
     per, bits, words = plan.fields
@@ -263,7 +274,7 @@ def _tap_masks(shape: ConvShape, plan: _Plan) -> np.ndarray:
         wide = np.zeros((len(valid), per, bits), dtype=np.int8)
         wide[:, :, : valid.shape[1]] = valid[:, None]
         valid = wide.reshape(len(valid), -1)
-    one = bitproduct.pack_planes(np.ascontiguousarray(valid)[None], 1)[0].T
+    one = _pack_planes(np.ascontiguousarray(valid)[None])[0].T
     row = np.zeros((len(one), words), dtype=np.uint64)
     row[:, : one.shape[1]] = one
     return np.tile(row, (1, -(-max(bitconv.CHUNK, plan.each) // words)))

@@ -44,17 +44,18 @@ _below: Any = _define_mask(False)
 
 
 @machine_code
-def pack_planes(x: npt.NDArray[Any], sign: int) -> Words:
+def pack_planes(x: npt.NDArray[Any], sign: int, first: int, last: int, packed: Words) -> None:
     """``(rows, channels, positions)`` to ``(rows, words, channels)``: bit = ``sign * x > 0``.
 
     Args:
         x: fp32 or int8, contiguous.
+        first: Row to begin with. ``last``: Behind the last.
+        packed: All of its rows; those asked for are written.
     """
-    rows, channels, positions = x.shape
+    _, channels, positions = x.shape
     words = (positions + 63) // 64
-    packed = np.zeros((rows, words, channels), dtype=np.uint64)
     flat = x.reshape(-1)
-    for row in range(rows):
+    for row in range(first, last):
         for channel in range(channels):
             for word in range(words):
                 low = 64 * word
@@ -66,7 +67,6 @@ def pack_planes(x: npt.NDArray[Any], sign: int) -> Words:
                     for bit in range(positions - low):
                         bits |= np.uint64(sign * x[row, channel, low + bit] > 0) << np.uint64(bit)
                 packed[row, word, channel] = bits
-    return packed
 
 
 @machine_code

@@ -9,12 +9,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache, partial
 from itertools import pairwise
+from math import prod
 from typing import Any, TypeVar, cast
 
+import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 STEPS_PER_THREAD = 1 << 17
 """Vector operations that take about as long as waking a thread."""
+
+LINE = 64
+"""Bytes of a line of the cache, and of the longest vector."""
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -27,6 +33,14 @@ def machine_code(function: F) -> F:
     except RuntimeError:  # numba finds no folder that it may write its cache to
         compiled = build(nogil=True, error_model="numpy")(function)
     return cast(F, compiled)
+
+
+def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Zeros that begin with a line of the cache: a vector that lies across two lines is two loads."""
+    size = prod(shape) * np.dtype(dtype).itemsize
+    held = np.zeros(size + LINE, dtype=np.uint8)
+    skip = -held.ctypes.data % LINE
+    return held[skip : skip + size].view(dtype).reshape(shape)
 
 
 def split(count: int, threads: int) -> list[tuple[int, int]]:

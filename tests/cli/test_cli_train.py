@@ -1,0 +1,145 @@
+"""``alrsim train`` from the command line: what it prints, writes, resumes and refuses."""
+
+import csv
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from alrsim.report.schemas import load_schema
+from alrsim.train import loop
+
+SMALL = ("mlp", "--option", "hidden=8", "--batch", 10, "--steps", 4, "--eval-every", 2)
+NOISY = (*SMALL, "--method", "lr", "--copies", 4)
+
+
+def document_of(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(text)
+    Draft202012Validator(load_schema("train")).validate(found)
+    return found
+
+
+def test_json_and_nothing_else(alrsim: Any) -> None:
+    ran = alrsim("train", *NOISY, "--monitor", 2, "--seed", 3, "--json", "-")
+    assert (ran.status, ran.err) == (0, "")
+    found = document_of(ran.out)
+    assert [row["step"] for row in found["rows"]] == [0, 2, 4]
+    assert (found["dataset"]["name"], found["method"], found["noisy"]) == ("digits", "lr", True)
+    assert found["cost_per_step"]["forwards"] == 5
+    assert found["rows"][-1]["forwards"] == 2 * 5 + 2 * 2 * 3, "every second step runs two halves"
+    assert found["job"]["model_options"] == {"hidden": "8", "seed": "3"}
+    assert found["schedule"] is None
+
+
+def test_files_and_text_for_people(alrsim: Any, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    ran = alrsim("train", *NOISY, "--out", out, "--schedule", "lr-fixed", "--microbatches", 2)
+    assert (ran.status, ran.err) == (0, "")
+    for words in ("mlp on digits: lr with 4 copies", "on 2 units, lr-fixed", "test accuracy", "F per step"):
+        assert words in ran.out
+    assert {path.name for path in out.iterdir()} == {
+        "train.json",
+        "log.csv",
+        "log.jsonl",
+        "curves.png",
+        "checkpoint.pt",
+        "checkpoint.pt.previous",
+    }
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    found = document_of((out / "train.json").read_text())
+    with (out / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [0, 2, 4]
+    assert [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()] == found["rows"]
+    assert rows[0]["train_loss"] == ""
+    assert float(rows[2]["test_loss"]) == found["rows"][2]["test_loss"]
+
+
+def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(
+    alrsim: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = document_of(alrsim("train", *NOISY, "--json", "-").out)
+    step, path = loop._step, tmp_path / "run.pt"
+
+    def interrupted(training: Any, state: Any) -> None:
+        step(training, state)
+        if state.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_step", interrupted)
+        ran = alrsim("train", *NOISY, "--checkpoint", path)
+    assert ran.status == 130
+    assert "stopped after step 3 of 4; go on with the same command and --resume" in ran.err
+    refused = alrsim("train", *NOISY, "--checkpoint", path)
+    assert (refused.status, "add --resume" in refused.err) == (1, True)
+    again = alrsim("train", *NOISY, "--checkpoint", path, "--resume", "--schedule", "lr-free", "--json", "-")
+    assert (again.status, again.err) == (0, "resumed at step 3 of 4\n")
+    found = document_of(again.out)
+    assert found["resumed_at"] == 3
+    for row in (*found["rows"], *whole["rows"]):
+        del row["seconds"]
+    assert found["rows"] == whole["rows"]
+    other = alrsim("train", *NOISY, "--checkpoint", path, "--resume", "--lr", 0.5)
+    assert (other.status, "--lr was 0.001, is 0.5" in other.err) == (1, True)
+    path.write_bytes(path.read_bytes()[:1000])
+    broken = alrsim("train", *NOISY, "--checkpoint", path, "--resume")
+    assert (broken.status, "cut off" in broken.err, "run.pt.previous" in broken.err) == (1, True, True)
+
+
+def test_a_users_own_model_trains_by_epochs(alrsim: Any, factory_file: Path) -> None:
+    options = ("--data", "random", "--batch", 64, "--epochs", 1, "--method", "fa", "--update", "sign")
+    ran = alrsim("train", f"{factory_file}:make", *options, "--json", "-")
+    assert ran.status == 0, ran.err
+    found = document_of(ran.out)
+    assert found["steps_done"] == -(-found["dataset"]["train"] // 64)
+    assert not found["noisy"]
+    assert found["job"]["cut"] == "block"
+
+
+def test_help_is_in_groups(alrsim: Any) -> None:
+    text = alrsim("train", "--help").out
+    heads = ("Data and steps:", "Gradient estimator:", "Update:", "Monitor:", "Where tasks run:", "Files:")
+    places = [text.index(head) for head in heads]
+    assert places == sorted(places)
+    assert places[1] < text.index("--copies C") < places[2]
+    assert places[4] < text.index("--schedule") < places[5]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--method", "lrr"), "did you mean lr"),
+        (("--optimizer", "adma"), "did you mean adam"),
+        (("--schedule", "lr-fixd"), "there is no scheduler"),
+        (("--units", 2), "add --schedule"),
+        (("--copies", 0), "--copies"),
+        (("--sigma", "nan"), "--sigma"),
+        (("--method", "bp", "--noise", "gauss"), "bp is exact"),
+        (("--method", "lr", "--noise", "gaus"), "--noise"),
+        (("--method", "lr", "--inject", "pre", "--cut", "layer"), "--inject"),
+        (("--method", "fa", "--schedule", "lr-fixed"), "no schedule can run it"),
+        (("--method", "lr", "--beta", 2), "no kernels"),
+        (("--resume",), "--checkpoint FILE"),
+        (("--checkpoint", "/nowhere/at/all.pt"), "its folder does not exist"),
+        (("--batch", 10, "--microbatches", 3), "cannot be split evenly"),
+        (("--data", "nothing"), "there is no data set"),
+        (("--epochs", 0), "--epochs"),
+        (("--target-cosine", 0.5), "--monitor"),
+        (("--update", "signs"), "--update"),
+    ],
+)
+def test_every_mistake_gets_one_clear_message(alrsim: Any, options: tuple[object, ...], words: str) -> None:
+    ran = alrsim("train", "mlp", *options)
+    assert ran.status == 1
+    assert words in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_only_torch_models_can_be_trained(alrsim: Any, graph_file: Path) -> None:
+    ran = alrsim("train", graph_file)
+    assert (ran.status, "only torch models can be trained" in ran.err) == (1, True)

@@ -24,7 +24,16 @@ GAUSS = 63
 def graph_of(stages: int, **changes: object) -> StageGraph:
     """A chain of equal stages of 10 parameters and 100 elements between them; ``changes`` are for stage 1."""
     body = [
-        Stage(i, f"s{i}", forward=FORWARD, weight_gradient=Work(macs=300), parameters=10, lr_saved=100, linear=True)
+        Stage(
+            i,
+            f"s{i}",
+            forward=FORWARD,
+            weight_gradient=Work(macs=300),
+            parameters=10,
+            saved=50,
+            lr_saved=100,
+            linear=True,
+        )
         for i in range(stages)
     ]
     if changes:

@@ -8,7 +8,7 @@ gradient of the mean loss.
 import torch
 from torch import Tensor
 
-from alrsim.estimators.policy import Baseline
+from alrsim.estimators.policy import Baseline, WeightCode
 
 
 def loss_weights(
@@ -38,6 +38,15 @@ def loss_weights(
         half = (plus - minus) / 4
         return torch.cat([half, -half])
     return losses
+
+
+def rounded_weights(weights: Tensor, code: WeightCode) -> Tensor:
+    """Weights on 127 (int8) or 7 (int4) levels of the largest; scaling to anything less than it costs quality."""
+    if code == "fp32":
+        return weights
+    levels = {"int8": 127, "int4": 7}[code]
+    largest = weights.abs().max().clamp_(min=1e-30)
+    return (weights * (levels / largest)).round_() * (largest / levels)
 
 
 def folded_pairs(weights: Tensor, draws: int) -> Tensor:

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from alrsim.estimators.codes import decode, encode
+from alrsim.estimators.codes import Code, decode, encode
 from alrsim.execute.inputs import Input, read_inputs
 from alrsim.execute.job import Run
 from alrsim.execute.ledger import Key
-from alrsim.execute.operators import LinearMap
+from alrsim.execute.products import Operand, input_operands
 from alrsim.execute.stagecode import StageCode
+from alrsim.hardware.precision import Precision
+from alrsim.rules.codes import is_coded
 from alrsim.rules.instances import Instance
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import TaskId
@@ -24,49 +26,38 @@ def keep_codes(
     inputs: Sequence[Input],
     interior: Mapping[str, Tensor],
 ) -> None:
-    """Code what the LR gradient multiplies: a linear map's own input, else every input of the stage."""
-    plan, signs = run.job.options.precision, run.job.options.signs
-    direct = direct_map(run, id_.stage, code)
+    """Keep what the LR gradient multiplies: a linear map's own input, else every input of the stage."""
+    job, stage = run.job, id_.stage
+    direct, product = job.direct_map(stage), job.products.get(stage)
     values = list(inputs)
     if direct is not None:
         held = [value for value, name in zip(inputs, code.inputs, strict=True) if name == direct.value]
         values = held or [Input(interior[direct.value], None)]
     if not all(value.tensor.is_floating_point() for value in values):
-        return  # tokens: there is no code of whole numbers, and they are there anyhow
-    as_is = plan.saved is plan.activations and not signs
-    if as_is and all(value.key is not None for value in values):
-        return  # the gradient reads the values themselves
-    if as_is and direct is None:
-        return  # it repeats the clean values or the model's input again
-    codes = [encode(value.tensor, plan.saved, signs=signs, copies=one.copies) for value in values]
-    size = sum(item.nbytes for item in codes)
-    run.store.put(task, ("code", id_.stage, id_.microbatch, id_.group), codes, Category.ACTIVATION, size, id_.stage)
-
-
-def direct_map(run: Run, stage: int, code: StageCode) -> LinearMap | None:
-    """The stage's linear map, if its gradient is one product and no input gradient is wanted."""
-    segmentation = run.job.segmentation
-    return None if segmentation.passes[stage] or segmentation.inside(stage) else code.direct
+        return  # whole numbers (tokens) have no code, and are there anyhow
+    plan, kind = job.options.precision, job.options.input_code
+    found: Sequence[Code | Operand] = ()
+    if product is not None:
+        found = input_operands(product, values[0].tensor, plan.saved, kind, one)
+    elif is_coded(job.options, job.program.stages.incoming(stage)):
+        unsigned = job.is_unsigned(stage, one)
+        found = [encode(v.tensor, plan.saved, kind, copies=one.copies, unsigned=unsigned) for v in values]
+    elif direct is not None and not held and job.shares_input(stage):
+        found = [encode(values[0].tensor[: job.program.batch].clone(), Precision.FP32)]
+    elif direct is not None and values[0].key is None and not job.shares_input(stage):
+        found = [encode(values[0].tensor, Precision.FP32)]
+    if found:
+        size = sum(item.nbytes for item in found)
+        key: Key = ("code", stage, id_.microbatch, id_.group)
+        run.store.put(task, key, list(found), Category.ACTIVATION, size, stage)
 
 
 def coded_inputs(run: Run, task: int, id_: TaskId, state: Instance, code: StageCode) -> list[Tensor]:
-    """What the local VJP runs on: decoded codes, or the values themselves where they were kept as they are."""
-    job = run.job
-    plan, signs = job.options.precision, job.options.signs
-    direct = direct_map(run, id_.stage, code)
-    as_is = plan.saved is plan.activations and not signs
+    """What the local VJP runs on: decoded codes, or the stage's inputs where they were not kept apart."""
     key: Key = ("code", id_.stage, id_.microbatch, state.group)
-    from_input = direct is None or (direct.value in code.inputs and _stored(run, id_, state, direct.value))
-    kept = key in run.store.ledger.entries
-    if kept and (not as_is or not from_input):
+    if key in run.store.ledger.entries:
         return [decode(item) for item in run.store.get(task, key)]
     values = read_inputs(run, task, id_, state)
-    if direct is not None:
-        return [value.tensor for value, name in zip(values, code.inputs, strict=True) if name == direct.value]
-    return [value.tensor for value in values]
-
-
-def _stored(run: Run, id_: TaskId, state: Instance, name: str) -> bool:
-    """Whether a stage's input is a buffer of the state's forward itself, not derived from the clean one."""
-    edge = next(edge for edge in run.job.program.stages.incoming(id_.stage) if edge.value == name)
-    return state.copies == 1 or edge.source in state.stages
+    direct = run.job.direct_map(id_.stage)
+    names = [value for value in code.inputs if direct is None or value == direct.value]
+    return [value.tensor for value, name in zip(values, code.inputs, strict=True) if name in names]

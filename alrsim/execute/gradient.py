@@ -1,10 +1,13 @@
 """Kernels of estimated gradient tasks: G, and C, which adds up a cotangent."""
 
+from dataclasses import replace
+
 from alrsim.estimators.vjp import local_vjp
-from alrsim.execute.coding import coded_inputs, direct_map
+from alrsim.execute.coding import coded_inputs
 from alrsim.execute.inputs import stage_buffers
 from alrsim.execute.job import Run
 from alrsim.execute.ledger import Key
+from alrsim.execute.multiply import product_gradient
 from alrsim.execute.noising import summed_noise
 from alrsim.execute.points import marked_gradient
 from alrsim.execute.signals import estimate_factor, signals_of, weights_of
@@ -23,11 +26,17 @@ def likelihood_ratio(run: Run, task: int, id_: TaskId) -> None:
     if job.segmentation.inside(id_.stage):
         marked_gradient(run, task, id_)
         return
+    product = job.products.get(id_.stage)
+    if product is not None:
+        product_gradient(run, task, id_, product)
+        return
     state = job.state_of(id_)
+    if state.noisy and job.shares_input(id_.stage):
+        state = replace(state, copies=1, draws=0)
     code = job.program.at(state.copies)[id_.stage]
     inputs = coded_inputs(run, task, id_, state, code)
     signals = signals_of(run, task, id_, state, code, None)
-    direct = direct_map(run, id_.stage, code)
+    direct = job.direct_map(id_.stage)
     if direct is not None:
         weight = run.parameters[direct.weight].detach()
         add_weights(run, task, id_, dict(direct.gradients(inputs[0], signals[0], weight)))

@@ -10,10 +10,13 @@ from torch import Tensor
 from alrsim.errors import ExecutionError
 from alrsim.estimators.policy import WeightCode
 from alrsim.execute.derivatives import refuse_without_derivative
+from alrsim.execute.operators import LinearMap
+from alrsim.execute.products import StageProduct, stage_products
 from alrsim.execute.program import Program
 from alrsim.execute.store import Store
 from alrsim.graph.stages import MODEL_INPUT
 from alrsim.hardware.precision import Precision
+from alrsim.rules.codes import is_coded
 from alrsim.rules.instances import Instance, Instances, adds_noise, forward_instances, keeps_state
 from alrsim.rules.options import OPTIMIZER_STATES, RuleOptions
 from alrsim.rules.segmentation import Segmentation, segmentation_of, settle_options
@@ -70,6 +73,8 @@ class Job:
     first_reader: Mapping[int, int]
     """Layer-wise noise: the first stage that reads a noised stage's leaving values; it stores the noise."""
     tokens: frozenset[TaskId] = field(repr=False)
+    products: Mapping[int, StageProduct] = field(default_factory=dict)
+    """Stages whose gradient multiplies codes as they are stored."""
 
     @property
     def loss_stage(self) -> int:
@@ -112,6 +117,24 @@ class Job:
     def draws_for(self, stage: int) -> int:
         """Draws per sample of a stage's noise, over all copy groups."""
         return self.instances.draws(self.segmentation.segment[stage])
+
+    def direct_map(self, stage: int) -> LinearMap | None:
+        """The stage's linear map, if its gradient is one product and no input gradient is wanted."""
+        inner = self.segmentation.passes[stage] or self.segmentation.inside(stage)
+        return None if inner else self.program.at(1)[stage].direct
+
+    def shares_input(self, stage: int) -> bool:
+        """Whether a linear map multiplies the model's own input, which is one tensor for all copies, as it is."""
+        incoming, edges = self.program.stages.incoming(stage), self.program.stages.outgoing(stage)
+        alone = all(edge.source == MODEL_INPUT for edge in incoming)
+        joined = any(self.segmentation.joined(stage, edge.target) for edge in edges)
+        plain = self.options.input_code == "plain" or is_coded(self.options, incoming)
+        return alone and not joined and not plain and self.direct_map(stage) is not None
+
+    def is_unsigned(self, stage: int, one: Instance) -> bool:
+        """Whether what the stage's gradient keeps cannot be negative: noise on its inputs makes them signed."""
+        info = self.program.stages.stages[stage]
+        return info.lr_unsigned_noisy if one.noisy else info.lr_unsigned
 
     def keeps(self, stage: int, one: Instance) -> bool:
         """Whether the stage's gradient is computed from the state of this forward."""
@@ -171,6 +194,7 @@ def build_job(program: Program, graph: TaskGraph, options: RuleOptions, settings
         {one.group: one for one in instances.ordered},
         readers,
         frozenset(graph.index),
+        stage_products(program, options, segmentation, instances),
     )
 
 

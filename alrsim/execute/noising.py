@@ -16,6 +16,7 @@ from alrsim.estimators.kernels.philox import PhiloxKey, philox_noise
 from alrsim.estimators.noise import add_weighted, antithetic, sign_scale
 from alrsim.execute.job import Job, Run
 from alrsim.execute.ledger import Key
+from alrsim.execute.products import Operand, noise_operand
 from alrsim.hardware.precision import Precision
 from alrsim.rules.instances import Instance
 from alrsim.tasks.taskgraph import Category
@@ -77,8 +78,13 @@ def store_noise(run: Run, task: int, stage: int, microbatch: int, one: Instance,
     precision = options.precision.noise
     if precision is Precision.REGENERATED or (run.store.recording and key in run.store.ledger.entries):
         return
-    signs = options.noise_code == "sign"
-    codes = [encode_noise(value, precision, options.noise, signs=signs, copies=one.draws) for value in noise]
+    product = run.job.products.get(stage)
+    codes: Sequence[Code | Operand]
+    if product is not None and precision is options.precision.saved:
+        codes = [noise_operand(product, value) for value in noise]
+    else:
+        signs = options.noise_code == "sign"
+        codes = [encode_noise(value, precision, options.noise, signs=signs, copies=one.draws) for value in noise]
     run.store.put(task, key, codes, Category.NOISE, sum(code.nbytes for code in codes), stage)
 
 

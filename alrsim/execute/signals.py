@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from alrsim.estimators.cotangent import cotangent_rows, loss_weights
+from alrsim.estimators.cotangent import cotangent_rows, loss_weights, rounded_weights
 from alrsim.execute.job import Job, Run
 from alrsim.execute.losses import loss_gradient
 from alrsim.execute.noising import noise_rows, summed_noise
@@ -43,14 +43,15 @@ def _makes(run: Run, id_: TaskId, target: int) -> bool:
 
 
 def estimates_of(run: Run, task: int, id_: TaskId, state: Instance) -> list[Tensor]:
-    """The estimated cotangent of every leaving value, in the rows of the state's forward."""
+    """The estimated cotangent of every noised value, in the rows of the state's forward: of one copy if they share
+    the clean state."""
     job = run.job
     if job.options.reduction == "accumulate":
         totals: list[Tensor] = run.store.get(task, ("cotangent", id_.stage, id_.microbatch))
         return totals
     one = job.by_group[id_.group]
     weights = weights_of(run, task, id_.microbatch, one)
-    if state is not one:
+    if not state.noisy:
         return summed_noise(run, task, id_.stage, id_.microbatch, one, weights, estimate_factor(job, id_.stage))
     noises = noise_rows(run, task, id_.stage, id_.microbatch, one)
     numbers = (job.settings.sigma_of(id_.stage), job.draws_for(id_.stage), job.samples)
@@ -73,4 +74,5 @@ def weights_of(run: Run, task: int, microbatch: int, one: Instance) -> Tensor:
     if baseline == "copy-mean":
         groups = [other.group for other in job.instances.noisy if other.source == one.source]
         every = torch.cat([run.store.get(task, ("loss", microbatch, group)) for group in groups])
-    return loss_weights(losses, baseline, clean=clean, every=every)
+    weights = loss_weights(losses, baseline, clean=clean, every=every)
+    return rounded_weights(weights, job.settings.weight_code)

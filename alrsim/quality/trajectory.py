@@ -127,7 +127,7 @@ def estimated(method: Walker, weights: Tensor, step: int, terms: Terms) -> Tenso
     constant = torch.ones(1, 1)
     if method == "alr":
         noise = decode(encode_noise(noise, Precision.INT8, "gauss", signs=True, copies=terms.copies))
-        constant = decode(encode(constant, Precision.INT8, signs=True))
+        constant = decode(encode(constant, Precision.INT8, "sign"))
     baseline = loss_weights(losses, "clean", clean=beale(weights))
     return _through_layer(constant, cotangent(baseline, noise, terms.sigma, terms.copies, 1))
 

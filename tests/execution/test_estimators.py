@@ -66,7 +66,7 @@ def test_codes_take_as_many_bytes_as_the_precision_says(precision):
 @pytest.mark.parametrize("precision", [Precision.INT8, Precision.SIGN1])
 def test_sign_codes_of_relu_outputs_keep_zeros_and_use_the_least_squares_scale(precision):
     value = noise((2, 64)).relu()
-    decoded = decode(encode(value, precision, signs=True, copies=2))
+    decoded = decode(encode(value, precision, "sign", copies=2))
     assert torch.equal(decoded > 0, value > 0)
     for row, code in zip(value, decoded, strict=True):
         mask = (row > 0).float()

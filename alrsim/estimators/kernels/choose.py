@@ -77,11 +77,14 @@ def candidates(case: Case) -> list[str]:
     return [name for name, kernel in PRODUCTS.items() if name != "paper" and kernel.takes(case.inputs, case.noise)]
 
 
-def choose(case: Case, *, force: str | None = None, folder: Path | None = None) -> str:
+def choose(
+    case: Case, *, force: str | None = None, folder: Path | None = None, among: Sequence[str] | None = None
+) -> str:
     """The kernel for a case: forced by name, remembered, or measured now.
 
     Args:
         folder: Of the cache; default :func:`cache_folder`.
+        among: Kernels to choose from, such as those of one storage format; default :func:`candidates`.
 
     Raises:
         OptionError: the forced kernel does not exist or cannot multiply these codes.
@@ -94,7 +97,7 @@ def choose(case: Case, *, force: str | None = None, folder: Path | None = None) 
     if set(known) != set(names):
         known = measure(case, names)
         _remember(path, host, case.name, known)
-    return pick(known)
+    return pick(known, tuple(PRODUCTS) if among is None else among)
 
 
 def measure(case: Case, names: Sequence[str]) -> dict[str, float]:

@@ -46,8 +46,8 @@ DRAWINGS: dict[NoiseKind, Drawing] = {
     "laplace": Drawing(ceil(PHILOX_BLOCK / 4) + LOGARITHM + 4),
     # A point is one XOR per element, to a float 1, half a cell 1, the normal's inverse distribution function 30
     # (polynomials of degree 4 and 8, square, quotient, 4 more), in fp64, which counts twice. The generator is built for
-    # every task: a scramble of 30 x 30 bits per element, drawn and applied.
-    "sobol": Drawing(2 * 33, 2 * 30 * 30),
+    # every task: 30 columns of bits are scrambled by a 30 x 30 matrix, 3 operations (and, shift, add) per bit.
+    "sobol": Drawing(2 * 33, 3 * 30**3),
 }
 """By kind of noise, counted from the arithmetic of :mod:`alrsim.estimators.kernels` (each +, *, /, root, shift, logical
 operation, comparison and conversion is one)."""

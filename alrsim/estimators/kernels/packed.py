@@ -129,7 +129,8 @@ def convolution_sums(
     words, noise, table, mask = _words(x), _words(e), taps_of(shape), _tap_masks(shape, plan)
     turned = int(x.kind == "bipolar")
     step = max(1, min(_CHANNELS, -(-inner // threads), _SCRATCH // (plan.each * taps)))
-    result = torch.zeros(shape.outputs, inner * taps, dtype=dtype)
+    # Not torch's zeros: its threads would fill them, then wait awake on the core that a helper needs.
+    result = np.zeros((shape.outputs, inner * taps), dtype=np.float32 if dtype == torch.float32 else np.float64)
     for channels, outputs in group_ranges(shape):
         right = _panels(noise, plan, outputs, threads)
         counts = partial(
@@ -146,7 +147,7 @@ def convolution_sums(
         valid, ones = np.zeros((taps, 1)), np.zeros(taps)
         if turned:
             valid, ones = counts(np.full_like(words[:, :, :1], ~np.uint64(0)), channels=(0, 1))
-        rows = result[outputs[0] : outputs[1]].numpy()
+        rows = result[outputs[0] : outputs[1]]
 
         def part(
             low: int,
@@ -166,7 +167,7 @@ def convolution_sums(
 
         work = noise.size * taps * inner // 8
         run_all([partial(part, low) for low in range(*channels, step)], threads, work)
-    return result.view(shape.weight)
+    return torch.from_numpy(result).view(shape.weight)
 
 
 def seen_weights(weights: Tensor, shape: Shape) -> Tensor:

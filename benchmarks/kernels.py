@@ -60,7 +60,7 @@ def kernels(_sizes: Sequence[int], repeats: int) -> list[Row]:
 
 
 def _cores(threads: int) -> str:
-    return f"{threads} core{'s' * (threads > 1)}"
+    return f"{threads} core{'s' * (threads > 1)}, wall time"
 
 
 def _products(

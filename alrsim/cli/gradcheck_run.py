@@ -215,9 +215,9 @@ def draw(checked: Checked) -> bytes:
     document = checked.document
     state = f"after {document['state']['train_steps']} steps of BP" if document["state"]["train_steps"] else "at init"
     title = f"{document['model']} on {document['dataset']}, {state}: estimated against true gradient"
-    rule = "of the values' deviation " if document["sigma_rule"] == "relative" else ""
+    rule = " of the values' deviation" if document["sigma_rule"] == "relative" else ""
     note = (
-        f"batch {document['batch']}, sigma {document['sigma']:g} {rule}, cut {document['cut']}, "
+        f"batch {document['batch']}, sigma {document['sigma']:g}{rule}, cut {document['cut']}, "
         f"mean of {document['draws']} draws; bands: 95 %; dashed: fitted law"
     )
     return draw_cosines(checked.qualities, title, note)

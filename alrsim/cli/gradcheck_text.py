@@ -24,7 +24,8 @@ def tell(document: Mapping[str, Any], qualities: "Sequence[Quality]", files: Seq
         rows = [_row(curve, quality) for curve in quality.curves]
         show(plain_table(_columns(quality), rows, f"{quality.method.upper()}: {_recipe(one)}"))
     if document["suggestion"] is not None:
-        show(plain_table(*_suggestion_table(document["suggestion"]), _suggestion_title(document["suggestion"])))
+        show(plain_table(*_suggestion_table(document["suggestion"]), "Suggested plan"))
+        say(_suggestion_line(document["suggestion"]))
     show(plain_table(*_paper_table(document["table4"]), "Table 4 of the ALR paper beside this run"))
     for line in [*notes(document), *ordering_lines(document["table4"])]:
         say(line)
@@ -125,9 +126,26 @@ def notes(document: Mapping[str, Any]) -> list[str]:
         lines.append(
             "joint: the noise of all layers enters every loss, so rho is not a layer's own; see --scope layerwise."
         )
+    lines += _far_from_linear(document)
     if document["draws"] < 2:
         lines.append("One draw has no spread: use --draws 10 for bands.")
     return lines
+
+
+def _far_from_linear(document: Mapping[str, Any]) -> list[str]:
+    """Layers whose noise on parameters is so large that the loss is not linear in it any more."""
+    found = []
+    for method in document["methods"]:
+        for curve in method["curves"]:
+            noise, expected = curve["noise_of_one_copy"], curve["expected_noise"]
+            if curve["kind"] == "layer" and noise and expected and (noise["low"] or noise["value"]) > 2 * expected:
+                found.append(f"{method['method']} {curve['name']} ({noise['value'] / expected:.0f} times)")
+    if not found:
+        return []
+    return [
+        f"More noise than theory: {', '.join(found)}: sigma is too large there for a loss that is linear in it; try "
+        "--sigma-rule relative or a smaller --sigma."
+    ]
 
 
 _READINGS = (("mean_over_layers", "mean over layers"), ("whole_gradient", "whole gradient"))
@@ -174,10 +192,10 @@ def _constants(law: Mapping[str, float] | None) -> str:
     return f" (k rho {short(law['k_rho'])}{cap})"
 
 
-def _suggestion_title(suggestion: Mapping[str, Any]) -> str:
+def _suggestion_line(suggestion: Mapping[str, Any]) -> str:
     on_weights = [str(layer["stage"]) for layer in suggestion["layers"] if layer["kind"] == "es"]
     where = f"noise on the parameters of stages {', '.join(on_weights)}" if on_weights else "noise on values everywhere"
-    return f"For cosine {suggestion['target']:g} in every layer: {where}; the plan takes {suggestion['copies']} copies"
+    return f"For cosine {suggestion['target']:g} in every layer: {where}; the plan takes {suggestion['copies']} copies."
 
 
 def _suggestion_table(suggestion: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

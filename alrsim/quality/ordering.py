@@ -10,6 +10,9 @@ import numpy as np
 from alrsim.quality.gradcheck import Curve, Quality
 from alrsim.quality.metrics import Array, Interval, accuracy, copy_weights, law, mean_interval
 
+UNCODED = Interval(1.0)
+"""Ceiling of a layer whose input is not coded: known, not fitted."""
+
 Verdict = Literal["holds", "reversed", "undecided"]
 
 
@@ -88,13 +91,16 @@ def _compare(
 
 
 def constants(curve: Curve) -> tuple[float, float] | None:
-    """``(k * rho, ceiling)`` of a layer: from its cosines, or from the measured noise of a copy where they say too
-    little."""
+    """``(k * rho, ceiling)`` of a layer.
+
+    Where no input is coded it is the measured noise of a copy, which no cosine had a part in. A coded input's ceiling
+    can only be fitted to the cosines; with few copies the two constants are fixed together, not one by one.
+    """
     if curve.law is None:
         return None
-    if curve.law.determined or curve.noise is None:
-        return curve.law.k * curve.law.rho.value, curve.law.ceiling.value
-    return curve.noise.value, 1.0
+    if curve.noise is not None and curve.law.ceiling == UNCODED:
+        return curve.noise.value, 1.0
+    return curve.law.k * curve.law.rho.value, curve.law.ceiling.value
 
 
 def _predicted(quality: Quality, copies: Sequence[int], *, layers: bool, reading: str) -> float | None:

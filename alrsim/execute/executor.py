@@ -15,6 +15,7 @@ from alrsim.execute.kernels import KERNELS, Kernel
 from alrsim.execute.ledger import Ledger, require_ordered
 from alrsim.execute.measured import measured_facts, measured_timeline
 from alrsim.execute.program import Program
+from alrsim.execute.sigma import refuse_sigma_gradient, sigma_gradients
 from alrsim.execute.store import Store
 from alrsim.execute.workers import Times, run_lanes
 from alrsim.hardware.machine import abstract_machine
@@ -51,6 +52,7 @@ class Execution:
         parameters: After the step's update (equal to the program's own where updates are no tasks).
         losses: Per-sample losses by loss token, ``(copies, samples)``.
         makespans: Of every repeat, in ns, in order of running.
+        sigma_gradients: Of the step's mean loss with respect to log sigma, by stage, where it was asked for.
     """
 
     timeline: Timeline
@@ -59,6 +61,7 @@ class Execution:
     parameters: Mapping[str, Tensor]
     losses: Mapping[str, Tensor]
     makespans: tuple[int, ...]
+    sigma_gradients: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ def prepare(
     """
     keep_freed_memory()
     job = build_job(program, graph, options, settings or Settings())
+    refuse_sigma_gradient(job)
     for one in job.instances.ordered:
         program.at(one.copies)
     inputs, targets = split_batch(job, batch)
@@ -323,4 +327,4 @@ def _result(prepared: Prepared, run: Run, timeline: Timeline, makespans: tuple[i
         for key, value in values.items()
         if key[0] == "loss"
     }
-    return Execution(timeline, gradients, buffers, run.updated, losses, makespans)
+    return Execution(timeline, gradients, buffers, run.updated, losses, makespans, sigma_gradients(run))

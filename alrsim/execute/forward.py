@@ -12,6 +12,7 @@ from alrsim.execute.ledger import Key
 from alrsim.execute.noising import add_noise, draw, store_noise
 from alrsim.execute.points import forward_marked, marks
 from alrsim.execute.saving import forward_saving
+from alrsim.execute.sigma import put_scores
 from alrsim.execute.stagecode import StageCode
 from alrsim.execute.weightnoise import forward_perturbed, perturbs
 from alrsim.rules.instances import Instance
@@ -55,6 +56,7 @@ def _put_outputs(run: Run, task: int, id_: TaskId, one: Instance, code: StageCod
         drawn = draw(run, id_.stage, id_.microbatch, one)
         noise = {name: value for (name, _), value in zip(job.segmentation.noised[id_.stage], drawn, strict=True)}
         store_noise(run, task, id_.stage, id_.microbatch, one, drawn)
+        put_scores(run, task, id_.stage, id_.microbatch, one, drawn)
     edges = job.program.stages.outgoing(id_.stage)
     for name, output in zip(code.outputs, outputs, strict=True):
         value = output.detach()

@@ -10,6 +10,7 @@ from alrsim.execute.ledger import Key
 from alrsim.execute.multiply import product_gradient
 from alrsim.execute.noising import summed_noise
 from alrsim.execute.points import marked_gradient
+from alrsim.execute.sigma import add_sigma_gradient
 from alrsim.execute.signals import estimate_factor, signals_of, weights_of
 from alrsim.execute.sums import add_lists, add_weights, put_input_gradient
 from alrsim.execute.weightnoise import parameter_gradient
@@ -20,6 +21,9 @@ from alrsim.tasks.token import TaskId
 def likelihood_ratio(run: Run, task: int, id_: TaskId) -> None:
     """G: the local VJP of the stage at its estimated cotangent."""
     job = run.job
+    one = job.by_group.get(id_.group)  # none: all groups were accumulated
+    if one is not None and one.noisy:
+        add_sigma_gradient(run, task, id_, one)
     if job.segmentation.on_weights(id_.stage):
         parameter_gradient(run, task, id_)
         return
@@ -57,6 +61,7 @@ def likelihood_ratio(run: Run, task: int, id_: TaskId) -> None:
 def accumulate(run: Run, task: int, id_: TaskId) -> None:
     """C: add one copy group's weighted noise into the stage's estimated cotangent."""
     job, one = run.job, run.job.by_group[id_.group]
+    add_sigma_gradient(run, task, id_, one)
     weights = weights_of(run, task, id_.microbatch, one)
     terms = summed_noise(run, task, id_.stage, id_.microbatch, one, weights, estimate_factor(job, id_.stage))
     key: Key = ("cotangent", id_.stage, id_.microbatch)

@@ -8,6 +8,7 @@ from torch import Tensor
 from alrsim.execute.job import Run
 from alrsim.execute.ledger import Key
 from alrsim.execute.noising import add_noise, draw, store_noise
+from alrsim.execute.sigma import put_scores
 from alrsim.execute.stagecode import StageCode
 from alrsim.graph.stages import MODEL_INPUT, Edge
 from alrsim.rules.instances import CLEAN, Instance
@@ -45,6 +46,7 @@ def _read(run: Run, task: int, edge: Edge, microbatch: int, one: Instance) -> In
         value = add_noise(run, edge.source, value, noise[names.index(edge.value)], one, fresh=True)
         if job.first_reader[edge.source] == edge.target:
             store_noise(run, task, edge.source, microbatch, one, noise)
+            put_scores(run, task, edge.source, microbatch, one, noise)
     return Input(value, None)
 
 

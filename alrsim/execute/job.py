@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from alrsim.errors import ExecutionError
-from alrsim.estimators.policy import WeightCode
+from alrsim.estimators.policy import Plan, WeightCode
 from alrsim.execute.derivatives import refuse_without_derivative
 from alrsim.execute.operators import LinearMap
 from alrsim.execute.products import StageProduct, stage_products
@@ -53,6 +53,38 @@ class Settings:
     def __post_init__(self) -> None:
         if not all(value > 0 for value in (self.sigma if isinstance(self.sigma, tuple) else (self.sigma,))):
             raise ExecutionError(f"sigma is {self.sigma}, must be positive", where="--sigma")
+
+
+def settings_of(plan: Plan, *, seed: int = 0, step: int = 0, sigmas: Sequence[float] | None = None) -> Settings:
+    """The numbers of a plan.
+
+    Args:
+        sigmas: One per stage, for sigma rules other than ``fixed``: what the rule makes of the plan's numbers (see
+            :mod:`alrsim.execute.sigmas`), or what training has learned.
+
+    Raises:
+        ExecutionError: a relative or balanced sigma without ``sigmas``, or stages with loss weights of several formats.
+    """
+    open_ = [one.sigma_rule for one in plan if one.kind != "bp" and one.sigma_rule in ("relative", "balanced")]
+    if open_ and sigmas is None:
+        raise ExecutionError(
+            f"a {open_[0]} sigma is a number only with data", where="--sigma-rule", fix="give the sigmas of the data"
+        )
+    codes = sorted({one.weight_code for one in plan if one.kind != "bp"})
+    if len(codes) > 1:
+        raise ExecutionError(
+            f"stages have loss weights in {' and '.join(codes)}, but share their losses",
+            where="estimators",
+            fix="give all stages one weight_code",
+        )
+    found = tuple(one.sigma for one in plan) if sigmas is None else tuple(sigmas)
+    return Settings(
+        sigma=found[0] if len(set(found)) == 1 else found,
+        seed=seed,
+        step=step,
+        weight_code=codes[0] if codes else "fp32",
+        sigma_gradient=any(one.kind != "bp" and one.sigma_rule == "learned" for one in plan),
+    )
 
 
 @dataclass(frozen=True)

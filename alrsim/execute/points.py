@@ -13,6 +13,7 @@ from alrsim.execute.inputs import Input, stage_buffers
 from alrsim.execute.job import Job, Run
 from alrsim.execute.noising import draw, scaled_rows, store_noise
 from alrsim.execute.pointcode import PointCode
+from alrsim.execute.sigma import put_scores
 from alrsim.execute.signals import estimates_of
 from alrsim.execute.stagecode import StageCode
 from alrsim.execute.sums import add_weights
@@ -32,6 +33,7 @@ def forward_marked(
     """F: the stage's outputs with noise on its marks."""
     noise = draw(run, id_.stage, id_.microbatch, one)
     store_noise(run, task, id_.stage, id_.microbatch, one, noise)
+    put_scores(run, task, id_.stage, id_.microbatch, one, noise)
     parameters = [run.parameters[name] for name in code.parameters]
     added = [scaled_rows(run, id_.stage, value, one) for value in noise]
     return _points(code).noisy(*(value.tensor for value in inputs), *parameters, *stage_buffers(run, code), *added)

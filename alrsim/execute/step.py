@@ -7,7 +7,7 @@ for bit.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from alrsim.estimators.noise import mix
 from alrsim.execute.executor import Batch, Prepared, lane_items, new_run, split_batch, task_body
 from alrsim.execute.job import Run, Settings
+from alrsim.execute.sigma import sigma_gradients
 from alrsim.execute.workers import run_lanes
 from alrsim.rules.instances import CLEAN
 from alrsim.schedule.check import check
@@ -34,17 +35,20 @@ class StepResult:
         buffers: All buffers after the step, running statistics moved.
         losses: Per-sample losses ``(samples,)``: of the clean forward if the method has one, else means over copies.
         clean: Whether ``losses`` are those of the clean forward.
+        sigma_gradients: Of the mean loss with respect to log sigma, by stage, where the settings ask for it.
     """
 
     gradients: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
     losses: Tensor
     clean: bool
+    sigma_gradients: Mapping[int, float] = field(default_factory=dict)
 
 
-def settings_at(settings: Settings, step: int, stream: int = 0) -> Settings:
+def settings_at(settings: Settings, step: int, stream: int = 0, sigma: tuple[float, ...] | None = None) -> Settings:
     """Settings whose noise belongs to one step; streams of a step are independent of each other."""
-    return replace(settings, step=step, seed=mix((settings.seed, stream)) >> 1 if stream else settings.seed)
+    seed = mix((settings.seed, stream)) >> 1 if stream else settings.seed
+    return replace(settings, step=step, seed=seed, sigma=settings.sigma if sigma is None else sigma)
 
 
 def lanes_of(problem: Problem, schedule: Schedule) -> Lanes:
@@ -66,6 +70,7 @@ def step_gradients(
     batch: Batch,
     step: int,
     stream: int = 0,
+    sigma: tuple[float, ...] | None = None,
 ) -> StepResult:
     """Gradients at ``parameters`` on ``batch``. Nothing that is passed in is changed.
 
@@ -73,13 +78,14 @@ def step_gradients(
         prepared: The job; its own parameters, buffers, batch and noise are not used.
         lanes: Of :func:`lanes_of`: a worker thread each; ``None`` runs the tasks in reference order on this thread.
         step: Number of the step: noise is a function of seed, step and stream.
+        sigma: Of every stage; default: the job's.
 
     Raises:
         ExecutionError: data of the wrong shape, or a task failed.
     """
     job = prepared.job
     program = replace(job.program, parameters=parameters, buffers=buffers)
-    job = replace(job, program=program, settings=settings_at(job.settings, step, stream))
+    job = replace(job, program=program, settings=settings_at(job.settings, step, stream, sigma))
     inputs, targets = split_batch(job, batch)
     now = replace(prepared, job=job, batch=batch, inputs=inputs, targets=targets)
     run = new_run(now, recording=False)
@@ -95,8 +101,14 @@ def step_gradients(
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One intra-op thread, as workers have: a product split over more threads may round differently."""
+    """One intra-op thread, as workers have: a product split over more threads may round differently.
+
+    Around many steps at once it is free; changing the number at every step costs more than a small step.
+    """
     before = torch.get_num_threads()
+    if before == 1:
+        yield
+        return
     torch.set_num_threads(1)
     try:
         yield
@@ -109,7 +121,7 @@ def _result(prepared: Prepared, run: Run) -> StepResult:
     gradients = {name: value for key, total in values.items() if key[0] == "grad" for name, value in total.items()}
     moved = {str(key[1]): value for key, value in values.items() if key[0] == "stat"}
     losses, clean = _losses(run, job.options.microbatches)
-    return StepResult(gradients, {**run.buffers, **moved}, losses, clean)
+    return StepResult(gradients, {**run.buffers, **moved}, losses, clean, sigma_gradients(run))
 
 
 def _losses(run: Run, microbatches: int) -> tuple[Tensor, bool]:

@@ -83,5 +83,5 @@ class Store:
                     self.values.pop(key, None)
 
 
-KEPT = frozenset({"grad", "stat", "loss"})
+KEPT = frozenset({"grad", "stat", "loss", "sigma"})
 """Results of the run: never dropped."""

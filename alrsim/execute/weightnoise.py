@@ -17,6 +17,7 @@ from alrsim.execute.inputs import stage_buffers
 from alrsim.execute.job import Job, Run
 from alrsim.execute.ledger import Key
 from alrsim.execute.noising import draws_of, noise_key
+from alrsim.execute.sigma import put_scores
 from alrsim.execute.signals import estimate_factor, weights_of
 from alrsim.execute.stagecode import StageCode
 from alrsim.execute.sums import add_weights
@@ -45,6 +46,7 @@ def forward_perturbed(run: Run, task: int, id_: TaskId, one: Instance) -> list[T
     inputs = _inputs(run, task, id_, one)
     noise = _draw(run, code, one)
     _store(run, task, id_, one, noise)
+    put_scores(run, task, id_.stage, id_.microbatch, one, [value[:, None] for value in noise])
     sigma = run.job.settings.sigma_of(id_.stage)
     parameters = [run.parameters[name].detach() for name in code.parameters]
     found: list[Sequence[Tensor]] = []

@@ -24,6 +24,7 @@ from alrsim.cost.operators import (
 from alrsim.cost.parts import FLOATS
 from alrsim.cost.points import marked_points, uncut_path
 from alrsim.cost.signs import nonnegative
+from alrsim.cost.smooth import discontinuous_stages
 from alrsim.errors import ModelError
 from alrsim.graph.graph import Graph, Op
 from alrsim.graph.stages import MODEL_INPUT, Edge, Stage, StageGraph
@@ -83,10 +84,18 @@ def build_stages(graph: Graph, cut: Sequence[Sequence[str]], *, batch: int | Non
     edges: list[Edge] = []
     stages: list[Stage] = []
     saved: list[frozenset[str]] = []
+    jumps, jumps_inside = discontinuous_stages(graph, cut), discontinuous_stages(graph, cut, range(len(cut)))
     for index, region in enumerate(regions):
         stage, kept = _price(parts, region, index, (unsigned, unsigned_noisy))
         trained = [value for op in region.ops for value in op.inputs if value in graph.parameters]
-        stages.append(replace(stage, unreached=bool(trained) and live.isdisjoint(trained)))
+        stages.append(
+            replace(
+                stage,
+                unreached=bool(trained) and live.isdisjoint(trained),
+                jumps=index in jumps,
+                jumps_inside=index in jumps_inside,
+            )
+        )
         saved.append(kept)
     loss = _loss(graph, len(regions))
     for source, target, value in _crossings(graph, stage_of, len(regions)):

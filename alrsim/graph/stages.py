@@ -47,6 +47,8 @@ class Stage:
             there is none.
         unreached: The stage has parameters, and no derivative leads from the model's output back to any of them (a
             spike or a black box lies between).
+        jumps: Noise on the stage's output (its points) passes a step function before the loss.
+        jumps_inside: Noise on its parameters does.
     """
 
     index: int
@@ -71,6 +73,8 @@ class Stage:
     points: tuple[tuple[str, int], ...] = ()
     uncut: str = ""
     unreached: bool = False
+    jumps: bool = False
+    jumps_inside: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from alrsim.errors import OptionError
 from alrsim.graph.stages import StageGraph
 from alrsim.rules.family import build_tasks
 from alrsim.rules.options import RuleOptions
+from alrsim.rules.policy import refuse_discrete_noise
 from alrsim.rules.segmentation import segmentation_of, settle_options
 from alrsim.tasks.taskgraph import TaskGraph
 
@@ -52,6 +53,13 @@ def _build(graph: StageGraph, options: RuleOptions, name: str) -> TaskGraph:
     segmentation = segmentation_of(name, graph, options)
     if not any(stage.parameters for stage in graph.stages):
         raise OptionError(f"{graph.name} has no parameters, so there is nothing to train", where=graph.name)
+    noisy = [
+        stage.index
+        for stage in graph.stages
+        if (segmentation.weight_noised[stage.index] and stage.jumps_inside)
+        or (segmentation.noised[stage.index] and stage.jumps)
+    ]
+    refuse_discrete_noise(options, noisy, graph.name)
     settled = settle_options(options, segmentation)
     return build_tasks(graph, segmentation, settled, split=name == "bp-split", rule=name)
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import platform
+import sys
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -10,13 +11,17 @@ from pathlib import Path
 from alrsim.files import write_atomically
 from benchmarks.measure import Row
 from benchmarks.suites import SUITES
+from benchmarks.training import main as training
 
 TARGETS = {"engine alone": 100_000, "evaluate, arrays ready": 1_000_000}
 """Tasks per second that the project wants to keep, by the start of the row's name."""
 
 
 def main() -> None:
-    """Run the chosen suites."""
+    """Run the chosen suites; ``training`` is another kind of table, with options of its own."""
+    if sys.argv[1:2] == ["training"]:
+        training(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"some of {', '.join(SUITES)}; all if none is named")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000], help="tasks")

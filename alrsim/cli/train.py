@@ -68,6 +68,7 @@ def run(
     group: options.Group = None,
     sigma: options.Sigma = None,
     sigma_rule: options.SigmaRule = None,
+    sigma_rate: options.SigmaRate = 0.01,
     baseline: options.Baseline = None,
     noise: options.Noise = None,
     input_code: options.InputCode = None,
@@ -154,7 +155,7 @@ def job_of(asked: ModelRequest, typed: Mapping[str, Any]) -> "tuple[TrainJob, Pl
         )
     same = (
         "method copies group batch microbatches optimizer rate momentum weight_decay update rate_schedule rate_every "
-        "rate_factor eval_every seed monitor target_cosine copies_min copies_max"
+        "rate_factor eval_every seed monitor target_cosine copies_min copies_max sigma_rate"
     )
     learner = {"beta": typed["beta"], "sigma": typed["kernel_sigma"]}
     job = TrainJob(

@@ -66,7 +66,16 @@ Sigma = Annotated[
 ]
 SigmaRule = Annotated[
     str | None,
-    typer.Option("--sigma-rule", metavar="R", help="fixed | relative | learned | balanced.", rich_help_panel=_METHOD),
+    typer.Option(
+        "--sigma-rule",
+        metavar="R",
+        help="fixed | relative (to the values' spread) | balanced (stages move the loss alike) | learned.",
+        rich_help_panel=_METHOD,
+    ),
+]
+SigmaRate = Annotated[
+    float,
+    typer.Option("--sigma-lr", metavar="R", help="learned: Adam's rate for log sigma.", rich_help_panel=_METHOD),
 ]
 Baseline = Annotated[
     str | None,

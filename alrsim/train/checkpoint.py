@@ -51,6 +51,8 @@ def save_checkpoint(path: Path, job: TrainJob, state: TrainState) -> None:
         "cosine": state.cosine,
         "measured": state.measured,
         "decisions": list(state.decisions),
+        "log_sigma": state.log_sigma,
+        "sigma_optimizer": None if state.sigma_optimizer is None else state.sigma_optimizer.state_dict(),
     }
     buffer = BytesIO()
     torch.save(document, buffer)
@@ -91,6 +93,9 @@ def load_checkpoint(path: Path, job: TrainJob, state: TrainState) -> None:
     state.loss_sum, state.loss_count = document["losses"]
     state.split, state.measured = SplitHalf(*document["split"]), document["measured"]
     state.decisions = list(document["decisions"])
+    if state.log_sigma is not None and state.sigma_optimizer is not None:
+        state.log_sigma.copy_(document["log_sigma"])
+        state.sigma_optimizer.load_state_dict(document["sigma_optimizer"])
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -30,6 +30,7 @@ def train_document(
         "schedule": None if placement is None else {"scheduler": placement.scheduler, "units": placement.units},
         "parameters": training.model.parameter_count,
         "noisy": method.noisy,
+        "sigma": None if method.sigma is None else list(state.sigma or method.sigma),
         "cost_per_step": {"forwards": cost.forwards, "work": cost.work},
         "resumed_at": resumed,
         "steps_done": state.step,

@@ -42,6 +42,7 @@ class DirectFeedback:
         step: int,
         copies: int = 1,
         stream: int = 0,
+        sigma: tuple[float, ...] | None = None,
     ) -> StepResult:
         with one_thread():
             done = forward(self.program, self.microbatches, parameters, buffers, batch)
@@ -98,6 +99,7 @@ class SequentialFeedback:
         step: int,
         copies: int = 1,
         stream: int = 0,
+        sigma: tuple[float, ...] | None = None,
     ) -> StepResult:
         with one_thread():
             done = forward(self.program, self.microbatches, parameters, buffers, batch)

@@ -64,6 +64,7 @@ class Bottleneck:
         step: int,
         copies: int = 1,
         stream: int = 0,
+        sigma: tuple[float, ...] | None = None,
     ) -> StepResult:
         with one_thread():
             done = forward(self.program, self.microbatches, parameters, buffers, batch)

@@ -38,6 +38,7 @@ class TrainJob:
             the last step.
         steps: Optimizer steps in total.
         eval_every: Steps between rows of the log.
+        sigma_rate: Adam's rate for log sigma, where the noise scales are learned.
         monitor: Steps between measurements of the split-half cosine; 0: never.
         target_cosine: The monitor doubles or halves the copies to hold this; ``None``: copies stay.
         learner_options: Of ``fa`` and ``hsic``.
@@ -68,6 +69,7 @@ class TrainJob:
     steps: int = 600
     eval_every: int = 100
     seed: int = 0
+    sigma_rate: float = 0.01
     monitor: int = 0
     target_cosine: float | None = None
     copies_min: int = 2
@@ -84,7 +86,7 @@ class TrainJob:
                 where="--microbatches",
                 fix="choose a divisor of the batch",
             )
-        for name in ("rate", "rate_factor"):
+        for name in ("rate", "rate_factor", "sigma_rate"):
             value = getattr(self, name)
             if not (isfinite(value) and value > 0):
                 raise OptionError(f"is {value}, must be positive", where=option_of(name))
@@ -136,6 +138,7 @@ NAMES = {
     "rate_schedule": "--lr-schedule",
     "rate_every": "--lr-every",
     "rate_factor": "--lr-factor",
+    "sigma_rate": "--sigma-lr",
     "changes": "the method's options",
     "learner_options": "the method's options",
 }

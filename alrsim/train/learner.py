@@ -11,6 +11,7 @@ from alrsim.errors import OptionError
 from alrsim.estimators.monitor import SplitHalf
 from alrsim.estimators.policy import PRESETS, Plan
 from alrsim.execute.executor import Batch, Prepared, prepare
+from alrsim.execute.job import settings_of
 from alrsim.execute.program import Program
 from alrsim.execute.step import Lanes, StepResult, step_gradients
 from alrsim.graph.stages import StageGraph
@@ -19,13 +20,16 @@ from alrsim.rules.policy import plan_rule
 from alrsim.train.feedback import direct_feedback, sequential_feedback
 from alrsim.train.hsic import bottleneck
 from alrsim.train.job import TrainJob
-from alrsim.train.methods import is_exact, options_of, plan_of, settings_for
+from alrsim.train.methods import is_exact, options_of, plan_of, sigmas_of
 from alrsim.train.place import Placement, place
 from alrsim.train.staged import local_macs
 
 
 class Learner(Protocol):
-    """``learner(parameters, buffers, batch, step, copies, stream) -> StepResult``; changes nothing that it is given."""
+    """``learner(parameters, buffers, batch, step, copies, stream, sigma) -> StepResult``; changes nothing it is given.
+
+    ``sigma`` replaces the noise scale of every stage; learners without noise take no notice of it, nor of ``copies``.
+    """
 
     def __call__(
         self,
@@ -35,6 +39,7 @@ class Learner(Protocol):
         step: int,
         copies: int = 1,
         stream: int = 0,
+        sigma: tuple[float, ...] | None = None,
     ) -> StepResult: ...
 
 
@@ -57,11 +62,15 @@ class Method:
     Attributes:
         cost: ``copies -> cost``.
         noisy: Whether copies mean anything to it.
+        sigma: Noise scale of every stage at the start; ``None`` without noise.
+        learns_sigma: Whether the scales descend their own gradient.
     """
 
     learn: Learner
     cost: Callable[[int], Cost]
     noisy: bool
+    sigma: tuple[float, ...] | None = None
+    learns_sigma: bool = False
 
 
 @dataclass
@@ -87,6 +96,7 @@ class ExecutorLearner:
     plan: Plan
     placement: Placement | None
     example: Batch
+    sigma: tuple[float, ...]
     ready: dict[int, Ready] = field(default_factory=dict, repr=False)
 
     def __call__(
@@ -97,10 +107,18 @@ class ExecutorLearner:
         step: int,
         copies: int = 1,
         stream: int = 0,
+        sigma: tuple[float, ...] | None = None,
     ) -> StepResult:
         one = self.at(copies)
         return step_gradients(
-            one.prepared, one.lanes, parameters=parameters, buffers=buffers, batch=batch, step=step, stream=stream
+            one.prepared,
+            one.lanes,
+            parameters=parameters,
+            buffers=buffers,
+            batch=batch,
+            step=step,
+            stream=stream,
+            sigma=sigma,
         )
 
     def at(self, copies: int) -> Ready:
@@ -113,7 +131,13 @@ class ExecutorLearner:
             if rule == "bp" and self.placement is not None and self.placement.split_backward:
                 rule = "bp-split"
             tasks = RULES[rule](self.stages, options)
-            prepared = prepare(self.program, tasks, self.example, options, settings_for(self.job, self.plan))
+            prepared = prepare(
+                self.program,
+                tasks,
+                self.example,
+                options,
+                settings_of(self.plan, seed=self.job.seed, sigmas=self.sigma),
+            )
             lanes = place(tasks, options.precision, self.placement)
             macs = sum(task.work.macs + task.encoded.macs for task in tasks.tasks)
             once = sum(stage.forward.macs for stage in self.stages.stages) * self.job.microbatches
@@ -132,9 +156,12 @@ def _by_tasks(
     job: TrainJob, program: Program, stages: StageGraph, placement: Placement | None, example: Batch
 ) -> Method:
     plan = plan_of(job, [stage.parameters > 0 for stage in stages.stages])
-    learner = ExecutorLearner(program, stages, job, plan, placement, example)
+    sigma = sigmas_of(job, plan, program, example)
+    learner = ExecutorLearner(program, stages, job, plan, placement, example, sigma)
     learner.at(job.copies)
-    return Method(learner, learner.cost, not is_exact(learner.plan))
+    if is_exact(plan):
+        return Method(learner, learner.cost, False)
+    return Method(learner, learner.cost, True, sigma, plan[-1].sigma_rule == "learned")
 
 
 def _by_rule(name: str, make: Callable[[TrainJob, Program], Learner]) -> Maker:
@@ -176,14 +203,15 @@ def halves(
     batch: Batch,
     step: int,
     copies: int,
+    sigma: tuple[float, ...] | None = None,
 ) -> tuple[StepResult, SplitHalf]:
     """One step as two with half of the copies each and independent noise.
 
     Returns:
         The mean of both (as good as one step with all copies), and the inner products of their gradients.
     """
-    first = learn(parameters, buffers, batch, step, copies // 2, 0)
-    second = learn(parameters, buffers, batch, step, copies // 2, 1)
+    first = learn(parameters, buffers, batch, step, copies // 2, 0, sigma)
+    second = learn(parameters, buffers, batch, step, copies // 2, 1, sigma)
     pairs = [(first.gradients[name].double(), second.gradients[name].double()) for name in first.gradients]
     found = SplitHalf(
         float(sum((a * b).sum() for a, b in pairs)),
@@ -192,4 +220,5 @@ def halves(
     )
     mean = {name: (value + second.gradients[name]) / 2 for name, value in first.gradients.items()}
     losses = first.losses if first.clean else (first.losses + second.losses) / 2
-    return StepResult(mean, first.buffers, losses, first.clean), found
+    scales = {at: (value + second.sigma_gradients[at]) / 2 for at, value in first.sigma_gradients.items()}
+    return StepResult(mean, first.buffers, losses, first.clean, scales), found

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from math import isfinite
 from time import perf_counter
 
+import torch
+
 from alrsim.datasets import epoch_of
 from alrsim.errors import ExecutionError
 from alrsim.estimators.monitor import MEASUREMENTS, NOTHING, smoothed, steer
@@ -26,7 +28,11 @@ def initial_state(training: Training) -> TrainState:
     parameters = {name: value.detach().clone().requires_grad_() for name, value in program.parameters.items()}
     optimizer = OPTIMIZERS[job.optimizer](list(parameters.values()), job)
     buffers = {name: value.detach().clone() for name, value in program.buffers.items()}
-    return TrainState(parameters, buffers, optimizer, RATE_SCHEDULES[job.rate_schedule](optimizer, job), job.copies)
+    state = TrainState(parameters, buffers, optimizer, RATE_SCHEDULES[job.rate_schedule](optimizer, job), job.copies)
+    if training.method.learns_sigma:
+        state.log_sigma = torch.tensor(training.method.sigma, dtype=torch.float64).log()
+        state.sigma_optimizer = torch.optim.Adam([state.log_sigma], lr=job.sigma_rate)
+    return state
 
 
 def train(
@@ -47,17 +53,18 @@ def train(
         ExecutionError: the loss is no number any more; what ``save`` wrote last is from before that.
     """
     job = training.job
-    if not state.rows:
-        state.rows.append(_row(training, state))
-    while state.step < job.steps and not stop():
-        _step(training, state)
-        if state.step % job.eval_every == 0 or state.step == job.steps:
+    with one_thread():
+        if not state.rows:
             state.rows.append(_row(training, state))
-            state.loss_sum, state.loss_count = 0.0, 0
-            if save is not None:
-                save(state)
-        if progress is not None:
-            progress(state)
+        while state.step < job.steps and not stop():
+            _step(training, state)
+            if state.step % job.eval_every == 0 or state.step == job.steps:
+                state.rows.append(_row(training, state))
+                state.loss_sum, state.loss_count = 0.0, 0
+                if save is not None:
+                    save(state)
+            if progress is not None:
+                progress(state)
     if save is not None and state.step < job.steps:
         save(state)
     return state
@@ -76,9 +83,12 @@ def _step(training: Training, state: TrainState) -> None:
             where=f"{job.method} on {job.model}",
             fix="use a smaller --lr, another --sigma, or --baseline clean",
         )
-    with one_thread():
-        apply(state.optimizer, state.parameters, found.gradients, job)
+    apply(state.optimizer, state.parameters, found.gradients, job)
     state.scheduler.step()
+    if state.log_sigma is not None and state.sigma_optimizer is not None:
+        scales = [found.sigma_gradients.get(stage, 0.0) for stage in range(len(state.log_sigma))]
+        state.log_sigma.grad = torch.tensor(scales, dtype=torch.float64)
+        state.sigma_optimizer.step()
     state.buffers = dict(found.buffers)
     state.loss_sum, state.loss_count = state.loss_sum + loss, state.loss_count + 1
     state.forwards, state.work = state.forwards + cost.forwards, state.work + cost.work
@@ -88,13 +98,13 @@ def _step(training: Training, state: TrainState) -> None:
 
 def _plain(training: Training, state: TrainState, batch: Batch) -> tuple[StepResult, Cost]:
     learn, cost = training.method.learn, training.method.cost(state.copies)
-    return learn(state.parameters, state.buffers, batch, state.step, state.copies), cost
+    return learn(state.parameters, state.buffers, batch, state.step, state.copies, sigma=state.sigma), cost
 
 
 def _monitored(training: Training, state: TrainState, batch: Batch) -> tuple[StepResult, Cost]:
     """A step in two halves; afterwards the number of copies may change."""
     job, learn = training.job, training.method.learn
-    found, split = halves(learn, state.parameters, state.buffers, batch, state.step, state.copies)
+    found, split = halves(learn, state.parameters, state.buffers, batch, state.step, state.copies, state.sigma)
     half = training.method.cost(state.copies // 2)
     state.split = smoothed(state.split, split)
     state.cosine = state.split.cosine

@@ -1,4 +1,4 @@
-"""From a job's method to the options of its rule and the numbers of its noise."""
+"""From a job's method to the options of its rule and the scales of its noise."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,9 +6,12 @@ from typing import Any
 
 from alrsim.errors import OptionError
 from alrsim.estimators.policy import Plan, preset
-from alrsim.execute.job import Settings
+from alrsim.execute.executor import Batch
+from alrsim.execute.job import settings_of
+from alrsim.execute.program import Program
+from alrsim.execute.sigmas import balanced_sigmas, relative_sigmas
 from alrsim.rules.options import RuleOptions
-from alrsim.rules.policy import default_precision, plan_options
+from alrsim.rules.policy import default_precision, plan_options, plan_rule
 from alrsim.train.job import TrainJob
 
 
@@ -37,11 +40,21 @@ def options_of(job: TrainJob, plan: Plan, copies: int) -> RuleOptions:
     return options if is_exact(plan) else replace(options, precision=default_precision(options))
 
 
-def settings_for(job: TrainJob, plan: Plan) -> Settings:
-    """The numbers of the noise."""
-    sigmas = tuple(one.sigma for one in plan)
-    sigma = sigmas[0] if len(set(sigmas)) == 1 else sigmas
-    return Settings(sigma=sigma, seed=job.seed, weight_code=plan[-1].weight_code)
+def sigmas_of(job: TrainJob, plan: Plan, program: Program, example: Batch) -> tuple[float, ...]:
+    """The noise scale of every stage at the start; ``relative`` and ``balanced`` are measured once, on one batch.
+
+    Raises:
+        ExecutionError: ``balanced`` where no noise moves the loss.
+    """
+    fixed, rule = tuple(one.sigma for one in plan), plan[-1].sigma_rule
+    if is_exact(plan) or rule in ("fixed", "learned"):
+        return fixed
+    options = options_of(job, plan, job.copies)
+    found = relative_sigmas(program, program.parameters, example, fixed, weight_noise=options.weight_noise)
+    if rule == "relative":
+        return found
+    numbers = settings_of(plan, seed=job.seed, sigmas=found)
+    return balanced_sigmas(program, example, options, numbers, rule=plan_rule(plan))
 
 
 def is_exact(plan: Plan) -> bool:

@@ -26,6 +26,7 @@ class TrainState:
         cosine: By that mean.
         measured: Monitored steps since the number of copies changed.
         decisions: What the monitor decided, in words.
+        log_sigma: ``(stages,)``: learned scales of the noise, in their logarithm, so that they stay positive.
     """
 
     parameters: dict[str, Tensor]
@@ -44,3 +45,10 @@ class TrainState:
     cosine: float | None = None
     measured: int = 0
     decisions: list[str] = field(default_factory=list)
+    log_sigma: Tensor | None = None
+    sigma_optimizer: Optimizer | None = None
+
+    @property
+    def sigma(self) -> tuple[float, ...] | None:
+        """Noise scale of every stage, where they are learned; else ``None``: they stay as they began."""
+        return None if self.log_sigma is None else tuple(self.log_sigma.exp().tolist())

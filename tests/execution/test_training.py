@@ -359,3 +359,36 @@ def test_wrong_data_are_refused_by_the_step():
             batch=replace(batch, targets=batch.targets[:-1]),
             step=0,
         )
+
+
+@pytest.mark.parametrize("rule", ["relative", "balanced"])
+def test_noise_scales_from_data_are_measured_once(rule):
+    job = replace(SMALL, changes={"sigma_rule": rule, "sigma": 0.05})
+    training, state = run(job)
+    sigma = training.method.sigma
+    assert len(set(sigma)) == len(sigma) == 3
+    assert state.sigma is None, "they stay as they began"
+    _, other = run(SMALL)
+    assert not same(state.parameters, other.parameters)
+    if rule == "relative":
+        logits = training.model.module(*training.batch(0).inputs)
+        half = logits[: job.batch // 2].detach()
+        assert sigma[-1] == pytest.approx(0.05 * float(half.std()), rel=1e-4), "of the first micro-batch"
+
+
+def test_learned_noise_scales_descend_and_are_resumed(tmp_path):
+    changes = {"sigma_rule": "learned", "baseline": "antithetic", "sigma": 0.3}
+    job = replace(SMALL, changes=changes, steps=6, sigma_rate=0.1, monitor=3)
+    training, reference = run(job)
+    start = torch.full((3,), 0.3, dtype=torch.float64).log()
+    assert bool((reference.log_sigma != start).all())
+    assert bool(((reference.log_sigma - start).abs() <= 6 * 0.1 + 1e-9).all()), "Adam moves by at most its rate"
+    path = tmp_path / "run.pt"
+    train(
+        training, initial_state(training), save=lambda state: save_checkpoint(path, job, state), stop=stopped_after(3)
+    )
+    state = initial_state(training)
+    load_checkpoint(path, job, state)
+    train(training, state)
+    assert torch.equal(state.log_sigma, reference.log_sigma)
+    assert same(state.parameters, reference.parameters)

@@ -38,7 +38,7 @@ Cut = Annotated[
     typer.Option(
         "--cut",
         metavar="SPEC",
-        help="balanced:K | module[:DEPTH] | operator | layer | names:op1,op2. "
+        help="balanced:K | module[:DEPTH] | operator | layer | block | names:op1,op2. "
         "Default: balanced over the units for BP (equally slow on the machine), layer for LR.",
     ),
 ]

@@ -25,8 +25,9 @@ class Marks:
 
     Attributes:
         noise: ``output``: none, noise lies on what a layer hands on, and backpropagation through time lies behind it;
-            ``state``: the whole state (LSTM: h and c) after a step; ``hidden``: h alone (which leaves the LSTM's c
-            open: an incomplete cut); ``gates``: the gates' pre-activations of every step.
+            ``state``: the whole state (LSTM: h and c) after a step; ``hidden``: h alone, where backpropagation follows
+            the LSTM's c through time (complete as long as only h leaves the layer; an estimator that cut c as well
+            would be biased); ``gates``: the gates' pre-activations of every step.
         every: With ``state``: only every so many steps, and the last one.
     """
 

@@ -98,16 +98,6 @@ _funnel: Any = intrinsic(_define_funnel)
 
 
 @machine_code
-def _shift(line: Words, start: int, shift: int, mask: Words, out: Words) -> None:
-    """Bits ``shift ...`` of a string whose word 0 is ``line[start]``, masked."""
-    begin = start + (shift >> 6)
-    right = np.uint64(shift & 63)
-    low, high = line[begin : begin + len(out)], line[begin + 1 : begin + 1 + len(out)]
-    for t in range(len(out)):
-        out[t] = _funnel(low[t], high[t], right) & mask[t]
-
-
-@machine_code
 def _gather(x: Words, source: Indices, width: int, out: Words) -> None:
     """One tap of any stride of one row, bit by bit; ``(words, width)`` to ``(words, width)``."""
     out[:] = np.uint64(0)
@@ -145,7 +135,11 @@ def _moved(
     for c in range(width):
         line[reach : reach + count] = around[:, c]
         for tap in range(taps):
-            _shift(line, reach, shifts[tap], mask[tap, :count], a[c * taps + tap, :count])
+            begin, right = reach + (shifts[tap] >> 6), np.uint64(shifts[tap] & 63)
+            low, high = line[begin : begin + count], line[begin + 1 : begin + 1 + count]
+            inside, out = mask[tap, :count], a[c * taps + tap, :count]
+            for t in range(count):
+                out[t] = _funnel(low[t], high[t], right) & inside[t]
 
 
 @machine_code
@@ -203,7 +197,9 @@ def block_counts(
     step = max(1, CHUNK // each)
     # A pitch of whole vectors, and not a multiple of a page: lines of a tile would push each other out of the cache.
     pitch = (step * each + LANES - 1) // LANES * LANES + LANES
-    a = np.zeros((high, pitch), dtype=np.uint64)
+    held = np.zeros(high * pitch + LANES, dtype=np.uint64)
+    skip = -held.ctypes.data % (8 * LANES) // 8
+    a = held[skip : skip + high * pitch].reshape(high, pitch)
     total, single, factors = np.zeros((high, len(e) * lanes)), np.zeros(high), np.zeros(pitch)
     for low in range(0, len(weights), step):
         blocks = min(step, len(weights) - low)

@@ -12,11 +12,12 @@ O((n + e) log n). Ties: by time, then unit index, then key, then reference index
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from alrsim.errors import ScheduleError
 from alrsim.schedule.lower import Delays
 from alrsim.schedule.schedule import Lane, Schedule
+from alrsim.schedulers.caps import Gate
 from alrsim.schedulers.placement import Placement
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import NONE
@@ -33,12 +34,14 @@ class Plan:
         queue: Queue number per task.
         key: Order inside the queue, per task.
         forced: Queues that keep the order of their keys.
+        gate: Holds tasks of the other queues back while their unit holds too much; used up by one run.
     """
 
     placement: Placement
     queue: Sequence[int]
     key: Sequence[Key]
     forced: frozenset[int] = frozenset()
+    gate: Gate | None = None
 
 
 @dataclass
@@ -98,6 +101,8 @@ def dispatch_times(problem: Problem, plan: Plan, name: str) -> tuple[list[list[i
                 continue
             done += 1
             state.busy[unit[task]] = False
+            if plan.gate is not None and (freed := plan.gate.end(task)) != NONE:
+                touched.add(freed)
             for other, buffer in after[task]:
                 delay = 0 if buffer == NONE else delays.between(buffer, unit[task], unit[other])
                 _arrive(state, other, now + delay)
@@ -166,20 +171,32 @@ def _start_next(problem: Problem, plan: Plan, state: _State, unit: int, now: int
     for queue, heap in enumerate(state.ready[unit]):
         if queue in plan.forced:
             row = state.forced[unit][queue]
-            task = row[-1] if row and state.arrived[row[-1]] else NONE
+            task = row.pop() if row and state.arrived[row[-1]] else NONE
         else:
-            task = heap[0][1] if heap else NONE
+            task = _take(heap, plan.gate)
         if task == NONE:
             continue
-        if queue in plan.forced:
-            state.forced[unit][queue].pop()
-        else:
-            heappop(heap)
+        if plan.gate is not None:
+            plan.gate.start(task)
         state.busy[unit] = True
         state.lanes[unit].append(task)
         state.starts[task] = now
         heappush(state.events, (now + problem.durations[task][unit], _END, task))
         return
+
+
+def _take(heap: list[tuple[Key, int]], gate: Gate | None) -> int:
+    """Remove and return the first task that the gate lets through, ``NONE`` if there is none."""
+    if not heap:
+        return NONE
+    if gate is None or gate.allows(heap[0][1]):
+        return heappop(heap)[1]
+    for entry in sorted(heap):
+        if gate.allows(entry[1]):
+            heap.remove(entry)
+            heapify(heap)
+            return entry[1]
+    return NONE
 
 
 def _stuck(problem: Problem, state: _State, unit: list[int], name: str) -> ScheduleError:

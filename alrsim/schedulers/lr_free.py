@@ -19,7 +19,7 @@ from alrsim.schedulers.placement import Placement, contiguous_blocks
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import NONE, Kind
 
-_FREE: frozenset[Kind] = frozenset({"G", "C"})
+FREE_KINDS: frozenset[Kind] = frozenset({"G", "C"})
 _FIXED_FIRST: dict[Kind, int] = {"L": 0, "F": 1, "B": 2, "I": 2, "W": 3, "U": 4}
 _END, _READY = 0, 1
 
@@ -66,7 +66,7 @@ def _carry_out(problem: Problem) -> _Run:
             if what == _END:
                 run.busy[unit] = False
                 _release(run, task, now, after)
-            elif kind in _FREE:
+            elif kind in FREE_KINDS:
                 heappush(run.free[unit], task)
             else:
                 heappush(run.own[unit], (_FIXED_FIRST[kind], task))
@@ -111,7 +111,7 @@ def _results(problem: Problem) -> dict[int, list[int]]:
     """The buffers that each free task hands on."""
     results: dict[int, list[int]] = {}
     for index, buffer in enumerate(problem.tasks.buffers):
-        if buffer.readers and buffer.producer != NONE and problem.tasks.tasks[buffer.producer].id.kind in _FREE:
+        if buffer.readers and buffer.producer != NONE and problem.tasks.tasks[buffer.producer].id.kind in FREE_KINDS:
             results.setdefault(buffer.producer, []).append(index)
     return results
 
@@ -119,7 +119,7 @@ def _results(problem: Problem) -> dict[int, list[int]]:
 def _release(run: _Run, task: int, now: int, after: list[list[tuple[int, int]]]) -> None:
     tasks = run.problem.tasks.tasks
     for other, buffer in after[task]:
-        free = tasks[other].id.kind in _FREE  # its inputs' way depends on the unit, which is not chosen yet
+        free = tasks[other].id.kind in FREE_KINDS  # its inputs' way depends on the unit, which is not chosen yet
         lag = 0 if free or buffer == NONE else run.delays.between(buffer, run.unit[task], run.unit[other])
         run.earliest[other] = max(run.earliest[other], now + lag)
         run.pending[other] -= 1

@@ -5,18 +5,24 @@ from dataclasses import dataclass
 
 from alrsim.errors import OptionError, ScheduleError
 from alrsim.schedule.schedule import Schedule
+from alrsim.schedulers.auto import auto, auto_solution
+from alrsim.schedulers.cpsat import cpsat, cpsat_solution
 from alrsim.schedulers.gpipe import gpipe
+from alrsim.schedulers.heft import heft, heft_solution
 from alrsim.schedulers.interleaved import interleaved
-from alrsim.schedulers.list_schedule import list_schedule
+from alrsim.schedulers.list_schedule import list_schedule, list_solution
+from alrsim.schedulers.local_search import local_search, local_search_solution
 from alrsim.schedulers.lr_fixed import lr_fixed
 from alrsim.schedulers.lr_free import lr_free
 from alrsim.schedulers.one_f_one_b import one_f_one_b
+from alrsim.schedulers.search import SearchOptions, Solution
 from alrsim.schedulers.serial import serial
 from alrsim.schedulers.zb_h1 import zb_h1
 from alrsim.schedulers.zb_v import zb_v
 from alrsim.tasks.problem import Problem
 
 Scheduler = Callable[[Problem], Schedule]
+Search = Callable[[Problem, SearchOptions], Solution]
 
 _KNOWN_RULES = ("bp", "bp-split", "segments", "lr")
 _LR_RULES = ("lr", "segments")
@@ -32,6 +38,7 @@ class SchedulerEntry:
         rules: Rules whose tasks it accepts, the usual one first.
         chunks: Stages for each unit that it is usually given; ``None``: any number of stages.
         description: One sentence for people.
+        search: The same with options, for schedulers that have some.
     """
 
     name: str
@@ -39,6 +46,7 @@ class SchedulerEntry:
     rules: tuple[str, ...]
     chunks: int | None
     description: str
+    search: Search | None = None
 
 
 _ENTRIES = (
@@ -50,14 +58,28 @@ _ENTRIES = (
     SchedulerEntry("zb-v", zb_v, ("bp-split",), 2, "zero bubble inside each unit, two chunks in a V"),
     SchedulerEntry("lr-fixed", lr_fixed, _LR_RULES, None, "LR gradients on their layer's own unit"),
     SchedulerEntry("lr-free", lr_free, _LR_RULES, None, "LR gradients on any free unit, transfers charged"),
-    SchedulerEntry("list", list_schedule, _KNOWN_RULES, None, "longest path first, any tasks"),
+    SchedulerEntry("list", list_schedule, _KNOWN_RULES, None, "longest path first, any tasks", list_solution),
+    SchedulerEntry("heft", heft, _KNOWN_RULES, None, "earliest finish on unlike units and links", heft_solution),
+    SchedulerEntry(
+        "local-search", local_search, _KNOWN_RULES, None, "small changes to the critical path", local_search_solution
+    ),
+    SchedulerEntry("cpsat", cpsat, _KNOWN_RULES, None, "proved optimum or bound, needs OR-Tools", cpsat_solution),
+    SchedulerEntry("auto", auto, _KNOWN_RULES, None, "the best of all within a time budget", auto_solution),
 )
 
 SCHEDULERS: dict[str, SchedulerEntry] = {entry.name: entry for entry in _ENTRIES}
 
 
-def schedule(problem: Problem, name: str) -> Schedule:
-    """Run a scheduler by name.
+def schedule(problem: Problem, name: str, options: SearchOptions | None = None) -> Schedule:
+    """Run a scheduler by name; see :func:`solve`."""
+    return solve(problem, name, options).schedule
+
+
+def solve(problem: Problem, name: str, options: SearchOptions | None = None) -> Solution:
+    """Run a scheduler by name and keep what it proved.
+
+    Args:
+        options: For the schedulers that search; the others have no options and ignore them.
 
     Raises:
         OptionError: there is no such scheduler.
@@ -76,7 +98,9 @@ def schedule(problem: Problem, name: str) -> Schedule:
             where=f"scheduler {name}",
             fix=f"use rule {entry.rules[0]}, or one of the schedulers {', '.join(others)}",
         )
-    return entry.function(problem)
+    if entry.search is None:
+        return Solution(entry.function(problem))
+    return entry.search(problem, options or SearchOptions())
 
 
 def rule_name(problem: Problem) -> str:

@@ -14,7 +14,7 @@ from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers import SCHEDULERS, schedule
 from alrsim.simulate.engine import simulate
 from alrsim.tasks.problem import Problem, price
-from alrsim.timeline.bounds import makespan_bound
+from alrsim.schedule.bounds import makespan_bound
 from alrsim.timeline.memory import peak_memory
 from alrsim.timeline.timeline import Timeline
 

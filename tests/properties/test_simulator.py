@@ -16,7 +16,7 @@ from alrsim.simulate.engine import simulate
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.taskgraph import Buffer, Category, Task, TaskGraph
 from alrsim.tasks.token import NONE, TaskId
-from alrsim.timeline.bounds import makespan_bound
+from alrsim.schedule.bounds import makespan_bound
 from alrsim.timeline.memory import lifetimes
 from alrsim.timeline.metrics import busiest_unit, named_shares
 from alrsim.timeline.timeline import Timeline

@@ -16,7 +16,7 @@ from alrsim.schedulers import SCHEDULERS, schedule
 from alrsim.simulate.engine import simulate
 from alrsim.tasks.problem import Problem, price
 from alrsim.tasks.taskgraph import Task
-from alrsim.timeline.bounds import makespan_bound
+from alrsim.schedule.bounds import makespan_bound
 
 PAIRS = [(name, rule) for name, entry in SCHEDULERS.items() for rule in entry.rules]
 

@@ -10,7 +10,7 @@ from alrsim.report.figure2_cells import any_row, bp_cells, lr_cells, unit_grid
 from alrsim.report.figure2_text import draw_cells, draw_figure2
 from alrsim.schedulers import schedule
 from alrsim.simulate.engine import simulate
-from alrsim.timeline.bounds import makespan_bound
+from alrsim.schedule.bounds import makespan_bound
 from alrsim.timeline.metrics import busy, named_shares, work
 
 

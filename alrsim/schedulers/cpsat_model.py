@@ -1,0 +1,408 @@
+"""The constraint model behind :mod:`alrsim.schedulers.cpsat`. The only place that imports OR-Tools.
+
+Each task has a start and, where it may run on several units, one literal per unit. Units are machines without
+overlap; where all units are alike, nothing is capped and nothing takes time to move, they are one pool. Micro-batches
+that are copies of each other are kept in ascending order in every kind of task of every stage: in any schedule, giving
+the k-th slot of a kind to micro-batch k keeps every order between kinds (the k-th smallest end of predecessors is no
+later than the k-th smallest start of successors) and holds no more memory at any moment.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from alrsim.schedule.bounds import heads_and_tails
+from alrsim.schedule.lower import Delays
+from alrsim.schedulers.caps import Caps, Timed, slots_of
+from alrsim.schedulers.cpsat_memory import add_bytes
+from alrsim.schedulers.search import SearchOptions
+from alrsim.tasks.problem import Problem
+from alrsim.tasks.token import NONE
+
+Task = tuple[int, ...]
+"""Units on which a task may run."""
+
+Shortage = tuple[str, int, int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the solver found.
+
+    Attributes:
+        lanes: Task indices per unit; ``None``: nothing better than what was known, or nothing at all.
+        bound: Lower bound that it proved, at least the one it was given.
+        shortages: Where it proved that nothing fits: unit, least demand, capacity, what.
+    """
+
+    lanes: list[list[int]] | None
+    bound: int
+    shortages: tuple[Shortage, ...] = ()
+
+
+@dataclass
+class Model:
+    """A model under construction.
+
+    Attributes:
+        start: Variable per task.
+        end: Expression per task.
+        on: ``on[task][unit]`` is a literal or a constant; units that are not allowed are missing.
+        slack: Extra capacity per (unit, what), where the question is how much is missing.
+    """
+
+    cp: Any
+    problem: Problem
+    allowed: Sequence[Task]
+    caps: Caps
+    horizon: int
+    start: list[Any]
+    end: list[Any]
+    on: list[dict[int, Any]]
+    slack: dict[tuple[int, str], Any]
+
+
+def solve(
+    problem: Problem,
+    allowed: Sequence[Task],
+    together: bool,
+    caps: Caps,
+    best: Timed | None,
+    bound: int,
+    options: SearchOptions,
+) -> Answer:
+    """Minimise the makespan.
+
+    Args:
+        allowed: Units per task.
+        together: A stage's tasks run on one unit.
+        best: A schedule within freedom and caps to start from.
+        bound: A lower bound that is known.
+    """
+    from ortools.sat.python import cp_model
+
+    model = _build(problem, allowed, together, caps, _horizon(problem, best), soft=False)
+    makespan = model.cp.new_int_var(bound, model.horizon, "makespan")
+    for end in model.end:
+        model.cp.add(makespan >= end)
+    model.cp.minimize(makespan)
+    if best is not None:
+        _hint(model, best, makespan)
+    solver = _solver(options)
+    status = solver.solve(model.cp)
+    if status == cp_model.INFEASIBLE:
+        return Answer(None, bound, _least_shortages(problem, allowed, together, caps, options))
+    proved = max(bound, round(solver.best_objective_bound)) if status != cp_model.UNKNOWN else bound
+    if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+        return Answer(None, proved)
+    return Answer(_lanes(model, solver), proved)
+
+
+def _solver(options: SearchOptions) -> Any:
+    from ortools.sat.python import cp_model
+
+    solver = cp_model.CpSolver()
+    solver.parameters.num_workers = options.workers
+    solver.parameters.random_seed = options.seed
+    solver.parameters.max_time_in_seconds = options.seconds
+    solver.parameters.max_deterministic_time = options.effort
+    return solver
+
+
+def _horizon(problem: Problem, best: Timed | None) -> int:
+    """An upper bound on every useful end: the known schedule, or everything one after the other, all ways included."""
+    if best is not None:
+        return best.makespan
+    delays, most = Delays(problem), 0
+    pairs = list(problem.machine.link_table())
+    for index, buffer in enumerate(problem.tasks.buffers):
+        if buffer.readers:
+            most += max((delays.between(index, *pair) for pair in pairs), default=0)
+    return sum(map(max, problem.durations)) + most
+
+
+def _build(problem: Problem, allowed: Sequence[Task], together: bool, caps: Caps, horizon: int, *, soft: bool) -> Model:
+    from ortools.sat.python import cp_model
+
+    cp = cp_model.CpModel()
+    heads, tails = _windows(problem, allowed)
+    starts = [cp.new_int_var(head, max(head, horizon - tail), "") for head, tail in zip(heads, tails, strict=True)]
+    model = Model(cp, problem, allowed, caps, horizon, starts, [], [], {})
+    pool = not together and not caps.any and _is_pool(problem, allowed)
+    _place(model, together, pool)
+    _separate(model, pool)
+    _follow(model, pool)
+    if _ordered(problem, allowed, together, caps):
+        _keep_ascending(model)
+    if soft:
+        _add_slack(model)
+    if caps.live is not None:
+        _cap_live(model)
+    if caps.bytes is not None:
+        add_bytes(model)
+    return model
+
+
+def _windows(problem: Problem, allowed: Sequence[Task]) -> tuple[list[int], list[int]]:
+    """Earliest starts, and ticks from the start of a task to the end of the step at least."""
+    units = [row[0] if len(row) == 1 else NONE for row in allowed]
+    if NONE not in units:
+        heads, tails = heads_and_tails(problem, units)
+        return heads, [tail + row[unit] for tail, row, unit in zip(tails, problem.durations, units, strict=True)]
+    least = [min(row[unit] for unit in where) for row, where in zip(problem.durations, allowed, strict=True)]
+    heads, tails = [0] * len(least), list(least)
+    for task in range(len(least)):
+        for other, _ in problem.tasks.dependencies(task):
+            heads[task] = max(heads[task], heads[other] + least[other])
+    for task in reversed(range(len(least))):
+        for other, _ in problem.tasks.dependencies(task):
+            tails[other] = max(tails[other], least[other] + tails[task])
+    return heads, tails
+
+
+def _is_pool(problem: Problem, allowed: Sequence[Task]) -> bool:
+    """All tasks may run on all units, which are alike, and nothing takes time to move."""
+    units = len(problem.machine.units)
+    every = all(len(row) == units for row in allowed)
+    return every and _free_moves(problem) and all(min(row) == max(row) for row in set(problem.durations))
+
+
+def _free_moves(problem: Problem) -> bool:
+    units, links = range(len(problem.machine.units)), problem.machine.link_table()
+    if any((a, b) not in links for a in units for b in units if a != b):
+        return False
+    delays = Delays(problem)
+    sizes = {buffer.bytes: index for index, buffer in enumerate(problem.tasks.buffers) if buffer.readers}
+    return not any(delays.between(index, *pair) for index in sizes.values() for pair in links)
+
+
+def _place(model: Model, together: bool, pool: bool) -> None:
+    cp, shared = model.cp, dict[int, dict[int, Any]]()
+    for index, where in enumerate(model.allowed):
+        stage = model.problem.tasks.tasks[index].id.stage
+        if pool or len(where) == 1:
+            literals: dict[int, Any] = {where[0]: True}
+        elif together and stage in shared:
+            literals = shared[stage]
+        else:
+            literals = {unit: cp.new_bool_var("") for unit in where}
+            cp.add_exactly_one(literals.values())
+            shared[stage] = literals
+        row = model.problem.durations[index]
+        ticks = row[where[0]] if len(literals) == 1 else sum(row[unit] * lit for unit, lit in literals.items())
+        model.on.append(literals)
+        model.end.append(model.start[index] + ticks)
+
+
+def _separate(model: Model, pool: bool) -> None:
+    """One task at a time on a unit."""
+    cp, units = model.cp, len(model.problem.machine.units)
+    lanes: list[list[Any]] = [[] for _ in range(units)]
+    every = []
+    for index, literals in enumerate(model.on):
+        for unit, literal in literals.items():
+            ticks = model.problem.durations[index][unit]
+            if literal is True:
+                interval = cp.new_fixed_size_interval_var(model.start[index], ticks, "")
+            else:
+                interval = cp.new_optional_fixed_size_interval_var(model.start[index], ticks, literal, "")
+            lanes[unit].append(interval)
+            every.append(interval)
+    if pool:
+        cp.add_cumulative(every, [1] * len(every), units)
+        return
+    for lane in lanes:
+        if len(lane) > 1:
+            cp.add_no_overlap(lane)
+    if any(len(literals) > 1 for literals in model.on):  # redundant, and often stronger than all lanes together
+        least = [min(model.problem.durations[i][u] for u in row) for i, row in enumerate(model.on)]
+        sizes = [cp.new_fixed_size_interval_var(start, t, "") for start, t in zip(model.start, least, strict=True)]
+        cp.add_cumulative(sizes, [1] * len(sizes), units)
+
+
+def _follow(model: Model, pool: bool) -> None:
+    """Dependencies, with the way that the units of both ends imply."""
+    graph, cp = model.problem.tasks, model.cp
+    homes = _home_tasks(model.problem)
+    for index, task in enumerate(graph.tasks):
+        for other in task.after:
+            cp.add(model.start[index] >= model.end[other])
+        for buffer in task.reads:
+            producer = graph.buffers[buffer].producer
+            if producer != NONE:
+                cp.add(model.start[index] >= model.end[producer])
+            source = producer if producer != NONE else homes.get(graph.buffers[buffer].stage, index)
+            if not pool and source != index:
+                _travel(model, buffer, source, index, 0 if producer == NONE else model.end[producer])
+
+
+def _travel(model: Model, buffer: int, source: int, target: int, left: Any) -> None:
+    delays, links = Delays(model.problem), model.problem.machine.link_table()
+    if model.on[source] is model.on[target]:
+        return
+    for here, sends in model.on[source].items():
+        for there, gets in model.on[target].items():
+            if here == there:
+                continue
+            both = [literal for literal in (sends, gets) if literal is not True]
+            if (here, there) not in links:
+                if both:
+                    model.cp.add_bool_or([literal.negated() for literal in both])
+                else:
+                    delays.link(buffer, here, there)  # raises with the names of the units
+            elif delay := delays.between(buffer, here, there):
+                rule = model.cp.add(model.start[target] >= left + delay)
+                if both:
+                    rule.only_enforce_if(both)
+
+
+def _home_tasks(problem: Problem) -> dict[int, int]:
+    """The task whose unit is the home of a stage's parameters (:func:`alrsim.schedule.lower.homes`)."""
+    found: dict[int, int] = {}
+    for index, task in enumerate(problem.tasks.tasks):
+        if task.id.kind == "U" or task.id.stage not in found:
+            found[task.id.stage] = index
+    last = problem.tasks.stages
+    if last not in found and last - 1 in found:
+        found[last] = found[last - 1]
+    return found
+
+
+def _ordered(problem: Problem, allowed: Sequence[Task], together: bool, caps: Caps) -> bool:
+    """Whether micro-batches are copies of each other and slots of one kind can be exchanged (see above)."""
+    if problem.tasks.microbatches < 2 or not _interchangeable(problem):
+        return False
+    if together or all(len(row) == 1 for row in allowed):
+        return True
+    # With bytes a copy on another unit lives from its transfer on, so that slots on several units differ.
+    return caps.bytes is None and _free_moves(problem) and all(min(row) == max(row) for row in set(problem.durations))
+
+
+def _interchangeable(problem: Problem) -> bool:
+    """Whether exchanging two micro-batches gives the same problem."""
+    graph = problem.tasks
+    kinds: dict[tuple[int, str, int], dict[int, object]] = {}
+    for index, task in enumerate(graph.tasks):
+        own = task.id.microbatch
+        inputs: list[tuple[int, str, int, bool, int]] = []
+        for other, buffer in graph.dependencies(index):
+            source = graph.tasks[other].id
+            if source.microbatch not in (own, NONE) and own != NONE:
+                return False
+            size = graph.buffers[buffer].bytes if buffer != NONE else NONE
+            inputs.append((source.stage, source.kind, source.group, source.microbatch == NONE, size))
+        loose = [graph.buffers[buffer] for buffer in task.reads if graph.buffers[buffer].producer == NONE]
+        inputs += [(buffer.stage, "", 0, True, buffer.bytes) for buffer in loose]
+        key = task.id.stage, task.id.kind, task.id.group
+        kinds.setdefault(key, {})[own] = (problem.durations[index], tuple(sorted(inputs)))
+        if own == NONE:  # what waits for all micro-batches must wait for each of them alike
+            counts: dict[tuple[int, str, int], int] = {}
+            for other in {other for other, _ in graph.dependencies(index)}:
+                source = graph.tasks[other].id
+                if source.microbatch != NONE:
+                    sort = source.stage, source.kind, source.group
+                    counts[sort] = counts.get(sort, 0) + 1
+            if any(count != graph.microbatches for count in counts.values()):
+                return False
+    return all(
+        list(row) == [NONE] or (len(row) == graph.microbatches and len(set(row.values())) == 1)
+        for row in kinds.values()
+    )
+
+
+def _keep_ascending(model: Model) -> None:
+    last: dict[tuple[int, str, int], int] = {}
+    tasks = model.problem.tasks.tasks
+    for index in sorted(range(len(tasks)), key=lambda i: tasks[i].id.microbatch):
+        task = tasks[index].id
+        key = task.stage, task.kind, task.group
+        if key in last:
+            before = last[key]
+            shared = model.on[index] is model.on[before] or model.allowed[index] == model.allowed[before]
+            apart = len(model.allowed[index]) > 1 and model.on[index] is not model.on[before]
+            model.cp.add(model.start[index] >= (model.start if apart or not shared else model.end)[before])
+        last[key] = index
+
+
+def _cap_live(model: Model) -> None:
+    assert model.caps.live is not None
+    cp, rows = model.cp, list[list[Any]]()
+    rows = [[] for _ in model.caps.live]
+    for slot in slots_of(model.problem):
+        first = model.start[slot.forwards[0]]
+        if len(slot.forwards) > 1:
+            first = cp.new_int_var(0, model.horizon, "")
+            for task in slot.forwards:
+                cp.add(first <= model.start[task])
+        last = cp.new_int_var(0, model.horizon, "")
+        for task in slot.gradients:
+            cp.add(last >= model.end[task])
+        size = cp.new_int_var(0, model.horizon, "")
+        for unit, literal in model.on[slot.forwards[0]].items():
+            if literal is True:
+                rows[unit].append(cp.new_interval_var(first, size, last, ""))
+            else:
+                rows[unit].append(cp.new_optional_interval_var(first, size, last, literal, ""))
+    for unit, (row, cap) in enumerate(zip(rows, model.caps.live, strict=True)):
+        if row:
+            cp.add_cumulative(row, [1] * len(row), cap + model.slack.get((unit, "live micro-batches"), 0))
+
+
+def _add_slack(model: Model) -> None:
+    sizes = sum(buffer.bytes for buffer in model.problem.tasks.buffers)
+    for unit in range(len(model.problem.machine.units)):
+        if model.caps.live is not None:
+            most = len(model.problem.tasks.tasks)
+            model.slack[unit, "live micro-batches"] = model.cp.new_int_var(0, most, "")
+        if model.caps.bytes is not None and model.caps.bytes[unit] is not None:
+            model.slack[unit, "bytes"] = model.cp.new_int_var(0, 4 * sizes, "")
+
+
+def _least_shortages(
+    problem: Problem, allowed: Sequence[Task], together: bool, caps: Caps, options: SearchOptions
+) -> tuple[Shortage, ...]:
+    """By how much the caps are too small at least (least sum over the units): the solver's own answer."""
+    from ortools.sat.python import cp_model
+
+    model = _build(problem, allowed, together, caps, _horizon(problem, None), soft=True)
+    model.cp.minimize(sum(model.slack.values()))
+    solver = _solver(replace(options, effort=4 * options.effort))
+    if solver.solve(model.cp) not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+        return ()
+    found = []
+    for (unit, what), slack in model.slack.items():
+        caps_row = caps.live if what != "bytes" else caps.bytes
+        assert caps_row is not None
+        cap = caps_row[unit]
+        if cap is not None and (missing := solver.value(slack)):
+            found.append((problem.machine.units[unit].name, cap + missing, cap, what))
+    return tuple(found)
+
+
+def _hint(model: Model, best: Timed, makespan: Any) -> None:
+    model.cp.add_hint(makespan, best.makespan)
+    seen: set[int] = set()
+    for index, start in enumerate(model.start):
+        model.cp.add_hint(start, best.starts[index])
+        if len(model.on[index]) > 1:
+            for unit, literal in model.on[index].items():
+                if literal.index not in seen:
+                    seen.add(literal.index)
+                    model.cp.add_hint(literal, unit == best.units[index])
+
+
+def _lanes(model: Model, solver: Any) -> list[list[int]]:
+    """Tasks per unit by start; a pool's units are given out as tasks start."""
+    units, count = len(model.problem.machine.units), len(model.start)
+    times = [(solver.value(model.start[i]), solver.value(model.end[i]), i) for i in range(count)]
+    lanes: list[list[int]] = [[] for _ in range(units)]
+    until = [0] * units
+    pool = all(len(row) == 1 for row in model.on) and any(len(row) > 1 for row in model.allowed)
+    for start, end, index in sorted(times):
+        if pool:
+            unit = min((u for u in range(units) if until[u] <= start), key=lambda u: (-until[u], u))
+        else:
+            unit = next(u for u, literal in model.on[index].items() if literal is True or solver.value(literal))
+        lanes[unit].append(index)
+        until[unit] = end
+    return lanes

@@ -1,0 +1,157 @@
+"""HEFT (Topcuoglu, Hariri, Wu 2002): heterogeneous earliest finish time, for unlike units and links.
+
+Tasks in the order of their upward rank (mean duration + longest mean way to the end, transfers by their mean over all
+links) go one after the other to the unit where they would end first, into the earliest gap that is long enough.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Mapping, Sequence
+from itertools import islice
+
+from alrsim.errors import ScheduleError
+from alrsim.hardware.machine import Link
+from alrsim.schedule.lower import Delays
+from alrsim.schedule.schedule import Schedule
+from alrsim.schedulers.caps import caps_of, timed
+from alrsim.schedulers.dispatch import schedule_of, successors
+from alrsim.schedulers.list_schedule import does_not_fit
+from alrsim.schedulers.placement import contiguous_blocks
+from alrsim.schedulers.search import SearchOptions, Solution
+from alrsim.schedulers.serial import serial
+from alrsim.tasks.problem import Problem
+from alrsim.tasks.token import NONE
+
+
+def heft(problem: Problem) -> Schedule:
+    """Every task on any unit, a stage's tasks on several if that ends earlier; parameters travel where they are read.
+
+    Where the greedy choice ends later than everything on one unit, that is returned: no schedule of ``heft`` is
+    slower than ``serial``.
+    """
+    return heft_solution(problem, SearchOptions()).schedule
+
+
+def heft_solution(problem: Problem, options: SearchOptions) -> Solution:
+    """:func:`heft` with stages kept together (``placement`` ``fixed`` or ``stages``) or not.
+
+    Raises:
+        ScheduleError: the schedule found holds more than the caps allow.
+    """
+    lanes = _place(problem, options)
+    made = timed(problem, schedule_of(problem, lanes, "heft"))
+    if options.placement in (None, "free"):
+        alone = timed(problem, schedule_of(problem, _single(problem), "heft"))
+        made = min(made, alone, key=lambda found: found.makespan)
+    shortages = made.shortages(caps_of(problem, options))
+    if shortages:
+        raise does_not_fit(shortages, "scheduler heft")
+    return Solution(made.schedule)
+
+
+def _single(problem: Problem) -> list[list[int]]:
+    index = problem.tasks.index
+    return [[index[task] for task in lane.tasks] for lane in serial(problem).lanes]
+
+
+def upward_ranks(problem: Problem) -> list[float]:
+    """Mean duration of a task plus the longest mean way from its end to the end of the step."""
+    after, ways = successors(problem), _MeanWays(problem)
+    ranks = [0.0] * len(problem.durations)
+    for task in reversed(range(len(ranks))):
+        rest = max(((ways.of(buffer) + ranks[other]) for other, buffer in after[task]), default=0.0)
+        ranks[task] = sum(problem.durations[task]) / len(problem.durations[task]) + rest
+    return ranks
+
+
+class _MeanWays:
+    """Mean transfer time of a buffer over all links, the way to its own unit (0) included."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem, self._known = problem, dict[int, float]()
+        self._pairs = len(problem.machine.units) ** 2
+
+    def of(self, buffer: int) -> float:
+        if buffer == NONE:
+            return 0.0
+        size = self._problem.tasks.buffers[buffer].bytes
+        if size not in self._known:
+            total = sum(
+                link.hold_ns(size) * max(1, len(link.channels)) + link.latency_ns
+                for link in self._problem.machine.links
+            )
+            self._known[size] = total / self._pairs
+        return self._known[size]
+
+
+def _place(problem: Problem, options: SearchOptions) -> list[list[int]]:
+    tasks, graph = problem.tasks.tasks, problem.tasks
+    ranks, delays = upward_ranks(problem), Delays(problem)
+    links = problem.machine.link_table()
+    homes = contiguous_blocks(problem)
+    placed: dict[int, int] = dict(enumerate(homes)) if options.placement == "fixed" else {}
+    keep = options.placement in ("fixed", "stages")
+    if keep and problem.loss_unit is not None:
+        placed[graph.stages] = problem.loss_unit
+    units = range(len(problem.machine.units))
+    unit, ends = [NONE] * len(tasks), [0] * len(tasks)
+    busy: list[list[tuple[int, int, int]]] = [[] for _ in units]
+    first: dict[int, int] = {}  # where a stage's parameters are: its update's unit, which is not known yet
+    for task in sorted(range(len(tasks)), key=lambda index: (-ranks[index], index)):
+        stage = tasks[task].id.stage
+        pinned = placed.get(stage) if keep else first.get(stage) if tasks[task].id.kind == "U" else None
+        best: tuple[int, int, int] | None = None
+        for where in units if pinned is None else (pinned,):
+            arrival = _arrival(problem, delays, links, task, where, unit, ends, first)
+            if arrival is None:
+                continue
+            start = _gap(busy[where], arrival, problem.durations[task][where])
+            option = (start + problem.durations[task][where], where, start)
+            best = option if best is None else min(best, option)
+        if best is None:
+            raise ScheduleError(
+                f"{tasks[task].id} can run nowhere: its inputs lie on units that no link joins to any other",
+                where="scheduler heft",
+                fix="add links to the hardware profile",
+            )
+        ends[task], unit[task], start = best
+        first.setdefault(stage, unit[task])
+        if keep:
+            placed.setdefault(stage, unit[task])
+        insort(busy[unit[task]], (start, ends[task], task))
+    return [[task for _, _, task in row] for row in busy]
+
+
+def _arrival(
+    problem: Problem,
+    delays: Delays,
+    links: Mapping[tuple[int, int], Link],
+    task: int,
+    where: int,
+    unit: Sequence[int],
+    ends: Sequence[int],
+    first: dict[int, int],
+) -> int | None:
+    """When all inputs of a task are on a unit; ``None`` if no link leads there."""
+    graph, arrival = problem.tasks, 0
+    for index in graph.tasks[task].reads:
+        buffer = graph.buffers[index]
+        if buffer.producer == NONE:
+            left, source = 0, first.get(buffer.stage, where)
+        else:
+            left, source = ends[buffer.producer], unit[buffer.producer]
+        if source != where:
+            if (source, where) not in links:
+                return None
+            left += delays.between(index, source, where)
+        arrival = max(arrival, left)
+    return max([arrival, *(ends[other] for other in graph.tasks[task].after)])
+
+
+def _gap(busy: Sequence[tuple[int, int, int]], arrival: int, ticks: int) -> int:
+    """The earliest start after ``arrival`` in a gap of at least ``ticks``."""
+    start = arrival
+    for begin, end, _ in islice(busy, max(0, bisect_left(busy, (arrival,)) - 1), None):
+        if begin >= start + ticks and begin > start:
+            break
+        start = max(start, end)
+    return start

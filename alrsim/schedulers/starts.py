@@ -1,0 +1,104 @@
+"""Heuristic schedules to start a search from, those that respect its freedom and its caps."""
+
+from collections.abc import Iterator
+
+from alrsim.errors import ScheduleError
+from alrsim.schedule.schedule import Schedule
+from alrsim.schedulers.caps import Caps, Timed, caps_of, timed
+from alrsim.schedulers.gpipe import gpipe
+from alrsim.schedulers.heft import heft_solution
+from alrsim.schedulers.interleaved import interleaved
+from alrsim.schedulers.list_schedule import PRIORITIES, list_with
+from alrsim.schedulers.lr_fixed import lr_fixed
+from alrsim.schedulers.lr_free import FREE_KINDS, lr_free
+from alrsim.schedulers.one_f_one_b import one_f_one_b
+from alrsim.schedulers.placement import Placement, contiguous_blocks, with_loss
+from alrsim.schedulers.search import SearchOptions
+from alrsim.schedulers.serial import serial
+from alrsim.schedulers.zb_h1 import zb_h1
+from alrsim.schedulers.zb_v import zb_v
+from alrsim.tasks.problem import Problem
+from alrsim.tasks.token import Kind
+
+_SPLIT = (zb_h1, zb_v)
+_ANY = (serial, gpipe, one_f_one_b, interleaved)
+_LR = (lr_fixed, lr_free)
+
+
+def candidates(problem: Problem, options: SearchOptions) -> list[Timed]:
+    """Every heuristic that applies, evaluated, those within freedom and caps; the fastest first.
+
+    Ties: the order of the heuristics.
+    """
+    caps = caps_of(problem, options)
+    found: list[Timed] = []
+    seen: set[str] = set()
+    for schedule in _heuristics(problem, options, caps):
+        if schedule.digest in seen or not within(problem, schedule, options):
+            continue
+        seen.add(schedule.digest)
+        made = timed(problem, schedule)
+        if not made.shortages(caps):
+            found.append(made)
+    return sorted(found, key=lambda made: made.makespan)
+
+
+def within(problem: Problem, schedule: Schedule, options: SearchOptions) -> bool:
+    """Whether a schedule stays inside the freedom that the options give."""
+    if options.placement == "free":
+        return True
+    blocks = contiguous_blocks(problem) if options.placement in (None, "fixed") else None
+    stage_unit: dict[int, int] = {}
+    for task, unit in schedule.unit_of.items():
+        if task.kind in FREE_KINDS and options.gradients == "free":
+            continue
+        home = stage_unit.setdefault(task.stage, unit) if blocks is None else blocks[task.stage]
+        pinned = problem.loss_unit if blocks is None and task.stage == problem.tasks.stages else None
+        if unit != home or (pinned is not None and unit != pinned):
+            return False
+    return True
+
+
+def _heuristics(problem: Problem, options: SearchOptions, caps: Caps) -> Iterator[Schedule]:
+    kinds: set[Kind] = {task.id.kind for task in problem.tasks.tasks}
+    named = [*_ANY, *(_SPLIT if {"I", "W"} <= kinds else ()), *(_LR if "G" in kinds else ())]
+    for scheduler in named:
+        try:
+            yield scheduler(problem)
+        except ScheduleError:
+            continue  # it wants another number of stages, or links that are not there
+    for placement in placements(problem, options):
+        for priority in PRIORITIES:
+            for one in _capped(problem, caps):
+                try:
+                    yield list_with(problem, placement, priority, one)
+                except ScheduleError:
+                    continue
+    if options.placement in ("stages", "free"):
+        try:
+            yield heft_solution(problem, SearchOptions(placement=options.placement, memory=False)).schedule
+        except ScheduleError:
+            return
+
+
+def _capped(problem: Problem, caps: Caps) -> Iterator[Caps]:
+    """The caps, and without any also 1F1B's: fewer live micro-batches often make a better greedy order."""
+    yield caps
+    units = len(problem.machine.units)
+    chunks = max(1, -(-problem.tasks.stages // units))
+    if caps.live is None and caps.bytes is None and problem.tasks.microbatches > units:
+        yield Caps((units * chunks,) * units)
+
+
+def placements(problem: Problem, options: SearchOptions) -> list[Placement]:
+    """Blocks; where stages may move also round robin, a V, and everything on the fastest unit."""
+    blocks = contiguous_blocks(problem)
+    if options.placement in (None, "fixed"):
+        return [blocks]
+    units, stages = len(problem.machine.units), problem.tasks.stages
+    if stages <= units:
+        return [blocks]
+    turns = with_loss(problem, [stage % units for stage in range(stages)])
+    period = 2 * units
+    vee = with_loss(problem, [min(stage % period, period - 1 - stage % period) for stage in range(stages)])
+    return list(dict.fromkeys([blocks, turns, vee]))

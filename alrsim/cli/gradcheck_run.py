@@ -96,18 +96,23 @@ def check(loaded: LoadedModel, asked: Asked) -> Checked:
     subject = subject_of(program, stages, batch(0))
     loss, gradient = true_gradient(module, program.parameters, subject.batch)
     truth = np.concatenate([gradient[name].numpy().ravel() for name in subject.names]).astype(np.float64)
-    numbers = _numbers(subject, asked)
+    numbers = {name: _numbers(subject, options, asked) for name, options in methods.items()}
     with progress(len(methods) * asked.draws, "gradcheck") as step:
         found = gradcheck(subject, truth, methods, numbers, asked.copies, asked.draws, fresh=asked.fresh, progress=step)
-    suggestion = None if asked.suggest is None else _suggest(subject, truth, numbers, asked)
-    facts = {"dataset": dataset, "loss": loss, "batch": loaded.samples, "model": loaded.name}
-    return Checked(_document(facts, asked, numbers, found, suggestion), found, suggestion)
+    suggestion = None if asked.suggest is None else _suggest(subject, truth, methods, numbers, asked)
+    facts = {
+        "stages": len(stages.stages),
+        "dataset": dataset,
+        "loss": loss,
+        "batch": loaded.samples,
+        "model": loaded.name,
+    }
+    return Checked(_document(facts, asked, found, suggestion), found, suggestion)
 
 
 def _document(
     facts: Mapping[str, Any],
     asked: Asked,
-    numbers: "Numbers",
     found: "list[Quality]",
     suggestion: "Suggestion | None",
 ) -> dict[str, Any]:
@@ -122,40 +127,52 @@ def _document(
         "state": {"train_steps": asked.train_steps, "loss": facts["loss"]},
         "sigma": asked.sigma,
         "sigma_rule": asked.sigma_rule,
-        "sigmas": list(numbers.sigma) if isinstance(numbers.sigma, tuple) else None,
         "seed": asked.seed,
         "draws": asked.draws,
         "copies": list(asked.copies),
         "copies_share_noise": not asked.fresh and any(shares_noise(quality.options) for quality in found),
         "bands": BANDS,
-        "methods": [quality_document(quality) for quality in found],
+        "methods": [quality_document(quality, facts["stages"]) for quality in found],
         "table4": table4(found),
         "suggestion": None if suggestion is None else suggestion_document(suggestion),
     }
 
 
-def _numbers(subject: "Subject", asked: Asked) -> "Numbers":
+def _numbers(subject: "Subject", options: RuleOptions, asked: Asked) -> "Numbers":
     """Sigma and seed; a relative sigma becomes one number per stage."""
     from alrsim.execute.job import Settings as Numbers
+    from alrsim.execute.sigmas import relative_sigmas
 
-    return Numbers(sigma=asked.sigma, seed=asked.seed)
+    numbers = Numbers(sigma=asked.sigma, seed=asked.seed)
+    if asked.sigma_rule == "fixed":
+        return numbers
+    program = subject.program
+    sigmas = relative_sigmas(program, program.parameters, subject.batch, asked.sigma, weight_noise=options.weight_noise)
+    return replace(numbers, sigma=sigmas)
 
 
-def _suggest(subject: "Subject", truth: "Array", numbers: "Numbers", asked: Asked) -> "Suggestion":
-    """For the first method that has noise on values."""
+def _suggest(
+    subject: "Subject",
+    truth: "Array",
+    methods: Mapping[str, RuleOptions],
+    numbers: "Mapping[str, Numbers]",
+    asked: Asked,
+) -> "Suggestion":
+    """For the first method that has noise on values: its estimator where it has."""
     from alrsim.cli.pipeline import estimator_changes
     from alrsim.estimators.policy import preset
     from alrsim.quality.choose import suggest_plan
 
     assert asked.suggest is not None
-    flags = trainable(subject.stages)
-    plans = [preset(name).plan(flags, **estimator_changes(asked.settings)) for name in asked.methods]
-    chosen = next((one for plan in plans for one in reversed(plan) if one.kind == "lr"), None)
-    if chosen is None:
-        chosen = replace(plans[0][0], kind="lr")
+    plans = {
+        name: preset(name).plan(trainable(subject.stages), **estimator_changes(asked.settings)) for name in methods
+    }
+    found = ((name, one) for name, plan in plans.items() for one in reversed(plan) if one.kind == "lr")
+    first = next(iter(plans))
+    name, chosen = next(found, (first, replace(plans[first][0], kind="lr")))
     with progress(1, "suggest") as step:
         step("noise of every layer")
-        return suggest_plan(subject, chosen, numbers, target=asked.suggest, truth=truth)
+        return suggest_plan(subject, chosen, numbers[name], target=asked.suggest, truth=truth)
 
 
 def _on_graph(loaded: LoadedModel, dataset: str, folder: Path | None) -> LoadedModel:

@@ -25,8 +25,8 @@ def interval(value: Interval | None) -> dict[str, float | None] | None:
     return None if value is None else {"value": value.value, "low": value.low, "high": value.high}
 
 
-def quality_document(quality: Quality) -> dict[str, Any]:
-    """One method."""
+def quality_document(quality: Quality, stages: int) -> dict[str, Any]:
+    """One method, on a model of so many stages."""
     options = quality.options
     return {
         "method": quality.method,
@@ -37,6 +37,7 @@ def quality_document(quality: Quality) -> dict[str, Any]:
         "input_code": options.input_code,
         "noise_code": options.noise_code,
         "weight_noise": list(options.weight_noise),
+        "sigmas": [quality.settings.sigma_of(stage) for stage in range(stages)],
         "formats": {"saved": options.precision.saved.value, "noise": options.precision.noise.value},
         "seconds": round(quality.seconds, 3),
         "curves": [curve_document(curve) for curve in quality.curves],

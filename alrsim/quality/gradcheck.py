@@ -77,6 +77,7 @@ class Quality:
     method: str
     copies: tuple[int, ...]
     options: RuleOptions
+    settings: Settings
     curves: tuple[Curve, ...]
     seconds: float
 
@@ -93,7 +94,7 @@ def gradcheck(
     subject: Subject,
     truth: Array,
     methods: Mapping[str, RuleOptions],
-    settings: Settings,
+    settings: Settings | Mapping[str, Settings],
     copies: Sequence[int],
     draws: int,
     *,
@@ -105,6 +106,7 @@ def gradcheck(
     Args:
         truth: The true gradient in the order of ``subject.names``.
         methods: Options by name; their number of copies is ignored.
+        settings: Of all methods, or by name of each.
         copies: Ascending, all positive.
         draws: Independent repetitions K.
         progress: Called before every draw with its name.
@@ -123,10 +125,11 @@ def gradcheck(
     results = []
     for name, options in methods.items():
         begun = perf_counter()
-        sampler = Sampler(subject, options, settings)
+        numbers = settings if isinstance(settings, Settings) else settings[name]
+        sampler = Sampler(subject, options, numbers)
         sampled = _sample(sampler, truth, copies, draws, fresh, partial(_tell, progress, name))
-        curves = _curves(subject, truth, tuple(copies), sampled, options, settings)
-        results.append(Quality(name, tuple(copies), options, curves, perf_counter() - begun))
+        curves = _curves(subject, truth, tuple(copies), sampled, options, numbers)
+        results.append(Quality(name, tuple(copies), options, numbers, curves, perf_counter() - begun))
     return results
 
 

@@ -1,7 +1,7 @@
 """Carry out a schedule: the same value that the simulator takes, on real tensors."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -15,6 +15,7 @@ from alrsim.execute.kernels import KERNELS, Kernel
 from alrsim.execute.ledger import Ledger, require_ordered
 from alrsim.execute.measured import measured_facts, measured_timeline
 from alrsim.execute.program import Program
+from alrsim.execute.reach import find_reach
 from alrsim.execute.sigma import refuse_sigma_gradient, sigma_gradients
 from alrsim.execute.store import Store
 from alrsim.execute.workers import Times, run_lanes
@@ -105,6 +106,8 @@ def prepare(
     for one in job.instances.ordered:
         program.at(one.copies)
     inputs, targets = split_batch(job, batch)
+    if job.settings.mask == "reach" and job.segmentation.has_lr:
+        job = replace(job, reach=find_reach(job, inputs[0]))
     prepared = Prepared(job, batch, Ledger(), inputs, targets, kernels)
     run = new_run(prepared, recording=True)
     order = [(index,) for index in range(len(graph.tasks))]

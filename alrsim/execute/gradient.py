@@ -11,7 +11,7 @@ from alrsim.execute.multiply import product_gradient
 from alrsim.execute.noising import summed_noise
 from alrsim.execute.points import marked_gradient
 from alrsim.execute.sigma import add_sigma_gradient
-from alrsim.execute.signals import estimate_factor, signals_of, weights_of
+from alrsim.execute.signals import estimate_factor, signals_of, value_weights
 from alrsim.execute.sums import add_lists, add_weights, put_input_gradient
 from alrsim.execute.weightnoise import parameter_gradient
 from alrsim.tasks.taskgraph import Category
@@ -62,7 +62,7 @@ def accumulate(run: Run, task: int, id_: TaskId) -> None:
     """C: add one copy group's weighted noise into the stage's estimated cotangent."""
     job, one = run.job, run.job.by_group[id_.group]
     add_sigma_gradient(run, task, id_, one)
-    weights = weights_of(run, task, id_.microbatch, one)
+    weights = value_weights(run, task, id_, one)
     terms = summed_noise(run, task, id_.stage, id_.microbatch, one, weights, estimate_factor(job, id_.stage))
     key: Key = ("cotangent", id_.stage, id_.microbatch)
     size = sum(term.nbytes for term in terms)

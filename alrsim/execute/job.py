@@ -23,6 +23,7 @@ from alrsim.rules.segmentation import Segmentation, segmentation_of, settle_opti
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.tasks.token import NONE, TaskId
 
+Mask = Literal["none", "reach"]
 Optimizer = Literal["sgd", "momentum", "adam"]
 
 
@@ -38,6 +39,8 @@ class Settings:
         learning_rate: Of the update, which changes a copy of the parameters.
         weight_code: Format of the loss weights in the gradient product.
         sigma_gradient: Estimate the gradient with respect to log sigma of every stage, too.
+        mask: ``reach``: weigh a noise element with the losses that it can influence only (models that classify
+            positions; see :mod:`alrsim.execute.reach`).
     """
 
     sigma: float | tuple[float, ...] = 0.02
@@ -46,6 +49,7 @@ class Settings:
     learning_rate: float = 0.01
     weight_code: WeightCode = "fp32"
     sigma_gradient: bool = False
+    mask: Mask = "none"
 
     def sigma_of(self, stage: int) -> float:
         return self.sigma[stage] if isinstance(self.sigma, tuple) else self.sigma
@@ -107,6 +111,8 @@ class Job:
     tokens: frozenset[TaskId] = field(repr=False)
     products: Mapping[int, StageProduct] = field(default_factory=dict)
     """Stages whose gradient multiplies codes as they are stored."""
+    reach: Mapping[int, tuple[Tensor, ...]] = field(default_factory=dict, repr=False)
+    """With a mask: which losses every noised value can influence, ``(positions, loss positions)``."""
 
     @property
     def loss_stage(self) -> int:
@@ -226,7 +232,8 @@ def build_job(program: Program, graph: TaskGraph, options: RuleOptions, settings
         {one.group: one for one in instances.ordered},
         readers,
         frozenset(graph.index),
-        stage_products(program, options, segmentation, instances),
+        # A kernel takes one weight per sample; with a mask every position has its own.
+        stage_products(program, options, segmentation, instances) if settings.mask == "none" else {},
     )
 
 

@@ -25,6 +25,12 @@ def loss(run: Run, task: int, id_: TaskId) -> None:
             losses = sample_losses(logits, repeat(run.targets[id_.microbatch], one.copies))
     rows = losses.view(one.copies, -1)
     run.store.put(task, ("loss", id_.microbatch, id_.group), rows, Category.ACTIVATION, rows.nbytes, id_.stage)
+    if job.settings.mask == "reach":
+        with torch.no_grad():
+            parts = position_losses(logits, repeat(run.targets[id_.microbatch], one.copies))
+        parts = parts.view(one.copies, -1, parts.shape[1])
+        key: Key = ("parts", id_.microbatch, id_.group)
+        run.store.put(task, key, parts, Category.ACTIVATION, parts.nbytes, id_.stage)
     if gradient is not None:
         put_loss_gradient(run, task, id_, gradient)
 
@@ -54,6 +60,12 @@ def sample_losses(logits: Tensor, targets: Tensor) -> Tensor:
         return losses
     labelled = (targets != UNLABELLED).flatten(1).sum(1).clamp(min=1)
     return losses.flatten(1).sum(1) / labelled
+
+
+def position_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Every position's part of its sample's loss, ``(samples, positions)``; :func:`sample_losses` is their sum."""
+    losses = F.cross_entropy(logits, targets, ignore_index=UNLABELLED, reduction="none").flatten(1)
+    return losses / (targets != UNLABELLED).flatten(1).sum(1, keepdim=True).clamp(min=1)
 
 
 def _last(run: Run) -> int:

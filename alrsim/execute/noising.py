@@ -107,23 +107,24 @@ def noise_rows(run: Run, task: int, stage: int, microbatch: int, one: Instance) 
 
 
 def summed_noise(
-    run: Run, task: int, stage: int, microbatch: int, one: Instance, weights: Tensor, factor: float
+    run: Run, task: int, stage: int, microbatch: int, one: Instance, weights: Sequence[Tensor], factor: float
 ) -> list[Tensor]:
     """``factor * sum over rows of weight * noise`` for every noised value, ``(samples, ...)``, draws ascending.
 
     Args:
-        weights: ``(rows, samples)``.
+        weights: For every value, ``(rows, samples)`` or ``(rows, samples, positions)``.
     """
     job = run.job
-    folded = folded_pairs(weights, one.draws) * factor
+    folded = [folded_pairs(weight, one.draws) * factor for weight in weights]
     totals = [torch.zeros(job.program.batch, *shape) for shape in noise_shapes(job, stage)]
-    if job.options.precision.noise is Precision.REGENERATED:
+    again = job.options.precision.noise is Precision.REGENERATED
+    if again and all(weight.dim() == 2 for weight in folded):
         copies, samples, signs = draws_of(one), samples_of(job, microbatch), job.options.noise_code == "sign"
-        for value, total in enumerate(totals):
+        for value, (total, weight) in enumerate(zip(totals, folded, strict=True)):
             key = noise_key(job, stage, value)
-            add_weighted(total, folded, key, copies, samples, job.options.noise, signs=signs)
+            add_weighted(total, weight, key, copies, samples, job.options.noise, signs=signs)
         return totals
-    for total, noise in zip(totals, read_noise(run, task, stage, microbatch, one), strict=True):
-        for row, weight in zip(noise, folded, strict=True):
-            total.addcmul_(row, weight.view(-1, *(1,) * (row.dim() - 1)))
+    for total, noise, weight in zip(totals, read_noise(run, task, stage, microbatch, one), folded, strict=True):
+        for row, each in zip(noise, weight, strict=True):
+            total.addcmul_(row, each.view(*each.shape, *(1,) * (row.dim() - each.dim())))
     return totals

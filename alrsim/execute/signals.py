@@ -7,6 +7,7 @@ from alrsim.estimators.cotangent import cotangent_rows, loss_weights, rounded_we
 from alrsim.execute.job import Job, Run
 from alrsim.execute.losses import loss_gradient
 from alrsim.execute.noising import noise_rows, summed_noise
+from alrsim.execute.reach import position_weights
 from alrsim.execute.saving import Saved
 from alrsim.execute.stagecode import StageCode
 from alrsim.rules.instances import CLEAN, Instance
@@ -50,12 +51,14 @@ def estimates_of(run: Run, task: int, id_: TaskId, state: Instance) -> list[Tens
         totals: list[Tensor] = run.store.get(task, ("cotangent", id_.stage, id_.microbatch))
         return totals
     one = job.by_group[id_.group]
-    weights = weights_of(run, task, id_.microbatch, one)
+    weights = value_weights(run, task, id_, one)
     if not state.noisy:
         return summed_noise(run, task, id_.stage, id_.microbatch, one, weights, estimate_factor(job, id_.stage))
     noises = noise_rows(run, task, id_.stage, id_.microbatch, one)
     numbers = (job.settings.sigma_of(id_.stage), job.draws_for(id_.stage), job.samples)
-    return [cotangent_rows(weights, noise, *numbers).flatten(0, 1) for noise in noises]
+    return [
+        cotangent_rows(weight, noise, *numbers).flatten(0, 1) for weight, noise in zip(weights, noises, strict=True)
+    ]
 
 
 def estimate_factor(job: Job, stage: int) -> float:
@@ -63,16 +66,25 @@ def estimate_factor(job: Job, stage: int) -> float:
     return 1 / (job.draws_for(stage) * job.samples * job.settings.sigma_of(stage))
 
 
-def weights_of(run: Run, task: int, microbatch: int, one: Instance) -> Tensor:
-    """The weight of each row's noise, from per-sample losses and the baseline."""
+def value_weights(run: Run, task: int, id_: TaskId, one: Instance) -> list[Tensor]:
+    """For every noised value of a stage the weight of its rows, ``(rows, samples)``, or with a mask of the positions
+    of its rows, ``(rows, samples, positions)``."""
+    job = run.job
+    if job.settings.mask == "none":
+        return [weights_of(run, task, id_.microbatch, one)] * len(job.segmentation.noised[id_.stage])
+    return position_weights(job, id_.stage, weights_of(run, task, id_.microbatch, one, "parts"))
+
+
+def weights_of(run: Run, task: int, microbatch: int, one: Instance, what: str = "loss") -> Tensor:
+    """The weight of each row's noise, from per-sample losses (or ``parts`` of them) and the baseline."""
     job = run.job
     baseline = job.options.baseline
-    losses = run.store.get(task, ("loss", microbatch, one.group))
+    losses = run.store.get(task, (what, microbatch, one.group))
     clean = every = None
     if baseline == "clean":
-        clean = run.store.get(task, ("loss", microbatch, CLEAN))[0]
+        clean = run.store.get(task, (what, microbatch, CLEAN))[0]
     if baseline == "copy-mean":
         groups = [other.group for other in job.instances.noisy if other.source == one.source]
-        every = torch.cat([run.store.get(task, ("loss", microbatch, group)) for group in groups])
+        every = torch.cat([run.store.get(task, (what, microbatch, group)) for group in groups])
     weights = loss_weights(losses, baseline, clean=clean, every=every)
     return rounded_weights(weights, job.settings.weight_code)

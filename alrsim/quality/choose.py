@@ -15,7 +15,7 @@ from math import ceil, sqrt
 
 import numpy as np
 
-from alrsim.errors import ExecutionError, OptionError
+from alrsim.errors import OptionError
 from alrsim.estimators.noise import mix
 from alrsim.estimators.policy import Estimator, NoiseKind, Plan, hybrid_plan
 from alrsim.execute.job import Settings
@@ -107,7 +107,7 @@ def suggest_plan(
     if copies < 4:
         raise OptionError(f"{copies} copies tell no variance", where="copies to measure with", fix="use 64")
     if estimator.kind != "lr":
-        raise ExecutionError("only noise on values is measured", where=f"estimator {estimator.kind}", fix="give an lr")
+        raise OptionError("only noise on values is measured", where=f"kind {estimator.kind}", fix="give kind lr")
     alone = replace(estimator, scope="layerwise", noise=_independent(estimator))
     options = _options(subject, (alone,) * len(subject.stages.stages))
     mean, noise = _measure(subject, options, settings, copies)

@@ -175,8 +175,12 @@ class Sampler:
         full, rest = divmod(copies, most)
         return [most] * full + [1 << bit for bit in reversed(range(rest.bit_length())) if rest >> bit & 1]
 
+    def planned(self, seed: int) -> Array:
+        """One run with the options' own numbers of copies, which stages may have each its own."""
+        return self.gradient(0, seed)
+
     def gradient(self, copies: int, seed: int) -> Array:
-        """One run: the flat gradient estimate from ``copies`` noise draws."""
+        """One run: the flat gradient estimate from ``copies`` noise draws (0: those of the options)."""
         if copies not in self.prepared:
             self.prepared[copies] = self._prepare(copies)
         prepared, problem, schedule = self.prepared[copies]
@@ -188,9 +192,9 @@ class Sampler:
 
     def _prepare(self, copies: int) -> tuple[Prepared, Problem, Schedule]:
         group = None
-        if self.options.noise in TOGETHER and self.options.baseline != "copy-mean":
+        if copies and self.options.noise in TOGETHER and self.options.baseline != "copy-mean":
             group = max(size for size in range(1, self.fit + 1) if copies % size == 0)
-        options = replace(self.options, copies=copies, group=group)
+        options = replace(self.options, copies=copies, group=group) if copies else self.options
         tasks = RULES["lr"](self.subject.stages, options)
         prepared = prepare(self.subject.program, tasks, self.subject.batch, options, self.settings)
         problem = Problem(tasks, abstract_machine(1), tuple((1,) for _ in tasks.tasks), "reference")

@@ -107,6 +107,13 @@ def test_sequences_and_graphs_have_true_gradients_too(alrsim: Any, model: str, d
     assert all(curve["cosine"][0]["value"] > 0.2 for curve in found["methods"][0]["curves"])
 
 
+def test_a_relative_sigma_is_a_share_of_what_each_method_puts_noise_on(alrsim: Any) -> None:
+    given = ("--methods", "lr,es", "--sigma-rule", "relative", "--sigma", 0.05, "--json", "-")
+    lr, es = document_of("gradcheck", alrsim("gradcheck", "mlp", *SMALL, *given).out)["methods"]
+    assert len(set(lr["sigmas"])) == 3
+    assert all(first != second for first, second in zip(lr["sigmas"], es["sigmas"], strict=True))
+
+
 def test_noise_behind_pooling_is_a_choice_of_the_cut(alrsim: Any) -> None:
     small = ("--option", "image_size=8", "--batch", 2, "--copies", "4", "--draws", 1, "--methods", "lr", "--json", "-")
     cuts = [

@@ -245,8 +245,8 @@ def test_the_cosine_follows_the_variance_law(method: str, changes: dict[str, Any
 def test_orthogonal_noise_follows_its_own_law_and_is_exact_at_its_order() -> None:
     """Fact 5: rho (1/n - 1/m), nothing left at n = m, and 2/3 of a second matrix weigh what they should."""
     subject, truth = perceptron()
-    # Pairs, because the second order of a forward difference does not cancel in one matrix; and a sigma so small that no
-    # unit crosses the kink of its ReLU.
+    # Pairs, because the second order of a forward difference does not cancel in one matrix; and a sigma so small that
+    # no unit crosses the kink of its ReLU.
     options = lr(noise="hadamard", reduction="accumulate", baseline="antithetic")
     (found,) = gradcheck(subject, truth, {"h": options}, TINY, (4, 8, 16, 24), 8)
     for curve in found.layers:

@@ -17,6 +17,7 @@ from alrsim.cli.figure2 import run as figure2
 from alrsim.cli.gradcheck import run as gradcheck
 from alrsim.cli.graph import run as graph
 from alrsim.cli.hardware import app as hardware
+from alrsim.cli.reproduce import run as reproduce
 from alrsim.cli.schedule import run as schedule
 from alrsim.cli.simulate import run as simulate
 from alrsim.cli.stages import run as stages
@@ -48,6 +49,7 @@ app.command("simulate")(simulate)
 app.command("execute")(execute)
 app.command("gradcheck")(gradcheck)
 app.command("trajectory")(trajectory)
+app.command("reproduce")(reproduce)
 app.command("train", cls=GroupedCommand)(train)
 app.add_typer(hardware, name="hardware")
 

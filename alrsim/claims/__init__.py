@@ -1,0 +1,1 @@
+"""What the papers claim, what this program measures for it on this host, and the verdict by a stated rule."""

@@ -1,0 +1,111 @@
+"""One picture of all verdicts: a row per claim, in the columns of a wide page."""
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+from alrsim.claims.document import AREAS, headline, here_text, paper_text, summary
+from alrsim.claims.rules import VERDICTS, Verdict
+from alrsim.report.palette import FAINT, INK
+
+COLOURS: Mapping[Verdict, str] = {
+    "exceeded": "#0072B2",
+    "reproduced": "#009E73",
+    "not reproduced": "#D55E00",
+    "not testable here": "#BDBDBD",
+    "failed": "#1A1A1A",
+}
+"""Okabe and Ito's, which colour-blind readers can tell."""
+
+_WIDTH, _DPI, _ROW, _TOP, _COLUMNS = 17.0, 120, 0.205, 1.25, 3
+_MOST_WORDS = 50
+
+Line = tuple[str, Mapping[str, Any] | None]
+
+
+def draw_overview(document: Mapping[str, Any]) -> bytes:
+    """PNG bytes; the same document gives the same bytes."""
+    columns = _columns(document["claims"])
+    height = _TOP + _ROW * (max(map(len, columns)) + 0.5)
+    figure = Figure(figsize=(_WIDTH, height))
+    FigureCanvasAgg(figure)
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.set_xlim(0, _WIDTH)
+    axis.set_ylim(height, 0)
+    axis.set_axis_off()
+    axis.text(
+        0.25, 0.36, "What the papers claim, measured here", fontsize=17, fontweight="bold", color=INK, va="center"
+    )
+    axis.text(0.25, 0.66, summary(document), fontsize=10, color=INK, va="center")
+    axis.text(0.25, 0.9, headline(document), fontsize=8.5, color=FAINT, va="center")
+    _legend(axis)
+    step = (_WIDTH - 0.3) / len(columns)
+    for index, lines in enumerate(columns):
+        for at, (text, row) in enumerate(lines):
+            _draw_line(axis, 0.25 + index * step, _TOP + _ROW * (at + 0.5), step - 0.3, text, row)
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white", metadata={"Software": "alrsim"})
+    return buffer.getvalue()
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> list[list[Line]]:
+    """Headings and rows in columns of about the same length; a heading is repeated where its rows go on."""
+    lines: list[tuple[str, Line]] = []
+    for area, title in AREAS.items():
+        lines += [(title, (row["text"], row)) for row in rows if row["area"] == area]
+    share = -(-(len(lines) + len(AREAS) + _COLUMNS) // _COLUMNS) if len(lines) > 12 else len(lines) + len(AREAS)
+    columns: list[list[Line]] = [[]]
+    last = ""
+    for title, line in lines:
+        if len(columns[-1]) + (title != last) >= share:
+            columns.append([])
+            last = ""
+        if title != last:
+            columns[-1].append((title, None))
+            last = title
+        columns[-1].append(line)
+    return columns
+
+
+def _draw_line(axis: Axes, left: float, y: float, width: float, text: str, row: Mapping[str, Any] | None) -> None:
+    if row is None:
+        axis.text(left, y, text, fontsize=10, fontweight="bold", color=INK, va="center")
+        axis.text(left + width - 0.62, y, "paper", fontsize=7.5, color=FAINT, va="center", ha="right")
+        axis.text(left + width, y, "here", fontsize=7.5, color=FAINT, va="center", ha="right")
+        return
+    colour = COLOURS[row["verdict"]]
+    _mark(axis, left + 0.08, y, colour, filled=row["decided"])
+    place = f"{row['paper']} {row['where'].split(',')[0]}"
+    axis.text(left + 0.22, y, place, fontsize=7, color=FAINT, va="center")
+    axis.text(left + 1.08, y, _short(text), fontsize=7.5, color=INK, va="center")
+    axis.text(left + width - 0.62, y, paper_text(row), fontsize=7.5, color=FAINT, va="center", ha="right")
+    axis.text(left + width, y, here_text(row), fontsize=7.5, color=INK, va="center", ha="right", fontweight="bold")
+
+
+def _mark(axis: Axes, x: float, y: float, colour: str, *, filled: bool) -> None:
+    face = colour if filled else "white"
+    axis.add_patch(
+        FancyBboxPatch(
+            (x - 0.05, y - 0.05), 0.1, 0.1, boxstyle="round,pad=0.01", facecolor=face, edgecolor=colour, linewidth=1.3
+        )
+    )
+
+
+def _legend(axis: Axes) -> None:
+    x = _WIDTH - 0.25
+    for verdict in (*reversed(VERDICTS), "undecided"):
+        x -= 0.09 * len(verdict) + 0.4
+    for verdict in ("exceeded", "reproduced", "not reproduced", "undecided", "not testable here", "failed"):
+        colour = COLOURS["not reproduced"] if verdict == "undecided" else COLOURS[verdict]  # type: ignore[index]
+        _mark(axis, x + 0.08, 0.36, colour, filled=verdict != "undecided")
+        axis.text(x + 0.24, 0.36, verdict, fontsize=9, color=INK, va="center")
+        x += 0.09 * len(verdict) + 0.4
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MOST_WORDS else f"{text[: _MOST_WORDS - 1].rstrip()}…"

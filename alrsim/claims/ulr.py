@@ -1,0 +1,109 @@
+"""Claims of the ULR paper (arXiv 2305.08960) and of its authors' public answers to the reviewers."""
+
+from alrsim.claims.claim import Area, Budget, Claim
+from alrsim.claims.rules import Rule
+
+ORDER = Rule("ordering")
+POINTS = "points"
+
+ANTITHETIC = {"baseline": "antithetic"}
+LAYERWISE = {"baseline": "antithetic", "scope": "layerwise"}
+BARE = {"baseline": "none"}
+TRICKS = {"estimator": dict(LAYERWISE)}
+LEARNED = {"estimator": {"sigma_rule": "learned", "baseline": "antithetic"}}
+FIXED = {"estimator": {"sigma_rule": "fixed", "baseline": "antithetic"}}
+
+
+def _claim(
+    name: str, where: str, text: str, figure: float | None, unit: str, area: Area, rule: Rule, measure: str = "",
+    arguments: dict[str, object] | None = None, needs: tuple[str, ...] = (), missing: str = "",
+    budget: Budget = "long",
+) -> Claim:  # fmt: skip
+    return Claim(
+        f"ulr.{name}", "ULR", where, text, figure, unit, area, rule, measure, arguments or {}, needs, missing, budget
+    )
+
+
+GRADIENT = (
+    _claim("thm1.unbiased", "Theorem 1", "the LR estimate is unbiased: mean projection on the true gradient", 1.0,
+           "of the gradient", "gradient", Rule("contains", absolute=0.05), "gradients:unbiased", budget="minutes"),
+    _claim("fig7.antithetic", "Fig. 7, 11", "without antithetic pairs every layer's cosine falls (equal forwards)",
+           None, "cosine", "gradient", ORDER, "gradients:ablation",
+           {"first": ("lr", ANTITHETIC, 1), "second": ("lr", BARE, 2),
+            "more": {"clean": ("lr", {"baseline": "clean"}, 2)}}, budget="minutes"),
+    _claim("fig7.layerwise", "Sec. 4.6, Fig. 7, 11", "without layer-wise noise the cosine falls (equal draws a layer)",
+           None, "cosine", "gradient", ORDER, "gradients:ablation",
+           {"first": ("lr", LAYERWISE, 1), "second": ("lr", ANTITHETIC, 1)}, budget="minutes"),
+    _claim("fig7.layerwise-forwards", "Sec. 4.6, Fig. 7, 11", "the same at equal forwards of the whole model: joint "
+           "noise has a draw per layer for each", None, "cosine", "gradient", ORDER, "gradients:ablation",
+           {"first": ("lr", LAYERWISE, 1), "second": ("lr", ANTITHETIC, 3)}, budget="minutes"),
+    _claim("fig7.qmc", "Sec. 3.3, Fig. 7, 11", "quasi-Monte-Carlo noise (Sobol) raises the cosine over Gaussian", None,
+           "cosine", "gradient", ORDER, "gradients:ablation",
+           {"first": ("lr", {"noise": "sobol"}, 1), "second": ("lr", {"noise": "gauss"}, 1),
+            "more": {"Hadamard": ("lr-hadamard", {}, 1)}}, budget="minutes"),
+    _claim("fig7.weights-in-front", "Sec. 4.3, Fig. 7", "in the first layer of ResNet-5 noise on weights beats noise "
+           "on outputs", None, "cosine", "gradient", ORDER, "gradients:front_and_back", {"layer": 0}),
+    _claim("fig7.outputs-behind", "Sec. 4.3, Fig. 7", "in the last layer noise on outputs beats noise on weights", -1.0,
+           "cosine", "gradient", ORDER, "gradients:front_and_back", {"layer": -1}),
+)  # fmt: skip
+
+
+def _gap(
+    name: str, where: str, text: str, figure: float | None, setting: str, first: str, second: str, **more: object
+) -> Claim:
+    arguments = {"setting": setting, "first": first, "second": second, **more}
+    return _claim(name, where, text, figure, POINTS, "accuracy", ORDER, "accuracy:difference", arguments)
+
+
+ACCURACY = (
+    _claim("cifar10.level", "Sec. 4", "LR trains ResNet-5 on CIFAR-10 to this accuracy", 64.8, "%", "accuracy",
+           Rule("at-least", absolute=3.0), "accuracy:level", {"setting": "cifar10", "column": "LR"},
+           needs=("cifar10",)),
+    _claim("cifar10.as-bp", "Sec. 4", "LR is as good as BP on clean data: LR minus BP", 0.4, POINTS, "accuracy",
+           Rule("at-least", absolute=1.5), "accuracy:difference",
+           {"setting": "cifar10", "first": "LR", "second": "BP"}),
+    _gap("r3.lr-over-es", "Answers, Tab. R3", "LR with its variance reduction minus ES without", 29.7, "cifar10", "LR",
+         "ES", first_changes=TRICKS, second_changes={"estimator": dict(BARE)}),
+    _gap("r3.tricks-help-es", "Answers, Tab. R3", "variance reduction helps ES", 11.8, "cifar10", "ES", "ES",
+         first_changes=TRICKS, second_changes={"estimator": dict(BARE)}),
+    _gap("r3.lr-over-es-tricks", "Answers, Tab. R3", "LR minus ES, both with variance reduction", 17.9, "cifar10", "LR",
+         "ES", first_changes=TRICKS, second_changes=TRICKS),
+    _gap("r1.adaptive", "Answers, Tab. R1", "a learned sigma raises ResNet-5's accuracy (VGG-8: 1.4)", 3.5, "cifar10",
+         "LR", "LR", first_changes=LEARNED, second_changes=FIXED),
+    _gap("r2.adaptive", "Answers, Tab. R2", "a learned sigma raises LSTM's accuracy on AG-News (RNN 1.7, GRU 2.3)", 1.6,
+         "ag-news", "LR", "LR", first_changes=LEARNED, second_changes=FIXED),
+    _claim("snn.level", "Sec. 4.1", "LR trains a spiking network: share of the accuracy of BP on an MLP of that size",
+           None, "%", "accuracy", ORDER,
+           missing="the table of spiking networks is not in the text at hand; the ordering below is measured"),
+    _gap("snn.over-bp", "Sec. 4.1", "spikes have no derivative: LR trains what BP cannot (LR minus BP)", None,
+         "fashion-mnist", "LR", "BP"),
+    _claim("title.one-forward", "Title, Sec. 3", "one noisy forward per step is enough: one copy without any other "
+           "forward, as a share of BP's accuracy; our threshold", 90.0, "%", "accuracy", Rule("at-least"),
+           "accuracy:of_backpropagation",
+           {"setting": "cifar10", "column": "LR", "changes": {"copies": 1, "estimator": dict(BARE)}}),
+    _claim("rnn.bptt", "Sec. 4.2, Fig. 6", "LR replaces backpropagation through time: LSTM's accuracy as a share of "
+           "BP's; our threshold", 95.0, "%", "accuracy", Rule("at-least"), "accuracy:of_backpropagation",
+           {"setting": "ag-news", "column": "LR", "changes": {"rate": 1e-2}}),
+)  # fmt: skip
+
+
+def _attack(name: str, text: str, figure: float | None, attack: str) -> Claim:
+    return _claim(f"robust.{name}", "Sec. 4", text, figure, POINTS, "robustness", ORDER, "robustness:against",
+                  {"attack": attack})  # fmt: skip
+
+
+ROBUSTNESS = (
+    _attack("fgsm", "LR resists FGSM better than BP: LR minus BP (55.3 and 12.1 %)", 43.2, "FGSM"),
+    _attack("gaussian", "LR resists random Gaussian noise better than BP", None, "Gaussian"),
+    _attack("uniform", "LR resists random uniform noise better than BP", None, "uniform"),
+)
+
+ELSEWHERE = (
+    _claim("tab1.duration", "Tab. 1, Sec. 4.2", "training time saved by skipping backward passes through frozen parts",
+           None, "s", "speed", ORDER,
+           missing="the paper's numbers are not in the text at hand, and its setting needs a pre-trained model"),
+    _claim("deep.resnet50", "Answers", "ResNet-50 on ImageNet is uneconomical with LR alone", None, "%", "accuracy",
+           ORDER, missing="ImageNet, and an accelerator: no digits of it can be had on two cores"),
+)  # fmt: skip
+
+ULR_CLAIMS = (*GRADIENT, *ACCURACY, *ROBUSTNESS, *ELSEWHERE)

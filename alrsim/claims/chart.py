@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from alrsim.claims.document import AREAS, headline, here_text, paper_text, summary
-from alrsim.claims.rules import VERDICTS, Verdict
+from alrsim.claims.rules import Verdict
 from alrsim.report.palette import FAINT, INK
 
 COLOURS: Mapping[Verdict, str] = {
@@ -22,8 +22,9 @@ COLOURS: Mapping[Verdict, str] = {
 }
 """Okabe and Ito's, which colour-blind readers can tell."""
 
-_WIDTH, _DPI, _ROW, _TOP, _COLUMNS = 17.0, 120, 0.205, 1.25, 3
-_MOST_WORDS = 50
+_COLUMN, _DPI, _ROW, _TOP, _COLUMNS = 6.3, 120, 0.205, 1.4, 3
+_LEAST_WIDTH = 10.5
+_MOST_LETTERS = 66
 
 Line = tuple[str, Mapping[str, Any] | None]
 
@@ -32,10 +33,11 @@ def draw_overview(document: Mapping[str, Any]) -> bytes:
     """PNG bytes; the same document gives the same bytes."""
     columns = _columns(document["claims"])
     height = _TOP + _ROW * (max(map(len, columns)) + 0.5)
-    figure = Figure(figsize=(_WIDTH, height))
+    width = max(_LEAST_WIDTH, len(columns) * _COLUMN + 0.2)
+    figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     axis = figure.add_axes((0, 0, 1, 1))
-    axis.set_xlim(0, _WIDTH)
+    axis.set_xlim(0, width)
     axis.set_ylim(height, 0)
     axis.set_axis_off()
     axis.text(
@@ -44,10 +46,9 @@ def draw_overview(document: Mapping[str, Any]) -> bytes:
     axis.text(0.25, 0.66, summary(document), fontsize=10, color=INK, va="center")
     axis.text(0.25, 0.9, headline(document), fontsize=8.5, color=FAINT, va="center")
     _legend(axis)
-    step = (_WIDTH - 0.3) / len(columns)
     for index, lines in enumerate(columns):
         for at, (text, row) in enumerate(lines):
-            _draw_line(axis, 0.25 + index * step, _TOP + _ROW * (at + 0.5), step - 0.3, text, row)
+            _draw_line(axis, 0.25 + index * _COLUMN, _TOP + _ROW * (at + 0.5), _COLUMN - 0.35, text, row)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white", metadata={"Software": "alrsim"})
     return buffer.getvalue()
@@ -82,7 +83,7 @@ def _draw_line(axis: Axes, left: float, y: float, width: float, text: str, row: 
     _mark(axis, left + 0.08, y, colour, filled=row["decided"])
     place = f"{row['paper']} {row['where'].split(',')[0]}"
     axis.text(left + 0.22, y, place, fontsize=7, color=FAINT, va="center")
-    axis.text(left + 1.08, y, _short(text), fontsize=7.5, color=INK, va="center")
+    axis.text(left + 1.1, y, _short(text), fontsize=7.5, color=INK, va="center")
     axis.text(left + width - 0.62, y, paper_text(row), fontsize=7.5, color=FAINT, va="center", ha="right")
     axis.text(left + width, y, here_text(row), fontsize=7.5, color=INK, va="center", ha="right", fontweight="bold")
 
@@ -97,15 +98,13 @@ def _mark(axis: Axes, x: float, y: float, colour: str, *, filled: bool) -> None:
 
 
 def _legend(axis: Axes) -> None:
-    x = _WIDTH - 0.25
-    for verdict in (*reversed(VERDICTS), "undecided"):
-        x -= 0.09 * len(verdict) + 0.4
+    x = 0.25
     for verdict in ("exceeded", "reproduced", "not reproduced", "undecided", "not testable here", "failed"):
         colour = COLOURS["not reproduced"] if verdict == "undecided" else COLOURS[verdict]  # type: ignore[index]
-        _mark(axis, x + 0.08, 0.36, colour, filled=verdict != "undecided")
-        axis.text(x + 0.24, 0.36, verdict, fontsize=9, color=INK, va="center")
-        x += 0.09 * len(verdict) + 0.4
+        _mark(axis, x + 0.08, 1.12, colour, filled=verdict != "undecided")
+        axis.text(x + 0.22, 1.12, verdict, fontsize=8.5, color=INK, va="center")
+        x += 0.068 * len(verdict) + 0.5
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _MOST_WORDS else f"{text[: _MOST_WORDS - 1].rstrip()}…"
+    return text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 1].rstrip()}…"

@@ -11,7 +11,7 @@ from alrsim.schedule.proof import Freedom, Proof
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers import cpsat
 from alrsim.schedulers.caps import Timed, caps_of
-from alrsim.schedulers.local_search import improve, steps_for
+from alrsim.schedulers.local_search import improve, start_of, steps_for
 from alrsim.schedulers.search import SearchOptions, Solution
 from alrsim.schedulers.starts import candidates
 from alrsim.tasks.problem import Problem
@@ -22,7 +22,7 @@ _SOLVABLE = 600
 _SEARCHABLE = 20_000
 """Tasks up to which a search step is fast enough to be worth a try."""
 
-_STARTS = 3
+_STARTS = 2
 
 
 def auto(problem: Problem) -> Schedule:
@@ -71,15 +71,15 @@ def _narrow(options: SearchOptions) -> SearchOptions:
 
 
 def _search(problem: Problem, known: list[Timed], options: SearchOptions, deadline: float) -> list[Timed]:
-    """Anneal from the best few, half of the effort in total."""
-    best = known[0]
-    bound = makespan_bound(problem)
-    begun = known[:_STARTS]
-    for number, start in enumerate(begun):
+    """Anneal as ``local-search`` does, then from the best few, as long again in total."""
+    best, bound = known[0], makespan_bound(problem)
+    first = start_of(known, replace(options, base=None)) or best
+    others = [made for made in known if made is not first][:_STARTS]
+    for number, start in enumerate([first, *others]):
         if best.makespan <= bound or monotonic() > deadline:
             break
         seeded = replace(options, seed=options.seed + number)
-        steps = max(1, steps_for(options) // (2 * len(begun)))
+        steps = max(1, steps_for(options) // (len(others) if number else 1))
         found = improve(problem, start, seeded, steps=steps, deadline=deadline)
         best = found if found.makespan < best.makespan else best
     return [best, *(made for made in known if made is not best)]

@@ -10,6 +10,7 @@ The solver starts from the best heuristic within the caps and from the lower bou
 where the two meet there is nothing left to search.
 """
 
+from dataclasses import replace
 from importlib.util import find_spec
 
 from alrsim.errors import OptionError, ScheduleError
@@ -25,6 +26,9 @@ from alrsim.schedulers.placement import contiguous_blocks
 from alrsim.schedulers.search import SearchOptions, Solution
 from alrsim.schedulers.starts import candidates
 from alrsim.tasks.problem import Problem
+
+_TIGHTER = 4
+"""How often capacities are tightened."""
 
 
 def cpsat(problem: Problem) -> Schedule:
@@ -98,7 +102,43 @@ def improve(
     allowed = _allowed(problem, options, units, gradients=gradients)
     together = freedom == "stages"
     answer = solve(problem, allowed, together, caps, best, bound, options)
-    return _judge(problem, options, caps, best, answer, freedom, name)
+    best = _carried_out(problem, allowed, together, caps, best, answer, options)
+    return _judge(options, caps, best, answer, freedom, name)
+
+
+def _carried_out(
+    problem: Problem,
+    allowed: list[Task],
+    together: bool,
+    caps: Caps,
+    best: Timed | None,
+    answer: Answer,
+    options: SearchOptions,
+) -> Timed | None:
+    """The better of what was known and what was found, when each lane runs as early as it can.
+
+    The solver may let a unit wait to save bytes elsewhere, which lanes cannot: where the order then holds too much, it
+    is asked again with less capacity, a few times.
+    """
+    tight = caps
+    for _ in range(_TIGHTER):
+        if answer.lanes is None:
+            return best
+        made = timed(problem, schedule_of(problem, answer.lanes, "cpsat"))
+        shortages = made.shortages(caps)
+        if not shortages:
+            return made if best is None or made.makespan < best.makespan else best
+        missing = {unit: demand - capacity for unit, demand, capacity, what in shortages if what == "bytes"}
+        if tight.bytes is None or not missing:
+            return best
+        names = [unit.name for unit in problem.machine.units]
+        smaller = tuple(
+            None if cap is None else max(0, cap - missing.get(name, 0))
+            for name, cap in zip(names, tight.bytes, strict=True)
+        )
+        tight = replace(tight, bytes=smaller)
+        answer = solve(problem, allowed, together, tight, None, answer.bound, options, ask_why=False)
+    return best
 
 
 def _allowed(problem: Problem, options: SearchOptions, units: list[int] | None, *, gradients: bool) -> list[Task]:
@@ -116,20 +156,9 @@ def _allowed(problem: Problem, options: SearchOptions, units: list[int] | None, 
 
 
 def _judge(
-    problem: Problem,
-    options: SearchOptions,
-    caps: Caps,
-    best: Timed | None,
-    answer: Answer,
-    freedom: Freedom,
-    name: str,
+    options: SearchOptions, caps: Caps, found: Timed | None, answer: Answer, freedom: Freedom, name: str
 ) -> Solution:
-    """The better of what was known and what was found, with a status that holds for it."""
-    found = best
-    if answer.lanes is not None:
-        made = timed(problem, schedule_of(problem, answer.lanes, name))
-        if not made.shortages(caps) and (best is None or made.makespan < best.makespan):
-            found = made
+    """A status that holds for what was found."""
     if found is None:
         if answer.shortages:
             raise does_not_fit(answer.shortages, f"scheduler {name}, proved infeasible")
@@ -138,7 +167,7 @@ def _judge(
             where=f"scheduler {name}",
             fix="give it more time (--time-limit), or allow more memory or live micro-batches",
         )
-    bound = min(max(answer.bound, 0), found.makespan)
-    status = "OPTIMAL" if found.makespan <= answer.bound else "FEASIBLE"
     schedule = Schedule(found.schedule.lanes, name)
-    return Solution(schedule, Proof("OPTIMAL" if status == "OPTIMAL" else "FEASIBLE", bound, freedom, caps.any))
+    if found.makespan <= answer.bound:
+        return Solution(schedule, Proof("OPTIMAL", found.makespan, freedom, caps.any))
+    return Solution(schedule, Proof("FEASIBLE", answer.bound, freedom, caps.any))

@@ -70,6 +70,8 @@ def solve(
     best: Timed | None,
     bound: int,
     options: SearchOptions,
+    *,
+    ask_why: bool = True,
 ) -> Answer:
     """Minimise the makespan.
 
@@ -78,6 +80,7 @@ def solve(
         together: A stage's tasks run on one unit.
         best: A schedule within freedom and caps to start from.
         bound: A lower bound that is known.
+        ask_why: Where nothing fits, find out how much is missing.
     """
     from ortools.sat.python import cp_model
 
@@ -91,6 +94,8 @@ def solve(
     solver = _solver(options)
     status = solver.solve(model.cp)
     if status == cp_model.INFEASIBLE:
+        if not ask_why:
+            return Answer(None, bound)
         return Answer(None, bound, _least_shortages(problem, allowed, together, caps, options))
     proved = max(bound, round(solver.best_objective_bound)) if status != cp_model.UNKNOWN else bound
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):

@@ -64,22 +64,20 @@ def upward_ranks(problem: Problem) -> list[float]:
 
 
 class _MeanWays:
-    """Mean transfer time of a buffer over all links, the way to its own unit (0) included."""
+    """Mean transfer time of a buffer over all links."""
 
     def __init__(self, problem: Problem) -> None:
-        self._problem, self._known = problem, dict[int, float]()
-        self._pairs = len(problem.machine.units) ** 2
+        self._problem = problem
+        self._known: dict[int, float] = {}
 
     def of(self, buffer: int) -> float:
-        if buffer == NONE:
+        links = self._problem.machine.links
+        if buffer == NONE or not links:
             return 0.0
         size = self._problem.tasks.buffers[buffer].bytes
         if size not in self._known:
-            total = sum(
-                link.hold_ns(size) * max(1, len(link.channels)) + link.latency_ns
-                for link in self._problem.machine.links
-            )
-            self._known[size] = total / self._pairs
+            ways = (link.hold_ns(size) * max(1, len(link.channels)) + link.latency_ns for link in links)
+            self._known[size] = sum(ways) / len(links)
         return self._known[size]
 
 

@@ -59,19 +59,21 @@ def local_search_solution(problem: Problem, options: SearchOptions) -> Solution:
     Raises:
         ScheduleError: no heuristic, or not the one asked for, fits freedom and caps.
     """
-    wanted = options.base or "list"
-    known = candidates(problem, options)
-    start = next((made for made in known if made.schedule.name == wanted), None)
-    if start is None and options.base is None:
-        start = next(iter(known), None)
+    start = start_of(candidates(problem, options), options)
     if start is None:
         raise ScheduleError(
-            f"there is no {wanted} schedule within the placement and the caps that were asked for",
+            f"there is no {options.base or 'heuristic'} schedule within the placement and the caps that were asked for",
             where="scheduler local-search",
             fix="give it more freedom (placement), larger caps, or another base",
         )
     found = improve(problem, start, options, steps=steps_for(options), deadline=monotonic() + options.seconds)
     return Solution(Schedule(found.schedule.lanes, "local-search"))
+
+
+def start_of(known: Sequence[Timed], options: SearchOptions) -> Timed | None:
+    """The schedule to start from: the fastest of the base's, else, where no base is asked for, the fastest of all."""
+    wanted = next((made for made in known if made.schedule.name == (options.base or "list")), None)
+    return next(iter(known), None) if wanted is None and options.base is None else wanted
 
 
 def steps_for(options: SearchOptions) -> int:

@@ -118,12 +118,20 @@ def _snn() -> Setup:
 
 
 def _sequences() -> Setup:
-    options = {"sequence": "16", "vocabulary": "64", "hidden": "32"}
-    base = TrainJob("lstm", data="synthetic-text", model_options=options, batch=50, rate=5e-3, steps=300, eval_every=50)
+    options = {"sequence": "8", "vocabulary": "64", "embedding": "16", "hidden": "16"}
+    base = TrainJob("lstm", data="synthetic-text", model_options=options, batch=50, rate=1e-2, steps=300, eval_every=50)
+    lr = replace(base, method="lr", copies=20, changes={"scope": "layerwise", "sigma_rule": "relative", "sigma": 0.05})
+    joint = replace(lr, changes={**lr.changes, "scope": "joint"})
+    hadamard = replace(lr, method="lr-hadamard", copies=32, changes={"sigma_rule": "relative", "sigma": 0.05})
     return Setup(
         "lstm",
-        "LSTM on synthetic texts",
-        (Case("BP", base), Case("LR, 50 copies", replace(base, method="lr", copies=50, steps=900), of_bp=0.9)),
+        "LSTM (16 units, 8 tokens) on synthetic texts; sigma 5 % of the values' spread",
+        (
+            Case("BP", base),
+            Case("LR, 20 copies, layer-wise", lr, of_bp=0.9),
+            Case("LR, 20 copies, joint", joint),
+            Case("lr-hadamard, 32 copies", hadamard, of_bp=0.9),
+        ),
     )
 
 
@@ -133,7 +141,7 @@ def _graphs(name: str) -> Setup:
     return Setup(
         name,
         f"{name.upper()} on synthetic graph signals",
-        (Case("BP", base), Case("LR, 50 copies", replace(base, method="lr", copies=50, steps=600), of_bp=0.9)),
+        (Case("BP", base), Case("LR, 20 copies", replace(base, method="lr", copies=20, steps=400), of_bp=0.9)),
     )
 
 
@@ -204,12 +212,16 @@ def _run_all(todo: Sequence[tuple[str, str, TrainJob]], path: Path, jobs: int) -
     os.environ["OMP_NUM_THREADS"] = "1"  # for the processes: idle helper threads would wait on each other's cores
     with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=get_context("spawn")) as pool:
         running = {pool.submit(run_case, *one): one for one in todo}
-        for number, done in enumerate(as_completed(running), 1):
-            setup, label, job = running[done]
-            row = done.result()
-            with path.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            say(f"{number}/{len(todo)} {setup}: {label}, seed {job.seed}: {100 * row['accuracy']:.1f} %")
+        try:
+            for number, done in enumerate(as_completed(running), 1):
+                setup, label, job = running[done]
+                row = done.result()
+                with path.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                say(f"{number}/{len(todo)} {setup}: {label}, seed {job.seed}: {100 * row['accuracy']:.1f} %")
+        except BaseException:  # Ctrl-C, or a run that failed: what has not begun shall not begin
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

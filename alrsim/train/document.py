@@ -46,14 +46,16 @@ def _text(training: Training, state: TrainState, placement: Placement | None) ->
     job, method = training.job, training.method
     cost = method.cost(state.copies)
     best, last = max(row.test_accuracy for row in state.rows), state.rows[-1]
-    copies = f" with {job.copies} copies" if method.noisy else ""
+    used = sorted({job.copies, *(row.copies for row in state.rows)})
+    copies = f" with {used[0]}{f' to {used[-1]}' if len(used) > 1 else ''} copies" if method.noisy else ""
+    in_the_end = " at the end" if len(used) > 1 else ""
     where = "in sequence" if placement is None else f"on {placement.units} units, {placement.scheduler}"
     update = ", signs of the gradient" if job.update == "sign" else ""
     per_step = 1e3 * state.seconds / max(state.step, 1)
     return [
         f"{job.model} on {job.data}: {job.method}{copies}",
         f"batch {job.batch}, {job.optimizer} {job.rate:g}{update}, cut {job.cut}, seed {job.seed}, {where}; "
-        f"{cost.forwards:g} forwards and {cost.work:.3g} F per step (F: one forward of the batch)",
+        f"{cost.forwards:g} forwards and {cost.work:.3g} F per step{in_the_end} (F: one forward of the batch)",
         f"test accuracy {100 * last.test_accuracy:.1f} % after {state.step} steps, best {100 * best:.1f} %; "
         f"{last.work:,.0f} F and {last.forwards:,.0f} forwards in all, {per_step:.1f} ms per step on this host",
     ]

@@ -13,7 +13,7 @@ from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedulers.registry import schedule
 
-SEEDS = 80
+SEEDS = 50
 
 
 def estimates(one, batch, options, sigma, seeds=SEEDS):
@@ -149,7 +149,7 @@ def test_hybrids_of_convolutions_are_unbiased(subject, autograd, scope):
     expected, _ = autograd(one.model, batch, 1)
     truth = torch.cat([expected[name].flatten() for name in one.program.parameters]).double()
     options = RuleOptions(copies=40, weight_noise=(0,), scope=scope)
-    found = estimates(one, batch, options, 0.003, seeds=40)
+    found = estimates(one, batch, options, 0.003, seeds=24)
     mean, error = along(found, truth)
     assert abs(mean - 1) < 4 * error < 1.0
 

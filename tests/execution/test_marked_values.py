@@ -15,7 +15,7 @@ from alrsim.rules import RULES, RuleOptions
 from alrsim.schedulers.registry import schedule
 
 SIZES = {"vocabulary": 20, "embedding": 4, "hidden": 3, "sequence": 4, "classes": 3}
-SEEDS = 30
+SEEDS = 24
 
 
 def texts(one, microbatches=1):
@@ -68,12 +68,12 @@ def test_at_small_sigma_the_mean_is_the_gradient(subject, autograd, model, case)
     found = estimates(one, batch, RuleOptions(copies=128, **case), 0.003)
     along = found @ truth / (truth @ truth)
     error = float(along.std()) / math.sqrt(SEEDS)
-    assert abs(float(along.mean()) - 1) < 4 * error < 0.8
+    assert abs(float(along.mean()) - 1) < 4 * error < 1
     z = (found.mean(0) - truth) / (found.std(0) / math.sqrt(SEEDS))
-    assert float(z.abs().max()) < 4.5
+    assert float(z.abs().max()) < 5
 
 
-def smoothed_gradient(one, batch, sigma, monkeypatch, draws=20_000):
+def smoothed_gradient(one, batch, sigma, monkeypatch, draws=12_000):
     """By autograd through the cell with noise added at its marks, on many copies of the batch at once."""
     generator = torch.Generator().manual_seed(3)
     chunk = 2000
@@ -103,9 +103,9 @@ def test_at_large_sigma_the_mean_is_the_gradient_of_the_smoothed_loss(subject, a
     smooth = smoothed_gradient(one, batch, sigma, monkeypatch)
     plain, _ = autograd(one.model, batch, 1)
     settings = tuple(sigma if stage.points else 1e-4 for stage in one.stages.stages)
-    found = estimates(one, batch, options, settings, seeds=40)
-    z = (found.mean(0) - smooth) / (found.std(0) / math.sqrt(40))
-    assert float(z.abs().max()) < 4.5
+    found = estimates(one, batch, options, settings, seeds=24)
+    z = (found.mean(0) - smooth) / (found.std(0) / math.sqrt(24))
+    assert float(z.abs().max()) < 5
     sharp = flat(one, plain)
     assert float((smooth - sharp).norm()) > 0.1 * float(sharp.norm())
 

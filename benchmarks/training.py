@@ -87,11 +87,13 @@ def _mlp() -> Setup:
 def _resnet5() -> Setup:
     options = {"width": "8", "in_channels": "1", "image_size": "16"}
     base = TrainJob("resnet5", data="digits", model_options=options, batch=50, rate=2e-3, steps=600, eval_every=100)
-    noisy = replace(base, copies=20, steps=1200)
-    many = replace(base, copies=60, rate=1e-3, steps=1000)
+    noisy = replace(base, copies=20, steps=1200, changes={"scope": "layerwise"})
+    many = replace(noisy, copies=60, rate=1e-3, steps=1000)
+    joint = replace(noisy, changes={"scope": "joint"})
     return Setup(
         "resnet5",
-        "ResNet-5 (8, 16, 32, 32, FC 128, no norm) on digits at 16x16, batch 50, Adam 2e-3 (60 copies: 1e-3)",
+        "ResNet-5 (8, 16, 32, 32, FC 128, no norm) on digits at 16x16, batch 50, Adam 2e-3 (60 copies: 1e-3), "
+        "layer-wise noise where nothing is said",
         (
             Case("BP", base),
             Case("lr-rademacher, 20 copies", replace(noisy, method="lr-rademacher"), target=90.0),
@@ -99,6 +101,7 @@ def _resnet5() -> Setup:
             Case("ALR, 20 copies", replace(noisy, method="alr"), below=("lr-rademacher, 20 copies", 5.0)),
             Case("LR, 20 copies", replace(noisy, method="lr")),
             Case("hybrid, 20 copies", replace(noisy, method="hybrid")),
+            Case("lr-rademacher, 20 copies, joint noise", replace(joint, method="lr-rademacher")),
             Case("lr-rademacher, 60 copies", replace(many, method="lr-rademacher"), long=True),
             Case("LR, 60 copies", replace(many, method="lr", group=20), long=True),
             Case("ALR, 60 copies", replace(many, method="alr", group=20), long=True),

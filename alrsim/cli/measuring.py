@@ -158,9 +158,9 @@ def plan_draft(bench: Bench, draft: Draft) -> Planned:
     """Schedule and simulate on costs that were measured on this host, task by task."""
     settings = bench.setup.settings
     problem = calibrated_problem(draft.tasks, bench.setup.machine, draft.options, bench.costs[draft.key])
-    order = build_schedule(problem, draft.method)
-    timeline = predict(problem, order, settings)
-    return Planned(draft.method, draft.stages, draft.options, problem, order, timeline)
+    found = build_schedule(problem, draft.method, settings)
+    timeline = predict(problem, found.schedule, settings)
+    return Planned(draft.method, draft.stages, draft.options, problem, found.schedule, timeline, found.proof)
 
 
 def with_dataset(bench: Bench, timeline: Timeline) -> Timeline:

@@ -113,6 +113,24 @@ Method = Annotated[
     str,
     typer.Option("--method", metavar="RULE:SCHEDULER", help="Such as bp:1f1b, bp:zb-h1, lr:lr-fixed, alr:lr-free."),
 ]
+TimeLimit = Annotated[
+    float | None,
+    typer.Option(
+        "--time-limit",
+        metavar="S",
+        help="Seconds for schedulers that search (auto, cpsat, local-search). Default: a fixed amount of work, "
+        "which gives the same schedule on every host.",
+    ),
+]
+Search = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--search",
+        metavar="KEY=VALUE",
+        help="For schedulers that search: placement=fixed|stages|free, gradients=free, live=N (micro-batches that a "
+        "unit may hold), priority=..., base=..., effort=..., seed=..., workers=..., memory=no, exact=no. Repeatable.",
+    ),
+]
 JsonTarget = Annotated[
     str | None, typer.Option("--json", metavar="FILE", help="Write JSON to a file, or to stdout with -.")
 ]

@@ -8,7 +8,16 @@ from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from alrsim.cli.parse import MethodName, choose, parse_overlap, parse_precision, parse_segments, require_positive
+from alrsim.cli.parse import (
+    MethodName,
+    choose,
+    parse_overlap,
+    parse_pairs,
+    parse_precision,
+    parse_segments,
+    require_positive,
+)
+from alrsim.errors import OptionError
 from alrsim.estimators.policy import Injection, InputCode, NoiseKind, preset
 from alrsim.graph.graph import Graph
 from alrsim.graph.stages import StageGraph
@@ -18,6 +27,7 @@ from alrsim.hardware.profile import Profile, load_profile, machine_from
 from alrsim.rules import RULES
 from alrsim.rules.options import Baseline, NoiseScope, Optimizer, Reduction, RuleOptions
 from alrsim.rules.policy import default_precision, plan_options
+from alrsim.schedule.proof import Gap, Proof, gap
 from alrsim.schedule.schedule import Schedule
 from alrsim.tasks.problem import CostModel, Problem, price
 from alrsim.tasks.taskgraph import TaskGraph
@@ -25,6 +35,7 @@ from alrsim.timeline.timeline import Timeline
 
 if TYPE_CHECKING:
     from alrsim.cost.cut import Weights
+    from alrsim.schedulers import SearchOptions, Solution
 
 SEMANTICS = ("latency", "link", "blocking")
 
@@ -56,6 +67,8 @@ class Settings:
     semantics: str = "link"
     overlap: Fraction = Fraction(1)
     signs: bool = False
+    time_limit: float | None = None
+    search: "SearchOptions | None" = None
     typed: frozenset[str] = frozenset()
     """Names of the fields that stood on the command line; the others are defaults."""
 
@@ -95,7 +108,23 @@ def settings_from(params: Mapping[str, Any], typed: Collection[str] = ()) -> Set
         given["overlap"] = parse_overlap(given["overlap"])
     if "segments" in given:
         given["segments"] = parse_segments(given["segments"])
+    given["search"] = search_options(params.get("search"), params.get("time_limit"))
     return Settings(**given)
+
+
+def search_options(pairs: Sequence[str] | None, time_limit: float | None) -> "SearchOptions | None":
+    """``--search`` and ``--time-limit``; ``None`` where neither was given.
+
+    Raises:
+        OptionError: an unknown key, or a value that makes no sense.
+    """
+    if not pairs and time_limit is None:
+        return None
+    from alrsim.schedulers.search import parse_search
+
+    if time_limit is not None and not time_limit > 0:
+        raise OptionError(f"is {time_limit:g}, must be above 0", where="--time-limit", fix="for example 10")
+    return parse_search(parse_pairs(pairs, where="--search"), time_limit=time_limit)
 
 
 def rule_options(settings: Settings, method: MethodName, trainable: Sequence[bool] = (True,)) -> RuleOptions:
@@ -242,15 +271,15 @@ def build_problem(tasks: TaskGraph, machine: Machine, plan: PrecisionPlan, profi
     return replace(problem, time_unit="user") if name == "unit" else problem
 
 
-def build_schedule(problem: Problem, method: MethodName) -> Schedule:
-    """Place and order the tasks.
+def build_schedule(problem: Problem, method: MethodName, settings: Settings) -> "Solution":
+    """Place and order the tasks; with what was proved of the result, if anything.
 
     Raises:
         ScheduleError: the scheduler cannot handle this number of stages, units or micro-batches.
     """
-    from alrsim.schedulers import schedule
+    from alrsim.schedulers import solve
 
-    return schedule(problem, method.scheduler)
+    return solve(problem, method.scheduler, settings.search)
 
 
 def predict(problem: Problem, schedule: Schedule, settings: Settings) -> Timeline:
@@ -272,6 +301,12 @@ class Planned:
     problem: Problem
     schedule: Schedule
     timeline: Timeline
+    proof: Proof | None = None
+
+    @property
+    def gap(self) -> Gap | None:
+        """The predicted makespan beside its lower bounds."""
+        return gap(self.problem, self.timeline.makespan, self.schedule, self.proof)
 
 
 def plan_method(
@@ -281,5 +316,6 @@ def plan_method(
     options = rule_options(settings, method, trainable(stages))
     tasks = build_tasks(stages, method, options)
     problem = build_problem(tasks, machine, options.precision, profile)
-    order = build_schedule(problem, method)
-    return Planned(method, stages, options, problem, order, predict(problem, order, settings))
+    found = build_schedule(problem, method, settings)
+    timeline = predict(problem, found.schedule, settings)
+    return Planned(method, stages, options, problem, found.schedule, timeline, found.proof)

@@ -61,6 +61,7 @@ def method_result(planned: Planned, first: Planned, measured: Timeline | None, b
         shortages=shortages_of(planned.problem.machine, timeline),
         notes=tasks.notes,
         measured=None if measured is None or base is None else measured_result(timeline, measured, base),
+        gap=planned.gap,
     )
 
 

@@ -1,5 +1,6 @@
 """``alrsim schedule``: place and order the tasks of a model's step, as a file for later verbs."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ from alrsim.cli.options import (
     PrecisionText,
     Reduce,
     Scope,
+    Search,
     Segments,
+    TimeLimit,
     Units,
     Update,
 )
@@ -40,6 +43,9 @@ from alrsim.cli.parse import parse_method
 from alrsim.cli.pipeline import Planned, find_machine, settings_from
 from alrsim.cli.planning import Setup, plan_all
 from alrsim.errors import OptionError
+from alrsim.report.bound import bound_document, bound_line
+from alrsim.report.tables import format_time
+from alrsim.schedule.proof import Gap
 from alrsim.schedule.recipe import Recipe
 
 
@@ -69,6 +75,8 @@ def run(
     loss: Loss = True,
     segments: Segments = None,
     first_input_gradient: FirstInputGradient = False,
+    time_limit: TimeLimit = None,
+    search: Search = None,
     output: OutputFile = None,
     json: JsonTarget = None,
 ) -> None:
@@ -79,7 +87,7 @@ def run(
     profile, machine = find_machine(hardware, units)
     loaded = load_with_warnings(request(model, option, bind, batch, microbatches))
     (planned,) = plan_all(Setup(loaded, settings, profile, machine), [chosen])
-    order = planned.schedule
+    order, found = planned.schedule, planned.gap
     if output is not None:
         _write(planned, recipe_of(planned, loaded), output)
     document: dict[str, Any] = {
@@ -91,9 +99,11 @@ def run(
         "microbatches": settings.microbatches,
         "tasks": len(planned.problem.tasks.tasks),
         "digest": order.digest,
+        "makespan_ns": planned.timeline.makespan,
+        "bound": None if found is None else bound_document(found),
         "schedule": order.as_dict(),
     }
-    publish(document, json_target=json, text=lambda: tell(document, output))
+    publish(document, json_target=json, text=lambda: tell(document, output, planned, found))
 
 
 def recipe_of(planned: Planned, loaded: LoadedModel) -> Recipe:
@@ -114,10 +124,14 @@ def _write(planned: Planned, recipe: Recipe, output: Path) -> None:
         raise OptionError(f"{output.name!r} ends neither in .json nor in .csv", where="--output")
 
 
-def tell(document: dict[str, Any], output: Path | None) -> None:
-    """The lanes, for people."""
+def tell(document: dict[str, Any], output: Path | None, planned: Planned, found: Gap | None) -> None:
+    """The lanes and the bound, for people."""
+    model = planned.problem.cost_model
     say(f"{document['method']} for {document['model']}: {document['stages']} stages, {document['tasks']} tasks")
     for unit, lane in document["schedule"].items():
         say(f"{unit}: {lane}")
+    time = partial(format_time, cost_model=model)
+    bound = "" if found is None else "; " + bound_line(found, time)
+    say(f"makespan {time(planned.timeline.makespan)}{bound}")
     if output is not None:
         say(f"wrote {output}")

@@ -22,6 +22,7 @@ from alrsim.cli.textbook import Outline, file_problem, method_options, outline_o
 from alrsim.errors import OptionError
 from alrsim.hardware.machine import require_unit_count
 from alrsim.schedule.fit import Fitted
+from alrsim.schedule.proof import Gap, Proof, gap
 from alrsim.schedule.schedule import Schedule
 from alrsim.tasks.problem import Problem
 from alrsim.timeline.timeline import Timeline
@@ -61,6 +62,14 @@ class Simulated:
     schedule: Schedule
     timeline: Timeline
     notes: tuple[str, ...] = ()
+    proof: Proof | None = None
+
+    @property
+    def gap(self) -> Gap | None:
+        """A predicted makespan beside its lower bounds; a measured one has none."""
+        if self.timeline.source != "simulated":
+            return None
+        return gap(self.problem, self.timeline.makespan, self.schedule, self.proof)
 
 
 def sort_arguments(arguments: Sequence[str], schedule: Path | None) -> tuple[str | None, Path | None]:
@@ -129,8 +138,9 @@ def simulate_durations(asked: Asked, settings: Settings, durations: str) -> Simu
         found = _outline_from_options(asked, settings, method, table)
         options = method_options(found, table, rule_options(settings, method), settings.typed)
         problem = file_problem(found, table, options, overlap=settings.overlap, loss_unit=asked.loss_unit)
-        order = build_schedule(problem, method)
-        return Simulated(method.label, about, problem, order, predict(problem, order, settings))
+        solution = build_schedule(problem, method, settings)
+        timeline = predict(problem, solution.schedule, settings)
+        return Simulated(method.label, about, problem, solution.schedule, timeline, proof=solution.proof)
     _refuse_both(asked)
     file = open_schedule(asked.file, repair=asked.repair)
     found = file.outline if file.recipe is None else replace(file.outline, rule=file.recipe.rule)
@@ -172,7 +182,7 @@ def simulate_model(asked: Asked, settings: Settings) -> Simulated:
         loaded = load_with_warnings(wanted)
         (planned,) = plan_all(Setup(loaded, settings, profile, machine), [method])
         about = {"model": loaded.name, "hardware": profile.name}
-        return Simulated(method.label, about, planned.problem, planned.schedule, planned.timeline)
+        return Simulated(method.label, about, planned.problem, planned.schedule, planned.timeline, proof=planned.proof)
     _refuse_both(asked)
     return _simulate_file_on_model(asked, settings)
 
@@ -232,13 +242,16 @@ def _agree(asked: Asked, found: Outline) -> None:
 
 def simulation_document(done: Simulated) -> dict[str, Any]:
     """The JSON of ``alrsim simulate`` (schema ``simulate.schema.json``)."""
+    from alrsim.report.bound import bound_document
     from alrsim.report.timeline_json import timeline_document
 
     document = timeline_document(done.timeline)
     if "durations" in done.about:  # a textbook problem has no bytes
         document["peak_memory_bytes"] = {}
         document["memory_by_category"] = {}
-    tasks = done.problem.tasks
+    tasks, found = done.problem.tasks, done.gap
+    if done.timeline.source == "simulated":
+        document["bound"] = None if found is None else bound_document(found, done.timeline.ticks_per_unit)
     return {
         **done.about,
         "name": done.name,
@@ -274,11 +287,13 @@ def simulation_files(done: Simulated) -> dict[str, bytes]:
 
 def tell(done: Simulated, out: Path | None, files: Mapping[str, bytes], output: Path | None) -> None:
     """Chart and numbers, for people."""
-    from alrsim.report.tables import metrics_table
+    from alrsim.report.tables import bound_text, metrics_table
     from alrsim.report.text import draw_text
 
     say(draw_text(done.timeline, width=120))
     show(metrics_table(done.timeline))
+    if (found := done.gap) is not None:
+        say(bound_text(found, done.timeline))
     for note in done.problem.tasks.notes:
         say(f"note: {note}")
     for name in files:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from alrsim.report.bound import bound_document
+from alrsim.schedule.proof import Gap
 from alrsim.units import Bytes, Ns, format_bytes
 
 
@@ -62,6 +64,7 @@ class MethodResult:
         forwards_per_step: Full-forward equivalents per sample and step.
         shortages: Units whose memory is too small.
         notes: Choices of the rule and of the scheduler that the reader should know.
+        gap: The predicted makespan beside its lower bounds.
     """
 
     method: str
@@ -75,6 +78,7 @@ class MethodResult:
     shortages: tuple[Shortage, ...] = ()
     notes: tuple[str, ...] = ()
     measured: MeasuredResult | None = None
+    gap: Gap | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,7 @@ def _method_document(method: MethodResult) -> dict[str, Any]:
             for s in method.shortages
         ],
         "notes": list(method.notes),
+        "bound": None if method.gap is None else bound_document(method.gap),
         "measured": None if method.measured is None else _measured_document(method.measured),
     }
 

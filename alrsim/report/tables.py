@@ -7,8 +7,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from alrsim.report.bound import bound_line, status_words
 from alrsim.report.result import CompareResult, MethodResult
 from alrsim.report.timescale import scale_for
+from alrsim.schedule.proof import Gap
 from alrsim.timeline.memory import peak_memory
 from alrsim.timeline.metrics import bubble_size, named_shares, typed, work
 from alrsim.timeline.timeline import Timeline
@@ -23,6 +25,12 @@ def to_text(table: Table, width: int = PLAIN_WIDTH) -> str:
     stream = StringIO()
     Console(file=stream, width=width, no_color=True, highlight=False, emoji=False).print(table)
     return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines())
+
+
+def bound_text(found: Gap, timeline: Timeline) -> str:
+    """The line on bound and gap, in the timeline's own unit."""
+    scale = scale_for(float(typed(timeline, timeline.makespan)), timeline.time_unit)
+    return bound_line(found, lambda ticks: scale.text(float(typed(timeline, ticks))))
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", left: int = 1) -> Table:
@@ -42,6 +50,16 @@ def compare_table(result: CompareResult) -> Table:
         ["makespan", *(format_time(m.makespan_ns, result.cost_model) for m in methods)],
         ["speed-up", *(f"{m.speedup:.2f}x" for m in methods)],
     ]
+    gaps = [m.gap for m in methods if m.gap is not None]
+    if len(gaps) == len(methods):
+        rows += [
+            ["lower bound, this placement", *(format_time(g.bound, result.cost_model) for g in gaps)],
+            ["gap", *(f"{100 * float(g.gap):.1f} %" for g in gaps)],
+            ["lower bound, any placement", *(format_time(g.any_bound, result.cost_model) for g in gaps)],
+            ["gap, any placement", *(f"{100 * float(g.any_gap):.1f} %" for g in gaps)],
+        ]
+    if any(g.status for g in gaps):
+        rows.append(["proof", *(status_words(g) for g in gaps)])
     names = dict.fromkeys(name for m in methods for name in m.bubbles)
     rows += [[name, *(_bubble(name, m.bubbles.get(name), result) for m in methods)] for name in names]
     rows.append(["forwards per step", *(f"{m.forwards_per_step:g}" for m in methods)])

@@ -1,6 +1,5 @@
 """What a scheduler can say about its schedule: proved best, or at most so far from the best."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -67,19 +66,22 @@ class Gap:
         return Fraction(self.makespan, self.any_bound) - 1 if self.any_bound else Fraction(0)
 
 
-def gap(problem: Problem, makespan: Ns, schedule: Schedule | None = None, proof: Proof | None = None) -> Gap:
+def gap(problem: Problem, makespan: Ns, schedule: Schedule | None = None, proof: Proof | None = None) -> Gap | None:
     """How far a makespan is from what cannot be beaten; for the schedule of any scheduler, or from a file.
 
     Args:
         makespan: Of the evaluator, or of a simulation under any transfer semantics (never shorter).
         schedule: Gives the placement; ``None``: bounds over all placements.
         proof: Of the exact solver that made the schedule, if one did.
+
+    Returns:
+        ``None`` for a schedule with fused pairs, which may take less than the sum that every bound counts.
     """
     anywhere = makespan_bound(problem)
     if schedule is None:
         return Gap(makespan, anywhere, anywhere)
-    if schedule.overlaps:  # fused pairs take less than their sum; every bound counts the sum
-        return Gap(makespan, 0, 0)
+    if schedule.overlaps:
+        return None
     here = max(anywhere, placed_bound(problem, units_of(problem, schedule)))
     if proof is None:
         return Gap(makespan, here, anywhere)
@@ -88,14 +90,3 @@ def gap(problem: Problem, makespan: Ns, schedule: Schedule | None = None, proof:
     # A status is about the makespan that was proved; where links are contended a step may take longer.
     status = "FEASIBLE" if proof.status == "OPTIMAL" and makespan > proof.bound else proof.status
     return Gap(makespan, max(here, proof.bound), anywhere, status, proof.freedom)
-
-
-def describe_gap(found: Gap, times: Sequence[str]) -> str:
-    """One line for people.
-
-    Args:
-        times: ``found.bound`` and ``found.any_bound`` as text.
-    """
-    here, anywhere = (f"{100 * float(value):.1f} %" for value in (found.gap, found.any_gap))
-    word = f"{found.status} ({FREEDOM_NAMES[found.freedom]}); " if found.status else ""
-    return f"{word}lower bound {times[0]}, gap {here} (any placement: {times[1]}, {anywhere})"

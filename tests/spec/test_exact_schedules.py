@@ -58,6 +58,7 @@ def test_the_papers_example_is_proved_optimal(cells, options, steps):
     assert simulate(problem, found.schedule).makespan == steps
     assert (found.proof.status, found.proof.bound) == ("OPTIMAL", steps)
     shown = gap(problem, steps, found.schedule, found.proof)
+    assert shown is not None
     assert (shown.status, shown.bound, shown.gap) == ("OPTIMAL", steps, 0)
     assert shown.any_bound <= steps
 

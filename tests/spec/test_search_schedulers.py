@@ -6,9 +6,10 @@ import pytest
 
 from alrsim.errors import OptionError, ScheduleError
 from alrsim.hardware.machine import Link, Machine, Unit
+from alrsim.report.bound import bound_line
 from alrsim.schedule.bounds import busiest_unit, head_tail_bound, makespan_bound, split_bound, units_of, work_bound
 from alrsim.schedule.check import check
-from alrsim.schedule.proof import describe_gap, gap
+from alrsim.schedule.proof import gap
 from alrsim.schedulers import SearchOptions, schedule, solve
 from alrsim.schedulers.caps import Caps, live_peaks, timed
 from alrsim.schedulers.heft import upward_ranks
@@ -107,7 +108,7 @@ def test_the_gap_of_any_scheduler_is_told_for_its_placement_and_for_all(textbook
     problem = textbook(4, 4, 8, "bp", b=1, w=1)
     found = gap(problem, 33, schedule(problem, "1f1b"))
     assert (found.bound, found.gap, found.any_bound) == (33, 0, 24)
-    assert describe_gap(found, ("33", "24")) == "lower bound 33, gap 0.0 % (any placement: 24, 37.5 %)"
+    assert bound_line(found, str) == "lower bound 33, gap 0.0 % (any placement: 24, gap 37.5 %)"
     assert gap(problem, 33).gap == gap(problem, 33).any_gap
 
 

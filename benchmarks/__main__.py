@@ -10,6 +10,7 @@ from pathlib import Path
 
 from alrsim.files import write_atomically
 from benchmarks.measure import Row
+from benchmarks.optimality import main as optimality
 from benchmarks.suites import SUITES
 from benchmarks.training import main as training
 
@@ -18,9 +19,12 @@ TARGETS = {"engine alone": 100_000, "evaluate, arrays ready": 1_000_000}
 
 
 def main() -> None:
-    """Run the chosen suites; ``training`` is another kind of table, with options of its own."""
+    """Run the chosen suites; ``training`` and ``optimality`` are other kinds of tables, with options of their own."""
     if sys.argv[1:2] == ["training"]:
         training(sys.argv[2:])
+        return
+    if sys.argv[1:2] == ["optimality"]:
+        optimality(sys.argv[2:])
         return
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"some of {', '.join(SUITES)}; all if none is named")

@@ -100,10 +100,12 @@ def _mark(axis: Axes, x: float, y: float, colour: str, *, filled: bool) -> None:
 def _legend(axis: Axes) -> None:
     x = 0.25
     for verdict in ("exceeded", "reproduced", "not reproduced", "undecided", "not testable here", "failed"):
-        colour = COLOURS["not reproduced"] if verdict == "undecided" else COLOURS[verdict]  # type: ignore[index]
+        colour = FAINT if verdict == "undecided" else COLOURS[verdict]  # type: ignore[index]
         _mark(axis, x + 0.08, 1.12, colour, filled=verdict != "undecided")
-        axis.text(x + 0.22, 1.12, verdict, fontsize=8.5, color=INK, va="center")
-        x += 0.068 * len(verdict) + 0.5
+        axis.text(
+            x + 0.22, 1.12, f"{verdict}{' (hollow)' * (verdict == 'undecided')}", fontsize=8.5, color=INK, va="center"
+        )
+        x += 0.068 * (len(verdict) + 9 * (verdict == "undecided")) + 0.5
 
 
 def _short(text: str) -> str:

@@ -26,10 +26,10 @@ class Memo:
     path: Path | None = None
     parts: dict[str, Any] = field(default_factory=dict)
 
-    def keep(self, key: str, what: Mapping[str, Any], value: Any) -> None:
-        """Remember a value."""
+    def keep(self, key: str, what: Mapping[str, Any], value: Any, *, lasting: bool) -> None:
+        """Remember a value; beyond this run only if it is ``lasting``."""
         self.parts[key] = value
-        if self.path is not None:
+        if self.path is not None and lasting:
             append_line(self.path, {"key": key, "what": dict(what), "value": value})
 
 
@@ -118,11 +118,18 @@ class Context:
         """Seeds of repeated trainings."""
         return range(self.seed, self.seed + MOST_SEEDS[self.mode])
 
-    def once(self, what: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
-        """The value of ``compute`` (JSON), from memory if this part has been done before."""
+    def once(
+        self, what: Mapping[str, Any], compute: Callable[[], Any], lasting: Callable[[Any], bool] = lambda _value: True
+    ) -> Any:
+        """The value of ``compute`` (JSON), from memory if this part has been done before.
+
+        Args:
+            lasting: Whether a value is good enough to be kept for later runs.
+        """
         key = key_of({**what, "version": self.version})
         if key not in self.memo.parts:
-            self.memo.keep(key, what, json.loads(json.dumps(compute())))
+            value = json.loads(json.dumps(compute()))
+            self.memo.keep(key, what, value, lasting=lasting(value))
         return self.memo.parts[key]
 
 

@@ -45,6 +45,7 @@ def row_document(claim: Claim, found: Finished) -> dict[str, Any]:
         "text": claim.text,
         "figure": claim.figure,
         "unit": claim.unit,
+        "kind": claim.rule.kind,
         "rule": claim.rule.describe(claim.figure),
         "measured": None
         if measured is None
@@ -73,10 +74,12 @@ def verdict_text(row: Mapping[str, Any]) -> str:
     return row["verdict"] if row["decided"] else f"{row['verdict']} (undecided)"
 
 
-def number(value: float | None, unit: str = "") -> str:
-    """Three digits that count, and a minus that looks like one."""
+def number(value: float | None, unit: str = "", *, signed: bool = False) -> str:
+    """Three digits that count, and a minus that looks like one; ``signed``: a difference shows its plus."""
     if value is None:
         return "–"
+    if signed and value > 0:
+        return f"+{number(value, unit)}"
     digits = f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
     if abs(value) < 0.005 and value != 0:
         digits = f"{value:.1g}"
@@ -97,12 +100,16 @@ def paper_text(row: Mapping[str, Any]) -> str:
     """The paper's number, signed where it is a difference."""
     if row["figure"] is None:
         return "> 0" if row["measured"] is not None else "–"
-    return number(row["figure"], row["unit"])
+    if row["kind"] == "ordering" and row["figure"] in (-1.0, 1.0):
+        return "> 0" if row["figure"] > 0 else "< 0"
+    return number(row["figure"], row["unit"], signed=row["kind"] == "ordering")
 
 
 def here_text(row: Mapping[str, Any]) -> str:
     """What was measured."""
-    return "–" if row["measured"] is None else number(row["measured"]["value"], row["unit"])
+    if row["measured"] is None:
+        return "–"
+    return number(row["measured"]["value"], row["unit"], signed=row["kind"] == "ordering")
 
 
 COLUMNS = ("claim", "where", "paper", "here", "95 % interval", "verdict")

@@ -1,7 +1,7 @@
 """Verdicts: pure functions of the paper's figure and of what was measured. Nothing here is written by hand."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ class Measured:
         how: The setup in one line.
         reason: What measured numbers say about a miss; empty where there is nothing to explain.
         detail: Further numbers, JSON.
+        sound: False where the measurement was disturbed: its verdict is then never final.
 
     Raises:
         ValueError: a number that is not finite.
@@ -32,6 +33,7 @@ class Measured:
     how: str
     reason: str = ""
     detail: Mapping[str, Any] = field(default_factory=dict)
+    sound: bool = True
 
     def __post_init__(self) -> None:
         for number in (self.value, self.low, self.high):
@@ -89,7 +91,8 @@ class Rule:
 
     def judge(self, figure: float | None, measured: Measured) -> Outcome:
         """The verdict."""
-        return JUDGES[self.kind](self, 0.0 if figure is None else figure, measured)
+        found = JUDGES[self.kind](self, 0.0 if figure is None else figure, measured)
+        return found if measured.sound else replace(found, decided=False)
 
 
 def _equals(rule: Rule, figure: float, measured: Measured) -> Outcome:

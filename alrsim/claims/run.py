@@ -112,7 +112,7 @@ def open_run(context: Context, out: Path | None) -> tuple[Context, dict[str, Fin
     done = {}
     for line in read_lines(out / DONE_FILE, ("key", "id", "outcome", "measured", "seconds")):
         found = from_plain(line, out / DONE_FILE)
-        if found.outcome.verdict != "failed":
+        if found.outcome.verdict != "failed" and (found.measured is None or found.measured.sound):
             done[found.key] = found
     return replace(context, memo=open_memo(out / PARTS_FILE)), done
 

@@ -151,6 +151,15 @@ def test_a_failed_claim_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monke
     assert list(open_run(Context("quick"), tmp_path)[1].values()) == [found], "what is read is what was kept"
 
 
+def test_a_disturbed_measurement_is_not_kept_for_later_runs(tmp_path: Path) -> None:
+    path = tmp_path / "parts.jsonl"
+    context = Context("quick", memo=Memo(path))
+    assert context.once({"part": 1}, lambda: 50, lambda value: value > 90) == 50
+    assert context.once({"part": 1}, lambda: pytest.fail("known in this run")) == 50
+    assert Context("quick", memo=open_memo(path)).once({"part": 1}, lambda: 95, lambda value: value > 90) == 95
+    assert Context("quick", memo=open_memo(path)).once({"part": 1}, lambda: 0) == 95
+
+
 def test_parts_survive_a_kill_in_the_middle_of_a_line(tmp_path: Path) -> None:
     path = tmp_path / "parts.jsonl"
     context = Context("quick", memo=Memo(path))

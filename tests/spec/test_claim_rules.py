@@ -59,6 +59,11 @@ def test_an_interval_that_holds_everything_proves_nothing() -> None:
     assert verdict(rule, 1.0, 1.2, 1.1, 1.3) == ("not reproduced", True)
 
 
+def test_a_disturbed_measurement_decides_nothing() -> None:
+    found = Rule("at-least").judge(1.0, Measured(2.0, 1.5, 2.5, "busy host", sound=False))
+    assert (found.verdict, found.decided) == ("exceeded", False)
+
+
 def test_what_is_no_number_is_never_judged() -> None:
     for wrong in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="no number"):

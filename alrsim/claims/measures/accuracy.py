@@ -27,11 +27,10 @@ def early(log: dict[str, Any]) -> float:
 
 
 def fluctuation(log: dict[str, Any]) -> float:
-    """Root mean square of second differences of the test loss over its mean: what is left without a smooth trend."""
-    loss = np.array(log["loss"][1:])
-    if len(loss) < 3:
-        return 0.0
-    return float(np.sqrt((np.diff(loss, 2) ** 2).mean()) / loss.mean())
+    """Second half of the training: root mean square of the test loss's second differences (what no smooth trend
+    explains), over the mean loss, in percent."""
+    loss = np.array(log["loss"][len(log["loss"]) // 2 :])
+    return float(100 * np.sqrt((np.diff(loss, 2) ** 2).mean()) / loss.mean())
 
 
 READINGS: dict[str, Reading] = {"final": final, "early": early, "fluctuation": fluctuation}
@@ -106,7 +105,7 @@ def sign_evidence(context: Context, setting: str) -> tuple[str, dict[str, Any]]:
     detail = {"cosine LR": plain, "cosine ALR": coded, "ceiling c_x": ceiling}
     return (
         f"measured: cosine with the true gradient at {job.copies} copies {plain:.2f} (LR) and {coded:.2f} (ALR), "
-        f"ceiling of the sign code c_x = {ceiling:.2f}",
+        f"mean ceiling of signs of inputs c_x = {ceiling:.2f}",
         detail,
     )
 

@@ -1,241 +1,140 @@
-"""Gradient quality: cosines with the true gradient, by the same tools as ``alrsim gradcheck``."""
+"""Gradient quality: what the papers say of cosines with the true gradient."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from alrsim.claims.context import Context
-from alrsim.claims.measures.training import SETTINGS, found
+from alrsim.claims.measures.site import (
+    Changes,
+    Site,
+    cosines_of,
+    curves,
+    layer_of,
+    mlp_site,
+    open_site,
+    options_of,
+    sign_ceilings,
+    table_site,
+)
 from alrsim.claims.rules import Measured
-from alrsim.cost.cut import cut_graph
-from alrsim.cost.stages import build_stages
-from alrsim.datasets import load_splits, train_batch
-from alrsim.estimators.policy import preset
-from alrsim.execute.executor import Batch
+from alrsim.estimators.policy import HYBRID_STAGES
 from alrsim.execute.job import Settings
-from alrsim.execute.program import build_program
-from alrsim.frontend.torch_export import export_model
-from alrsim.models import build
-from alrsim.quality.gradcheck import LAYER_MEAN, OVERALL, Quality, gradcheck
-from alrsim.quality.metrics import Array, accuracy, mean_interval, stability
-from alrsim.quality.ordering import constants
+from alrsim.quality.gradcheck import OVERALL
+from alrsim.quality.metrics import Array, accuracy, copy_weights, fit_law, mean_interval, stability
 from alrsim.quality.paper import METHODS
-from alrsim.quality.reference import true_gradient, warm_start
-from alrsim.quality.sampler import Sampler, Subject, subject_of
-from alrsim.rules.options import RuleOptions
-from alrsim.rules.policy import default_precision, plan_options
+from alrsim.quality.sampler import Sampler
 from alrsim.train import TrainJob
 
-Changes = Mapping[str, str]
+FULL_RANGE = (10, 20, 50, 100, 200, 500, 1000, 2000)
+"""Copies of the paper's Table 4 and Figure 5; a quick run goes less far and follows the variance law from there."""
+
+CODED = ("ALR", "A-Hybrid")
+"""Columns whose LR layers see signs of their inputs."""
 
 
-@dataclass(frozen=True)
-class Site:
-    """Where gradients are compared.
-
-    Attributes:
-        warm: Steps of BP before.
-        copies: Ascending.
-        draws: Independent repetitions.
-    """
-
-    model: str
-    options: Mapping[str, str]
-    data: str
-    folder: str | None
-    batch: int
-    warm: int
-    copies: tuple[int, ...]
-    draws: int
-    seed: int
-    sigma: float = 0.02
-
-    def words(self) -> str:
-        return (
-            f"{self.model} on {self.data}, batch {self.batch}, after {self.warm} steps of BP, sigma {self.sigma:g}, "
-            f"up to {self.copies[-1]} copies, {self.draws} draws"
-        )
+def _of_table(context: Context, column: str, changes: Changes | None = None) -> dict[str, Any]:
+    return curves(context, table_site(context), METHODS[column], changes)
 
 
-def table_site(context: Context) -> Site:
-    """Table 4's: ResNet-5, on CIFAR-10 where it is there."""
-    folder = found(context, "cifar10")
-    small = {"width": "8", "in_channels": "1", "image_size": "16"}
-    copies = context.pick((10, 20, 50, 100, 200), (10, 50, 100, 200, 500, 1000, 2000))
-    warm, draws, batch = context.pick((100, 4, 10), (400, 10, 20))
-    if folder is not None:
-        setting = SETTINGS["cifar10"]
-        return Site(setting.model, {}, "cifar10", folder, batch, warm, copies, draws, context.seed)
-    return Site("resnet5", small, "digits", None, batch, warm, copies, draws, context.seed)
+def _ceilings(context: Context, column: str) -> list[float]:
+    """``c_x`` of every layer of a column: 1 where its input is kept as it is (ES keeps none)."""
+    measured = sign_ceilings(context, table_site(context))
+    front = HYBRID_STAGES if column == "A-Hybrid" else 0
+    return [value if column in CODED and at >= front else 1.0 for at, value in enumerate(measured)]
 
 
-def mlp_site(context: Context, copies: tuple[int, ...]) -> Site:
-    """A small one for ablations."""
-    return Site("mlp", {}, "digits", None, 50, 100, copies, context.pick(6, 20), context.seed)
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A site with its true gradient."""
-
-    subject: Subject
-    truth: Array
-
-
-_OPENED: dict[str, Opened] = {}
-
-
-def _open(site: Site) -> Opened:
-    key = repr((site.model, site.options, site.data, site.folder, site.batch, site.warm, site.seed))
-    if key not in _OPENED:
-        model = build(site.model, **{**site.options, "seed": str(site.seed)})
-        folder = None if site.folder is None else Path(site.folder)
-        splits = load_splits(site.data, model, folder=folder)
-        exported = export_model(model, site.batch)
-        stages = build_stages(exported.graph, cut_graph(exported.graph, "layer"))
-        program = build_program(exported.graph, exported.program, stages)
-
-        def batch(step: int) -> Batch:
-            samples = train_batch(splits, site.batch, step, site.seed)
-            return Batch(samples.inputs, samples.labels)
-
-        program = warm_start(model.module, program, lambda at: batch(at + 1), site.warm)
-        subject = subject_of(program, stages, batch(0))
-        _, gradient = true_gradient(model.module, program.parameters, subject.batch)
-        truth = np.concatenate([gradient[name].numpy().ravel() for name in subject.names]).astype(np.float64)
-        _OPENED[key] = Opened(subject, truth)
-    return _OPENED[key]
-
-
-def options_of(subject: Subject, method: str, changes: Changes) -> RuleOptions:
-    """A preset's options on the subject's stages."""
-    flags = [stage.parameters > 0 for stage in subject.stages.stages]
-    options = plan_options(preset(method).plan(flags, **changes), RuleOptions(update=False))
-    return replace(options, precision=default_precision(options))
-
-
-def curves(context: Context, site: Site, method: str, changes: Changes | None = None) -> dict[str, Any]:
-    """Cosines by curve: ``{"names", "cosines" (curve, draw, copies), "ceilings", "noise"}``; done once."""
-    changes = changes or {}
-
-    def measure() -> dict[str, Any]:
-        context.tell(f"gradients of {method}{''.join(f' {v}' for v in changes.values())}: {site.words()}")
-        opened = _open(site)
-        options = {method: options_of(opened.subject, method, changes)}
-        settings = Settings(sigma=site.sigma, seed=site.seed)
-        (quality,) = gradcheck(opened.subject, opened.truth, options, settings, site.copies, site.draws)
-        return _as_plain(quality)
-
-    what = {"part": "gradients", "site": repr(site), "method": method, "changes": dict(changes)}
-    plain: dict[str, Any] = context.once(what, measure)
-    return plain
-
-
-def _as_plain(quality: Quality) -> dict[str, Any]:
-    laws = [constants(curve) for curve in quality.curves]
-    return {
-        "names": [curve.name for curve in quality.curves],
-        "kinds": [curve.kind for curve in quality.curves],
-        "cosines": [curve.cosines.tolist() for curve in quality.curves],
-        "ceilings": [None if law is None else law[1] for law in laws],
-        "noise": [None if law is None else law[0] for law in laws],
-    }
-
-
-def _cosines(plain: Mapping[str, Any], name: str = LAYER_MEAN) -> Array:
-    """``(draws, copies)`` of one curve; a number picks a layer, -1 the last."""
-    return np.array(plain["cosines"][plain["names"].index(name)])
-
-
-def _layer(plain: Mapping[str, Any], index: int) -> tuple[str, Array]:
-    layers = [at for at, kind in enumerate(plain["kinds"]) if kind == "layer"]
-    return plain["names"][layers[index]], np.array(plain["cosines"][layers[index]])
-
-
-def ceiling(plain: Mapping[str, Any]) -> float:
-    """Mean over layers of the cosine's fitted limit for many copies."""
-    known = [
-        value
-        for value, kind in zip(plain["ceilings"], plain["kinds"], strict=True)
-        if kind == "layer" and value is not None
-    ]
-    return float(np.mean(known))
-
-
-def _of_table(context: Context, column: str) -> dict[str, Any]:
-    return curves(context, table_site(context), METHODS[column])
+def _at_full_range(copies: Sequence[int], cosines: Array, ceiling: float) -> Array:
+    """A layer's cosines with :data:`FULL_RANGE` copies by the variance law ``c / sqrt(1 + R / n)``, R fitted."""
+    fitted = fit_law(copies, np.asarray(cosines / ceiling))
+    return np.asarray(ceiling * fitted.at(np.array(FULL_RANGE, float)))
 
 
 def table_acc(context: Context, column: str) -> Measured:
     """Acc (eq. 7) of a column of Table 4, mean over layers; the whole gradient's in the detail."""
     site, plain = table_site(context), _of_table(context, column)
-    band = mean_interval(accuracy(site.copies, _cosines(plain)))
-    whole = float(accuracy(site.copies, _cosines(plain, OVERALL)).mean())
+    values = accuracy(site.copies, cosines_of(plain))
+    whole = float(accuracy(site.copies, cosines_of(plain, OVERALL)).mean())
+    how, measured = site.words(), float(values.mean())
+    if site.copies[-1] < FULL_RANGE[-1]:
+        limits = _ceilings(context, column)
+        laws = [_at_full_range(site.copies, layer_of(plain, at)[1], limit) for at, limit in enumerate(limits)]
+        values = values * float(np.mean(laws, axis=0) @ copy_weights(FULL_RANGE)) / measured
+        how += f"; from there to {FULL_RANGE[-1]} by the variance law"
+    band = mean_interval(values)
     reason = f"the whole gradient as one vector has {whole:.2f}; data, copies and state of training are not the paper's"
-    detail = {"whole gradient": whole, "mean ceiling": ceiling(plain)}
-    return Measured(band.value, band.low, band.high, site.words(), reason, detail)
+    detail = {"measured range alone": measured, "whole gradient, measured range": whole}
+    return Measured(band.value, band.low, band.high, how, reason, detail)
 
 
-def table_order(context: Context, first: str, second: str) -> Measured:
-    """Acc of one column minus that of another, paired by draw."""
+def table_order(context: Context, first: str, second: str, changes: Changes | None = None) -> Measured:
+    """Acc of one column minus that of another, paired by draw.
+
+    Args:
+        changes: Of both estimators.
+    """
     site = table_site(context)
-    plain = _of_table(context, first), _of_table(context, second)
-    values = [accuracy(site.copies, _cosines(one)) for one in plain]
+    plain = _of_table(context, first, changes), _of_table(context, second, changes)
+    values = [accuracy(site.copies, cosines_of(one)) for one in plain]
     band = mean_interval(values[0] - values[1])
     gaps = []
     for index in range(plain[0]["kinds"].count("layer")):
-        name, one = _layer(plain[0], index)
+        name, one = layer_of(plain[0], index)
         gaps.append(
-            (float((accuracy(site.copies, one) - accuracy(site.copies, _layer(plain[1], index)[1])).mean()), name)
+            (float((accuracy(site.copies, one) - accuracy(site.copies, layer_of(plain[1], index)[1])).mean()), name)
         )
     worst = min(gaps)
     reason = f"Acc {values[0].mean():.2f} ({first}) and {values[1].mean():.2f} ({second})"
     if worst[0] < 0:
         reason += f"; layer {worst[1]} speaks most against it, by {-worst[0]:.2f}"
     detail = {first: float(values[0].mean()), second: float(values[1].mean()), **{name: gap for gap, name in gaps}}
-    return Measured(band.value, band.low, band.high, site.words(), reason, detail)
+    how = site.words() + "".join(f", {key} {value}" for key, value in (changes or {}).items())
+    return Measured(band.value, band.low, band.high, how, reason, detail)
 
 
 def table_drop(context: Context) -> Measured:
     """Mean over LR, ES and Hybrid of what sign encoding takes off Acc."""
-    return _over_pairs(context, lambda site, plain: accuracy(site.copies, _cosines(plain)))
+    return _over_pairs(context, lambda site, plain: accuracy(site.copies, cosines_of(plain)))
 
 
 def table_stability(context: Context) -> Measured:
     """Mean over LR, ES and Hybrid of what sign encoding takes off Sta (eq. 8)."""
-    return _over_pairs(context, lambda site, plain: stability(site.copies, _cosines(plain)))
+    return _over_pairs(context, lambda site, plain: stability(site.copies, cosines_of(plain)))
 
 
-def _over_pairs(context: Context, read: Any) -> Measured:
+def _over_pairs(context: Context, read: Callable[[Site, dict[str, Any]], Array]) -> Measured:
     site, pairs = table_site(context), (("LR", "ALR"), ("ES", "AES"), ("Hybrid", "A-Hybrid"))
     detail: dict[str, Any] = {}
-    drops, limits = [], []
+    drops = []
     for plain, coded in pairs:
         values = read(site, _of_table(context, plain)), read(site, _of_table(context, coded))
         drops.append(values[0] - values[1])
         detail |= {plain: float(values[0].mean()), coded: float(values[1].mean())}
-        limits.append(f"{coded} {ceiling(_of_table(context, coded)):.2f}")
     band = mean_interval(np.mean(drops, axis=0))
+    limits = ", ".join(f"{value:.2f}" for value in sign_ceilings(context, site))
+    listed = ", ".join(f"{name} {value:.3f}" for name, value in detail.items())
     reason = (
-        f"measured ceilings of the codes (mean over layers): {', '.join(limits)}; the sign of Gaussian noise has pi/2 "
-        "times its variance"
+        f"{listed}; measured ceilings c_x of signs of inputs, layer by layer: {limits}; the sign of Gaussian noise has "
+        "pi/2 of its variance"
     )
     return Measured(band.value, band.low, band.high, site.words(), reason, detail)
 
 
 def last_layer(context: Context, column: str) -> Measured:
-    """Cosine of the fully connected layer with the most copies."""
+    """Cosine of the fully connected layer with 2,000 copies."""
     site, plain = table_site(context), _of_table(context, column)
-    name, cosines = _layer(plain, -1)
-    band = mean_interval(cosines[:, -1])
-    detail = {"layer": name, "ceiling": plain["ceilings"][plain["names"].index(name)]}
-    how = f"{site.words()}: layer {name} with {site.copies[-1]} copies"
-    return Measured(
-        band.value, band.low, band.high, how, f"fitted ceiling of the layer {detail['ceiling']:.2f}", detail
-    )
+    name, cosines = layer_of(plain, -1)
+    limit, measured = _ceilings(context, column)[-1], float(cosines[:, -1].mean())
+    how, values = f"{site.words()}: layer {name}", cosines[:, -1]
+    if site.copies[-1] < FULL_RANGE[-1]:
+        values = values * float(_at_full_range(site.copies, cosines, limit)[-1]) / measured
+        how += f"; from there to {FULL_RANGE[-1]} by the variance law"
+    band = mean_interval(values)
+    detail = {"layer": name, f"with {site.copies[-1]} copies": measured, "ceiling c_x": limit}
+    reason = f"measured ceiling of the layer's code c_x = {limit:.2f}; {measured:.2f} with {site.copies[-1]} copies"
+    return Measured(band.value, band.low, band.high, how, reason, detail)
 
 
 def thinner(context: Context, first: str, second: str) -> Measured:
@@ -244,12 +143,12 @@ def thinner(context: Context, first: str, second: str) -> Measured:
 
     def widths(column: str) -> Array:
         plain = _of_table(context, column)
-        stacked = [_layer(plain, index)[1] for index in range(plain["kinds"].count("layer"))]
+        stacked = [layer_of(plain, index)[1] for index in range(plain["kinds"].count("layer"))]
         return np.array([layer.std(0, ddof=1) for layer in stacked]).ravel()
 
     one, other = widths(first), widths(second)
     band = mean_interval(one - other)
-    detail = {first: float(one.mean()), second: float(other.mean()), "ceiling": ceiling(_of_table(context, second))}
+    detail = {first: float(one.mean()), second: float(other.mean())}
     reason = f"spread {one.mean():.3f} ({first}) and {other.mean():.3f} ({second})"
     how = f"{site.words()}: standard deviation over draws, paired by layer and number of copies"
     return Measured(band.value, band.low, band.high, how, reason, detail)
@@ -259,7 +158,7 @@ def more_copies(context: Context) -> Measured:
     """Cosine of LR with five times the copies over that with one times."""
     site, plain = table_site(context), _of_table(context, "LR")
     few = context.pick(20, 100)
-    cosines = _cosines(plain)
+    cosines = cosines_of(plain)
     small, large = cosines[:, site.copies.index(few)], cosines[:, site.copies.index(5 * few)]
     band = mean_interval(large / small.mean())
     detail = {f"{few} copies": float(small.mean()), f"{5 * few} copies": float(large.mean())}
@@ -274,7 +173,7 @@ def unbiased(context: Context) -> Measured:
 
     def measure() -> list[float]:
         context.tell(f"projections of LR: {site.words()}")
-        opened = _open(site)
+        opened = open_site(site)
         options = options_of(opened.subject, "lr", {"baseline": "antithetic"})
         sampler = Sampler(opened.subject, options, Settings(sigma=site.sigma, seed=site.seed))
         square = float(opened.truth @ opened.truth)
@@ -306,7 +205,7 @@ def ablation(
 
     def cosines(method: str, changes: Changes, factor: float) -> Array:
         site = mlp_site(context, (round(copies * factor),))
-        return _cosines(curves(context, site, method, changes))[:, -1]
+        return cosines_of(curves(context, site, method, changes))[:, -1]
 
     one, other = cosines(*first), cosines(*second)
     band = mean_interval(one - other)
@@ -324,8 +223,8 @@ def front_and_back(context: Context, layer: int) -> Measured:
     """Cosine of ES minus that of LR in one layer of ResNet-5 (0 the first, -1 the last), mean over copies."""
     site = table_site(context)
     es, lr = _of_table(context, "ES"), _of_table(context, "LR")
-    name, first = _layer(es, layer)
-    second = _layer(lr, layer)[1]
+    name, first = layer_of(es, layer)
+    second = layer_of(lr, layer)[1]
     values = accuracy(site.copies, first), accuracy(site.copies, second)
     band = mean_interval(values[0] - values[1])
     reason = f"layer {name}: ES {values[0].mean():.2f}, LR {values[1].mean():.2f}"
@@ -333,9 +232,13 @@ def front_and_back(context: Context, layer: int) -> Measured:
 
 
 def encoded_against_plain(context: Context, job: TrainJob) -> tuple[float, float, float]:
-    """Cosines of LR and ALR, mean over layers, on a training job's model, and the ceiling of ALR's codes."""
+    """Cosines of LR and ALR, mean over layers, on a training job's model, and the mean ceiling of signs of inputs."""
     options = {key: value for key, value in job.model_options.items() if key != "seed"}
     copies = (max(2, job.copies // 2), job.copies, 4 * job.copies)
     site = Site(job.model, options, job.data, job.data_folder, 20, 100, copies, 4, context.seed)
     plain, coded = curves(context, site, "lr"), curves(context, site, "alr")
-    return float(_cosines(plain)[:, 1].mean()), float(_cosines(coded)[:, 1].mean()), ceiling(coded)
+    return (
+        float(cosines_of(plain)[:, 1].mean()),
+        float(cosines_of(coded)[:, 1].mean()),
+        float(np.mean(sign_ceilings(context, site))),
+    )

@@ -54,7 +54,7 @@ class Setting:
     sign_copies: int = 1
 
 
-_MLP = TrainJob("mlp", data="digits", batch=50, copies=10, rate=1e-3, steps=200, eval_every=50)
+_MLP = TrainJob("mlp", data="digits", batch=50, copies=10, rate=2e-3, steps=200, eval_every=10)
 _RESNET = TrainJob(
     "resnet5",
     data="digits",
@@ -63,7 +63,7 @@ _RESNET = TrainJob(
     copies=20,
     rate=2e-3,
     steps=600,
-    eval_every=50,
+    eval_every=20,
 )
 _SNN = {"image_size": "8", "hidden": "128"}
 _TEXT = {"sequence": "16", "vocabulary": "64", "hidden": "32"}

@@ -21,6 +21,7 @@ VERBS_WITH_JSON = {
     "hardware-list",
     "hardware-show",
     "hardware-validate",
+    "reproduce",
     "schedule",
     "simulate",
     "stages",

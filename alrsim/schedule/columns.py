@@ -7,6 +7,7 @@ exist from the start first.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Literal
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from alrsim.allocation import collector_paused
 from alrsim.errors import OptionError, ScheduleError
-from alrsim.hardware.machine import Machine
+from alrsim.hardware.machine import Link, Machine
 from alrsim.schedule.lower import Lowered
 from alrsim.tasks.columns import TaskColumns
 from alrsim.tasks.token import NONE
@@ -180,7 +181,12 @@ class ColumnProblem:
                 fix="use fewer micro-batches",
             )
 
-    @property
+    @cached_property
+    def links(self) -> dict[tuple[int, int], Link]:
+        """Link by ordered pair of units."""
+        return self.machine.link_table()
+
+    @cached_property
     def unit(self) -> list[int]:
         """Unit per row."""
         return [self.units[task.id.stage] for task in self.tasks.template.tasks]
@@ -249,12 +255,34 @@ def lower_columns(problem: ColumnProblem, lanes: LaneColumns, semantics: Transfe
     )
 
 
+def link_delay(problem: ColumnProblem, buffer: int, source: int, target: int) -> int:
+    """Ticks that a buffer of the template travels on an idle network.
+
+    Raises:
+        ScheduleError: no link joins the units.
+    """
+    return _way(problem, buffer, source, target)[1]
+
+
+def _way(problem: ColumnProblem, buffer: int, source: int, target: int) -> tuple[Link, int]:
+    """The link that joins two units, and the delay of a buffer on it."""
+    link, units = problem.links.get((source, target)), problem.machine.units
+    if link is None:
+        raise ScheduleError(
+            f"{problem.tasks.template.buffers[buffer].name} must move from {units[source].name} to "
+            f"{units[target].name}, which no link joins",
+            where=problem.machine.name,
+            fix="add the link to the machine or place the stages on the same unit",
+        )
+    size = problem.tasks.template.buffers[buffer].bytes
+    return link, link.hold_ns(size) * max(1, len(link.channels)) + link.latency_ns
+
+
 class _Wires:
     """Messages of one micro-batch: one for each buffer and unit that reads it elsewhere."""
 
     def __init__(self, problem: ColumnProblem, unit: list[int], semantics: Transfers) -> None:
         self._problem, self._unit, self._latent = problem, unit, semantics == "latency"
-        self._links = problem.machine.link_table()
         self._known: dict[tuple[int, int], int] = {}
         self._names: dict[str, int] = {}
         self._ways: list[Way] = []
@@ -287,18 +315,12 @@ class _Wires:
         if known is None:
             known = self._known[buffer, target] = len(self._ways)
             one, source = self._problem.tasks.template.buffers[buffer], self.home(buffer)
-            link, units = self._links.get((source, target)), self._problem.machine.units
-            if link is None:
-                raise ScheduleError(
-                    f"{one.name} must move from {units[source].name} to {units[target].name}, which no link joins",
-                    where=self._problem.machine.name,
-                    fix="add the link to the machine or place the stages on the same unit",
-                )
+            link, delay = _way(self._problem, buffer, source, target)
+            units = self._problem.machine.units
             names = link.channels or (f"{units[source].name}->{units[target].name}",)
             route = tuple(self._names.setdefault(name, len(self._names)) for name in names)
-            hold = link.hold_ns(one.bytes)
-            self._ways.append(Way(one.producer, source, hold, link.latency_ns, route))
-            self._delays.append(hold * len(route) + link.latency_ns)
+            self._ways.append(Way(one.producer, source, link.hold_ns(one.bytes), link.latency_ns, route))
+            self._delays.append(delay)
             self._buffers.append(buffer)
             self.targets.append(target)
         return -1 - known
@@ -350,16 +372,16 @@ def _columns(
         np.array(unit, dtype=np.int32),
         np.asarray(duration, dtype=np.int64),
         _offsets([len(need) for need in needs]),
-        _flat(needs, np.int32),
-        _flat(lags, np.int64),
+        _flat(needs).astype(np.int32),
+        _flat(lags),
         _offsets([len(row) for row in gathers]),
-        _flat(gathers, np.int32),
+        _flat(gathers).astype(np.int32),
         send_first,
         np.array(initial, dtype=np.int64),
         np.array([way.hold for way in ways], dtype=np.int64),
         np.array(latency, dtype=np.int64),
         _offsets([len(route) for route in routes]),
-        _flat(routes, np.int32),
+        _flat(routes).astype(np.int32),
         np.array([way.source for way in ways], dtype=np.int32),
         channels,
         _shared(ways, routes, channels),
@@ -407,5 +429,5 @@ def _offsets(counts: Sequence[int] | Ticks) -> Ticks:
     return first
 
 
-def _flat(rows: list[list[int]], kind: type[np.int32 | np.int64]) -> npt.NDArray[np.int32 | np.int64]:
-    return np.fromiter(chain.from_iterable(rows), dtype=kind)
+def _flat(rows: list[list[int]]) -> Ticks:
+    return np.fromiter(chain.from_iterable(rows), dtype=np.int64)

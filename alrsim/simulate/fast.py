@@ -1,18 +1,18 @@
 """The fast engine: the same times as SimPy's, to the tick, by compiled loops over columns.
 
 Fixed lanes decide almost everything. Where every channel has one feeder (any machine with a link of its own for each
-pair of units) all three transfer semantics are a longest path, taken in one sweep (:mod:`alrsim.simulate.machine.relax`).
-Where units share a channel, who asks first depends on the clock, and an event loop follows the rules of
-:mod:`alrsim.simulate.run` (:mod:`alrsim.simulate.machine.events`). Units that share cores are left to SimPy.
+pair of units) all three transfer semantics are a longest path, taken in one sweep
+(:mod:`alrsim.simulate.machine.relax`). Where units share a channel, who asks first depends on the clock, and an event
+loop follows the rules of :mod:`alrsim.simulate.run` (:mod:`alrsim.simulate.machine.events`). Units that share cores are
+left to SimPy.
 """
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from alrsim.errors import DeadlockError, OptionError
+from alrsim.errors import DeadlockError
 from alrsim.schedule.columns import Columns, Ticks, Transfers, columns_of
 from alrsim.schedule.lower import Lowered
 from alrsim.tasks.problem import Problem

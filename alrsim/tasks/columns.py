@@ -1,11 +1,11 @@
 """A step of many equal micro-batches as numpy columns: one micro-batch is a template, the step repeats it.
 
-Every rule builds its micro-batches one after the other by the same steps, so what the first one looks like says it all
-(tested against the whole graph in tests/properties/test_task_columns.py). A step of 4,096 stages and 16,384 micro-batches
-then takes as many objects as one micro-batch of it.
+Every rule builds its micro-batches one after the other by the same steps, so what the first one looks like says it
+all (tested against the whole graph in tests/properties/test_task_columns.py). A step of 4,096 stages and 16,384
+micro-batches then takes as many objects as one micro-batch of it.
 
-*Row*: a task of the template. A row of a micro-batch stands for one task in each; a row behind them (an update) is there
-*once*, and waits for what it waits for in all micro-batches.
+*Row*: a task of the template. A row of a micro-batch stands for one task in each; a row behind them (an update) is
+there *once*, and waits for what it waits for in all micro-batches.
 """
 
 from dataclasses import dataclass

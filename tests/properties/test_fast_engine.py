@@ -1,5 +1,9 @@
 """The fast engine gives the times of the SimPy engine, to the tick: on random DAGs, rules, schedulers and links."""
 
+from dataclasses import replace
+
+import numpy as np
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -7,7 +11,7 @@ from alrsim.errors import DeadlockError
 from alrsim.schedule.columns import Transfers, columns_of
 from alrsim.schedule.lower import Lowered, Message, lower
 from alrsim.schedulers import schedule
-from alrsim.simulate.fast import run_fast
+from alrsim.simulate.fast import run_columns, run_fast
 from alrsim.simulate.run import run
 from alrsim.tasks.token import NONE
 from tests.properties.test_simulator import Case
@@ -92,12 +96,6 @@ def test_equal_over_routes_of_several_shared_channels_with_ties_everywhere(case:
 
 
 def test_both_loops_are_run_and_agree_where_both_are_exact() -> None:
-    from dataclasses import replace
-
-    import numpy as np
-
-    from alrsim.simulate.fast import run_columns
-
     lowered = Lowered(
         [[0, 1], [2, 3]],
         [(0,), (1,), (2,), (3,)],
@@ -120,8 +118,6 @@ def test_both_loops_are_run_and_agree_where_both_are_exact() -> None:
 
 
 def test_lanes_that_wait_for_each_other_are_refused_by_both_loops() -> None:
-    import pytest
-
     for route in ((0,), ()):
         stuck = Lowered(
             [[0, 1], [2, 3], [4]],
@@ -136,5 +132,5 @@ def test_lanes_that_wait_for_each_other_are_refused_by_both_loops() -> None:
             [0],
         )
         assert columns_of(stuck, "link").contended is bool(route)
-        with pytest.raises(DeadlockError, match="5 of 5 items|wait for each other"):
+        with pytest.raises(DeadlockError, match="wait for each other"):
             run_fast(stuck)

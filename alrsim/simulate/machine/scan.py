@@ -34,7 +34,7 @@ def scan(tables: Tables, times: Times, lanes: Lanes, unit: int, row: int, copy: 
             latest = value
         step += 1
     lanes.known[unit], lanes.scanned[unit] = latest, step
-    return step == last
+    return bool(step == last)
 
 
 @machine_code
@@ -54,4 +54,4 @@ def scan_all(tables: Tables, times: Times, lanes: Lanes, unit: int, once: int) -
             latest = value
         step += 1
     lanes.known[unit], lanes.scanned[unit] = latest, step
-    return step == last
+    return bool(step == last)

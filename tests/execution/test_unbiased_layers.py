@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from alrsim.cost.cut import cut_graph
 from alrsim.cost.stages import build_stages
+from alrsim.errors import OptionError
 from alrsim.execute.executor import Batch
 from alrsim.execute.job import Settings
 from alrsim.execute.program import build_program
@@ -96,8 +97,12 @@ GRAPH = {"nodes": 5, "features": 3, "hidden": 3, "classes": CLASSES}
 ZOO = {
     **{
         f"{cell}, noise on {where}": (cell, {**TEXT, "noise": where})
-        for cell in ("rnn", "gru", "lstm")
-        for where in ("output", "state", "gates")
+        for cell, places in (
+            ("rnn", ("output", "state", "gates")),
+            ("gru", ("state", "gates")),
+            ("lstm", ("output", "state", "gates")),
+        )
+        for where in places
     },
     "gcn": ("gcn", GRAPH),
     "gat": ("gat", {**GRAPH, "heads": 2}),
@@ -156,9 +161,9 @@ def require_mean(found: Array, truth: Array, widest: float = 0.25) -> None:
     along = found @ truth / (truth @ truth)
     error = float(along.std(ddof=1)) / math.sqrt(runs)
     assert error < widest / 2, "the test must be able to see an error of half the gradient"
-    assert abs(float(along.mean()) - 1) < 4.5 * error + 5e-3
+    assert abs(float(along.mean()) - 1) < 5 * error + 5e-3
     spread = found.std(0, ddof=1) / math.sqrt(runs) + 1e-4 * np.abs(truth).max()
-    assert np.abs((found.mean(0) - truth) / spread).max() < 6.5, "Student's t of 23, of up to 150 components"
+    assert np.abs((found.mean(0) - truth) / spread).max() < 7, "Student's t of 23, of up to 150 components"
     # <g_i, g_j> over pairs of different runs has |truth|^2 as its mean; its error by leaving runs out.
     total = found.sum(0)
     squares = (found**2).sum(1)
@@ -166,7 +171,7 @@ def require_mean(found: Array, truth: Array, widest: float = 0.25) -> None:
     less = total - found
     left = ((less**2).sum(1) - (squares.sum() - squares)) / ((runs - 1) * (runs - 2))
     jackknife = math.sqrt((runs - 1) / runs * float(((left - left.mean()) ** 2).sum()))
-    assert abs(product - truth @ truth) < 4.5 * jackknife + 0.01 * float(truth @ truth)
+    assert abs(product - truth @ truth) < 5 * jackknife + 0.01 * float(truth @ truth)
 
 
 def lr(**changes: Any) -> RuleOptions:
@@ -184,7 +189,7 @@ MORE: dict[str, dict[str, Any]] = {
 }
 
 
-FEW = ("conv2d", "group norm", "embedding", "black box", "gru, noise on state", "gat")
+FEW = ("conv2d", "group norm", "embedding", "gru, noise on state", "gat")
 """Types that stand for the others where the kind of noise matters more than the layer."""
 
 
@@ -201,6 +206,14 @@ def test_so_it_is_for_noise_that_is_not_gaussian(name: str, noise: Any) -> None:
     require_mean(estimates(subject, lr(noise=noise), 64), truth)
 
 
+def test_noise_with_a_density_sees_through_a_black_box_and_two_points_are_refused() -> None:
+    """Nobody knows whether the box has steps."""
+    subject, truth = opened("black box")
+    require_mean(estimates(subject, lr(noise="laplace"), 64), truth)
+    with pytest.raises(OptionError, match="takes two values only"):
+        estimates(subject, lr(noise="rademacher"), 2, runs=1)
+
+
 @pytest.mark.parametrize("noise", MORE)
 @pytest.mark.parametrize("name", ["linear", "linear on sequences"])
 def test_so_it_is_for_every_code_order_and_baseline(name: str, noise: str) -> None:
@@ -209,7 +222,7 @@ def test_so_it_is_for_every_code_order_and_baseline(name: str, noise: str) -> No
     require_mean(estimates(subject, lr(**MORE[noise]), 4 if noise == "hadamard" else 64), truth, widest=0.5)
 
 
-@pytest.mark.parametrize("name", [*LAYERS, "gru, noise on output", "gcn", "gat"])
+@pytest.mark.parametrize("name", [*LAYERS, "rnn, noise on output", "gcn", "gat"])
 def test_the_mean_over_noise_on_parameters_is_the_gradient(name: str) -> None:
     subject, truth = opened(name)
     require_mean(estimates(subject, lr(weight_noise=tuple(subject.spans)), 128), truth, widest=0.5)

@@ -85,7 +85,7 @@ def classifier() -> Subject:
     return subject_for(made("two", lambda: nn.Linear(3, 2), (3,), 2), 2)
 
 
-GRID = 1200
+GRID = 600
 """Even, so that no point lies on the step of a sign."""
 
 
@@ -344,7 +344,7 @@ def smoothed_spikes(subject: Subject, sigma: float) -> tuple[Tensor, Tensor]:
     values = subject.program.parameters
     inputs = subject.batch.inputs[0].flatten(1)
     current = (inputs @ values["linears.0.weight"].T + values["linears.0.bias"]).double()
-    points = torch.linspace(-8, 8, 1601, dtype=torch.float64)
+    points = torch.linspace(-5, 5, 800, dtype=torch.float64)
     signals = []
     for value, target in zip(current, subject.batch.targets, strict=True):
         first, second = torch.meshgrid(points, points, indexing="ij")

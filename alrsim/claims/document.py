@@ -125,7 +125,8 @@ def summary(document: Mapping[str, Any]) -> str:
     parts = [f"{count} {verdict}" for verdict, count in document["counts"].items() if count]
     open_ = document["undecided"]
     more = f" ({open_} of them undecided: their intervals hold both answers)" if open_ else ""
-    return f"{len(document['claims'])} claims: {', '.join(parts)}{more}."
+    count = len(document["claims"])
+    return f"{count} claim{'s' * (count != 1)}: {', '.join(parts)}{more}."
 
 
 def headline(document: Mapping[str, Any]) -> str:

@@ -99,6 +99,10 @@ ROBUSTNESS = (
 )
 
 ELSEWHERE = (
+    _claim("answers.backward", "Answers", "one backward pass takes about as many times a forward", 2.0, "x", "speed",
+           Rule("equals", absolute=0.5), "speed:backward", budget="minutes"),
+    _claim("fig6.duration", "Fig. 6", "an epoch is shorter with BPTT cut by LR", None, "s", "speed", ORDER,
+           missing="the bars of the figure are not in the text at hand"),
     _claim("tab1.duration", "Tab. 1, Sec. 4.2", "time saved by no backward pass through frozen parts",
            None, "s", "speed", ORDER,
            missing="the paper's numbers are not in the text at hand, and its setting needs a pre-trained model"),

@@ -3,11 +3,14 @@
 from statistics import median
 from typing import Any
 
+from numpy import array
+
 from alrsim.claims.context import Context
 from alrsim.claims.measures.bench import Model, Variant, open_bench, prepared, scheduled
 from alrsim.claims.rules import Measured
 from alrsim.execute.executor import execute_all
 from alrsim.execute.measured import device_name
+from alrsim.quality.metrics import mean_interval
 
 SERIAL = {"LR": "lr", "ALR": "alr", "lr-rademacher": "lr-rademacher"}
 PIPELINED = {"LR-P": "lr", "ALR-P": "alr"}
@@ -60,10 +63,6 @@ def _times(context: Context, copies: int) -> dict[str, list[int]]:
 
 def _ratio(times: dict[str, list[int]], slow: str, fast: str) -> tuple[float, float, float]:
     """Ratio of medians, and the 95 % interval of the mean of the turns' own ratios, widened to hold it."""
-    from numpy import array
-
-    from alrsim.quality.metrics import mean_interval
-
     pairs = mean_interval(array([a / b for a, b in zip(times[slow], times[fast], strict=True)]))
     value = median(times[slow]) / median(times[fast])
     return value, min(value, pairs.low or value), max(value, pairs.high or value)
@@ -157,3 +156,31 @@ def fades(context: Context) -> Measured:
     detail = {f"at {first} copies": few[0], f"at {last} copies": many[0]}
     reason = f"ratios {few[0]:.2f} and {many[0]:.2f}{_busy(table)}"
     return Measured(few[0] - many[0], few[1] - many[2], few[2] - many[1], how, reason, detail, _sound(table))
+
+
+def backward(context: Context) -> Measured:
+    """Time of BP's backward tasks over that of its forward and loss tasks, on one unit."""
+    model, samples, about = _setup(context)
+
+    def measure() -> dict[str, list[float]]:
+        context.tell("backward and forward of BP")
+        variant = Variant("bp")
+        (job,) = scheduled([(variant, prepared(open_bench(model, samples, 1, context.seed), variant, 0))], 1)
+        ratios, shares = [], []
+        for _ in range(context.pick(7, 15)):
+            (run,) = execute_all([job], repeats=1, warmup=1)
+            spent = dict.fromkeys("FLB", 0)
+            for span in run.timeline.spans:
+                spent[span.task.kind] = spent.get(span.task.kind, 0) + span.end - span.start
+            ratios.append(spent["B"] / (spent["F"] + spent["L"]))
+            shares.append(100 * float(str(run.timeline.facts["cpu_share"])))
+        return {"ratios": ratios, BUSY: [min(shares)]}
+
+    what = {"part": "backward", "model": about, "seed": context.seed, "mode": context.mode}
+    found = context.once(what, measure, lambda value: value[BUSY][0] >= SOUND)
+    band = mean_interval(array(found["ratios"]))
+    least = found[BUSY][0]
+    reason = f"tasks had at least {least:.0f} % of their cores"
+    detail = {"smallest": min(found["ratios"]), "largest": max(found["ratios"])}
+    how = f"{about}, {device_name()}: B over F + L, {len(found['ratios'])} steps; stage 0 has no input gradient"
+    return Measured(band.value, band.low, band.high, how, reason, detail, least >= SOUND)

@@ -30,6 +30,8 @@ other methods' are theirs and Tol's."""
 
 _DPI, _CELL_WIDTH, _CELL_HEIGHT, _MOST_COLUMNS = 130, 3.1, 2.35, 4
 _LEAST_WIDTH = 9.0
+_BESIDE_TITLE = 4
+"""More methods have the legend in a line of its own."""
 
 
 def render(figure: Figure) -> bytes:
@@ -44,7 +46,9 @@ def draw_cosines(qualities: Sequence[Quality], title: str, note: str) -> bytes:
     count = len(qualities[0].curves)
     columns = count if count <= _MOST_COLUMNS + 1 else _MOST_COLUMNS
     rows = ceil(count / columns)
-    width, height = max(_LEAST_WIDTH, columns * _CELL_WIDTH + 0.5), rows * _CELL_HEIGHT + 1.15
+    crowded = len(qualities) > _BESIDE_TITLE
+    top = 0.86 + 0.26 * crowded
+    width, height = max(_LEAST_WIDTH, columns * _CELL_WIDTH + 0.5), rows * _CELL_HEIGHT + 0.29 + top
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
@@ -53,8 +57,10 @@ def draw_cosines(qualities: Sequence[Quality], title: str, note: str) -> bytes:
         if index >= count:
             axis.set_axis_off()
             continue
-        for quality in qualities:
-            _draw_curve(axis, quality, quality.curves[index])
+        for order, quality in enumerate(qualities):
+            # A hybrid's layers are those of its parts: what lies below must show at the sides.
+            line = 1.6 + 0.35 * (len(qualities) - 1 - order) if crowded else 1.6
+            _draw_curve(axis, quality, quality.curves[index], line)
         _dress(axis, qualities[0].curves[index], qualities[0].copies, lowest)
         axis.tick_params(labelbottom=index + columns >= count)
         if index + columns >= count:
@@ -63,11 +69,12 @@ def draw_cosines(qualities: Sequence[Quality], title: str, note: str) -> bytes:
             axis.set_ylabel("cosine with true gradient", fontsize=8.5, color=INK)
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.subplots_adjust(
-        left=0.62 / width, right=1 - 0.12 / width, top=1 - 0.86 / height, bottom=0.5 / height, wspace=0.09, hspace=0.3
+        left=0.62 / width, right=1 - 0.12 / width, top=1 - top / height, bottom=0.5 / height, wspace=0.09, hspace=0.3
     )
     figure.text(0.12 / width, 1 - 0.12 / height, title, fontsize=12, fontweight="bold", color=INK, va="top")
     figure.text(0.12 / width, 1 - 0.38 / height, note, fontsize=8, color=FAINT, va="top")
-    figure.legend(handles, labels, loc="upper right", frameon=False, fontsize=9, ncols=len(handles))
+    place = {"loc": "upper left", "bbox_to_anchor": (0.0, 1 - 0.53 / height)} if crowded else {"loc": "upper right"}
+    figure.legend(handles, labels, frameon=False, fontsize=9, ncols=len(handles), **place)
     return render(figure)
 
 
@@ -75,10 +82,10 @@ def _lowest(curve: Curve) -> float:
     return min(point.value if point.low is None else point.low for point in curve.band())
 
 
-def _draw_curve(axis: Axes, quality: Quality, curve: Curve) -> None:
+def _draw_curve(axis: Axes, quality: Quality, curve: Curve, line: float) -> None:
     colour = COLOURS.get(quality.method, FAINT)
     band, copies = curve.band(), quality.copies
-    axis.plot(copies, [point.value for point in band], color=colour, linewidth=1.6, marker="o", markersize=2.6)
+    axis.plot(copies, [point.value for point in band], color=colour, linewidth=line, marker="o", markersize=line + 1)
     axis.plot([], [], color=colour, linewidth=2.5, label=quality.method.upper())
     if band[0].low is not None and band[0].high is not None:
         axis.fill_between(

@@ -7,6 +7,7 @@ last stage's output alone; no loss cells that fill gaps (gpipe); and for lr-fixe
 starves (each stage at least as slow as those before it), so that all forwards run before the first gradient.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 import numpy as np
@@ -182,12 +183,16 @@ def _singles(pipeline: _Pipeline, rows: list[int]) -> Index:
     return np.array([tasks.rows * tasks.microbatches + row - tasks.rows for row in rows], dtype=np.int32)
 
 
-def _sources(problem: ColumnProblem, row: int) -> list[tuple[int, int | None]]:
-    """What a row waits for: ``(row, ticks on the way)``, no ticks on the same unit or without data."""
+def _sources(problem: ColumnProblem, row: int, there: Container[int] = ()) -> list[tuple[int, int | None]]:
+    """What a row waits for: ``(row, ticks on the way)``, no ticks on the same unit or without data.
+
+    Args:
+        there: Buffers that have come for another task before.
+    """
     graph, unit = problem.tasks.template, problem.unit
     found: list[tuple[int, int | None]] = []
     for other, buffer in graph.dependencies(row):
-        far = buffer != NONE and unit[other] != unit[row]
+        far = buffer not in there and buffer != NONE and unit[other] != unit[row]
         found.append((other, link_delay(problem, buffer, unit[other], unit[row]) if far else None))
     return found
 
@@ -227,15 +232,17 @@ def _require_fed(pipeline: _Pipeline) -> None:
                     raise _refused("lr-fixed", f"{graph.tasks[row].id} waits for its input, so a gradient may go first")
             now += int(duration[row])
             end_of[row] = now, period
-    for rows in pipeline.gradients:
-        _require_ordered(pipeline, rows)
+    for forwards, rows in zip(pipeline.forwards, pipeline.gradients, strict=True):
+        _require_ordered(pipeline, forwards, rows)
 
 
-def _require_ordered(pipeline: _Pipeline, rows: list[int]) -> None:
+def _require_ordered(pipeline: _Pipeline, forwards: list[int], rows: list[int]) -> None:
+    """Gradients begin when all forwards of their unit have run, so what those read is there."""
     problem, graph = pipeline.problem, pipeline.problem.tasks.template
     signals: list[list[tuple[int, int]]] = []
+    there = {buffer for row in forwards for buffer in graph.tasks[row].reads}
     for row in rows:
-        far = [(other, delay) for other, delay in _sources(problem, row) if delay is not None]
+        far = [(other, delay) for other, delay in _sources(problem, row, there) if delay is not None]
         kinds = {graph.tasks[other].id.kind for other, _ in far}
         if graph.tasks[row].id.kind == "C" or not kinds <= {"L"}:
             raise _refused("lr-fixed", f"{graph.tasks[row].id} waits for more than losses")

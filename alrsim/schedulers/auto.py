@@ -79,7 +79,7 @@ def _search(problem: Problem, known: list[Timed], options: SearchOptions, deadli
         if best.makespan <= bound or monotonic() > deadline:
             break
         seeded = replace(options, seed=options.seed + number)
-        steps = max(1, steps_for(options) // (len(others) if number else 1))
+        steps = max(1, steps_for(problem, options) // (len(others) if number else 1))
         found = improve(problem, start, seeded, steps=steps, deadline=deadline)
         best = found if found.makespan < best.makespan else best
     return [best, *(made for made in known if made is not best)]

@@ -197,7 +197,7 @@ class Gate:
     def of(cls, problem: Problem, unit: Sequence[int], caps: tuple[int, ...]) -> "Gate":
         """A gate for tasks whose units are known; all forwards of a slot run on one unit."""
         gate = cls(caps, unit, [{} for _ in caps], [{} for _ in caps])
-        gate.slots = slots_of(problem)
+        gate.slots = sorted(slots_of(problem), key=lambda slot: slot.microbatch)  # needs are then in order of age
         gate.open = [False] * len(gate.slots)
         gate.left = [len(slot.gradients) for slot in gate.slots]
         for index, slot in enumerate(gate.slots):
@@ -217,14 +217,24 @@ class Gate:
         free = self.caps[unit] - sum(held.values()) - 1
         if free < 0:
             return False
-        for other in sorted(needs):  # the oldest first: each must find room, then gives back what it holds
-            need = needs[other] - (other == microbatch)
-            if need > free and (other <= microbatch or held.get(other)):
-                return False
-            if other > microbatch and not any(held.get(later) for later in needs if later >= other):
+        youngest = max(held, default=microbatch)
+        for other, need in needs.items():  # the oldest first: each must find room, then gives back what it holds
+            if other > max(youngest, microbatch):
                 break
+            if need - (other == microbatch) > free and (other <= microbatch or other in held):
+                return False
             free += held.get(other, 0) + (other == microbatch)
         return True
+
+    def line(self, task: int) -> tuple[int, int] | None:
+        """``(stage, micro-batch)`` of a task that needs room on its unit, ``None`` if it needs none.
+
+        Where a micro-batch of a stage must wait, so must all younger ones of that stage.
+        """
+        index = self.slot_of.get(task)
+        if index is None or self.open[index]:
+            return None
+        return self.slots[index].stage, self.slots[index].microbatch
 
     def start(self, task: int) -> None:
         """A task starts."""

@@ -12,7 +12,7 @@ O((n + e) log n). Ties: by time, then unit index, then key, then reference index
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 
 from alrsim.errors import ScheduleError
 from alrsim.schedule.lower import Delays
@@ -56,6 +56,7 @@ class _State:
     busy: list[bool]
     lanes: list[list[int]]
     starts: list[int]
+    held_back: list[dict[tuple[int, int], list[tuple[int, Key, int]]]]
     events: list[tuple[int, int, int]] = field(default_factory=list)
 
 
@@ -103,6 +104,8 @@ def dispatch_times(problem: Problem, plan: Plan, name: str) -> tuple[list[list[i
             state.busy[unit[task]] = False
             if plan.gate is not None and (freed := plan.gate.end(task)) != NONE:
                 touched.add(freed)
+                for line in list(state.held_back[freed]):
+                    _offer(state, freed, line)
             for other, buffer in after[task]:
                 delay = 0 if buffer == NONE else delays.between(buffer, unit[task], unit[other])
                 _arrive(state, other, now + delay)
@@ -150,6 +153,7 @@ def _begin(problem: Problem, plan: Plan, unit: list[int], after: list[list[tuple
         [False] * units,
         [[] for _ in range(units)],
         [0] * count,
+        [{} for _ in range(units)],
     )
     in_order = sorted((t for t in range(count) if plan.queue[t] in plan.forced), key=lambda t: (plan.key[t], t))
     for task in reversed(in_order):  # reversed: the next one is popped from the end
@@ -168,12 +172,12 @@ def _arrive(state: _State, task: int, time: int) -> None:
 
 
 def _start_next(problem: Problem, plan: Plan, state: _State, unit: int, now: int) -> None:
-    for queue, heap in enumerate(state.ready[unit]):
+    for queue in range(len(state.ready[unit])):
         if queue in plan.forced:
             row = state.forced[unit][queue]
             task = row.pop() if row and state.arrived[row[-1]] else NONE
         else:
-            task = _take(heap, plan.gate)
+            task = _take(state, unit, queue, plan.gate)
         if task == NONE:
             continue
         if plan.gate is not None:
@@ -185,18 +189,34 @@ def _start_next(problem: Problem, plan: Plan, state: _State, unit: int, now: int
         return
 
 
-def _take(heap: list[tuple[Key, int]], gate: Gate | None) -> int:
-    """Remove and return the first task that the gate lets through, ``NONE`` if there is none."""
-    if not heap:
-        return NONE
-    if gate is None or gate.allows(heap[0][1]):
-        return heappop(heap)[1]
-    for entry in sorted(heap):
-        if gate.allows(entry[1]):
-            heap.remove(entry)
-            heapify(heap)
-            return entry[1]
+def _take(state: _State, unit: int, queue: int, gate: Gate | None) -> int:
+    """Remove and return the first task that the gate lets through, ``NONE`` if there is none.
+
+    Forwards that must wait stand in one line per stage; only the oldest of a line is offered again when room is made.
+    """
+    heap, lines = state.ready[unit][queue], state.held_back[unit]
+    while heap:
+        key, task = heappop(heap)
+        place = None if gate is None else gate.line(task)
+        if gate is None or place is None:
+            return task
+        stage, microbatch = place
+        line = lines.get((queue, stage))
+        if (line is None or microbatch <= line[0][0]) and gate.allows(task):
+            _offer(state, unit, (queue, stage))
+            return task
+        heappush(lines.setdefault((queue, stage), []), (microbatch, key, task))
     return NONE
+
+
+def _offer(state: _State, unit: int, line: tuple[int, int]) -> None:
+    """The oldest of a line may try again."""
+    waiting = state.held_back[unit].get(line)
+    if waiting:
+        _, key, task = heappop(waiting)
+        heappush(state.ready[unit][line[0]], (key, task))
+        if not waiting:
+            del state.held_back[unit][line]
 
 
 def _stuck(problem: Problem, state: _State, unit: list[int], name: str) -> ScheduleError:

@@ -4,9 +4,8 @@ Tasks in the order of their upward rank (mean duration + longest mean way to the
 links) go one after the other to the unit where they would end first, into the earliest gap that is long enough.
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from itertools import islice
 
 from alrsim.errors import ScheduleError
 from alrsim.hardware.machine import Link
@@ -20,6 +19,9 @@ from alrsim.schedulers.search import SearchOptions, Solution
 from alrsim.schedulers.serial import serial
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import NONE
+
+_NEVER = 1 << 62
+"""After every end: an idle interval without one."""
 
 
 def heft(problem: Problem) -> Schedule:
@@ -92,7 +94,8 @@ def _place(problem: Problem, options: SearchOptions) -> list[list[int]]:
         placed[graph.stages] = problem.loss_unit
     units = range(len(problem.machine.units))
     unit, ends = [NONE] * len(tasks), [0] * len(tasks)
-    busy: list[list[tuple[int, int, int]]] = [[] for _ in units]
+    lanes: list[list[tuple[int, int, int]]] = [[] for _ in units]
+    idle = [[(0, _NEVER)] for _ in units]
     first: dict[int, int] = {}  # where a stage's parameters are: its update's unit, which is not known yet
     for task in sorted(range(len(tasks)), key=lambda index: (-ranks[index], index)):
         stage = tasks[task].id.stage
@@ -102,7 +105,7 @@ def _place(problem: Problem, options: SearchOptions) -> list[list[int]]:
             arrival = _arrival(problem, delays, links, task, where, unit, ends, first)
             if arrival is None:
                 continue
-            start = _gap(busy[where], arrival, problem.durations[task][where])
+            start = _gap(idle[where], arrival, problem.durations[task][where])
             option = (start + problem.durations[task][where], where, start)
             best = option if best is None else min(best, option)
         if best is None:
@@ -115,8 +118,9 @@ def _place(problem: Problem, options: SearchOptions) -> list[list[int]]:
         first.setdefault(stage, unit[task])
         if keep:
             placed.setdefault(stage, unit[task])
-        insort(busy[unit[task]], (start, ends[task], task))
-    return [[task for _, _, task in row] for row in busy]
+        lanes[unit[task]].append((start, ends[task], task))
+        _fill(idle[unit[task]], start, ends[task])
+    return [[task for _, _, task in sorted(row)] for row in lanes]
 
 
 def _arrival(
@@ -145,11 +149,20 @@ def _arrival(
     return max([arrival, *(ends[other] for other in graph.tasks[task].after)])
 
 
-def _gap(busy: Sequence[tuple[int, int, int]], arrival: int, ticks: int) -> int:
-    """The earliest start after ``arrival`` in a gap of at least ``ticks``."""
-    start = arrival
-    for begin, end, _ in islice(busy, max(0, bisect_left(busy, (arrival,)) - 1), None):
-        if begin >= start + ticks and begin > start:
-            break
-        start = max(start, end)
-    return start
+def _gap(idle: Sequence[tuple[int, int]], arrival: int, ticks: int) -> int:
+    """The earliest start from ``arrival`` on in an idle interval that is long enough; the last one is endless."""
+    for position in range(max(0, bisect_right(idle, (arrival, _NEVER)) - 1), len(idle)):
+        begin, end = idle[position]
+        start = max(begin, arrival)
+        if start + ticks <= end:
+            return start
+    raise AssertionError("the last idle interval has no end")
+
+
+def _fill(idle: list[tuple[int, int]], start: int, end: int) -> None:
+    """Take ``start`` to ``end`` out of the idle interval that it lies in."""
+    if start == end:
+        return
+    position = bisect_right(idle, (start, _NEVER)) - 1
+    first, last = idle[position]
+    idle[position : position + 1] = [gap for gap in ((first, start), (end, last)) if gap[0] < gap[1]]

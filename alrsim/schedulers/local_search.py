@@ -25,11 +25,12 @@ from alrsim.schedulers.search import SearchOptions, Solution
 from alrsim.schedulers.starts import candidates
 from alrsim.tasks.problem import Problem
 
-STEPS_PER_EFFORT = 1500
-"""Candidates of about a hundred tasks that an idle core evaluates in a second."""
+TASKS_PER_EFFORT = 150_000
+"""Tasks of all candidates together that an idle core evaluates in a second."""
 
 _WARM, _MOVES_OF_UNITS = 0.02, 0.25
 _FURTHEST = 8
+_SMALL = 40  # below, the overhead of a candidate counts, not its tasks
 
 
 @dataclass
@@ -66,7 +67,7 @@ def local_search_solution(problem: Problem, options: SearchOptions) -> Solution:
             where="scheduler local-search",
             fix="give it more freedom (placement), larger caps, or another base",
         )
-    found = improve(problem, start, options, steps=steps_for(options), deadline=monotonic() + options.seconds)
+    found = improve(problem, start, options, steps=steps_for(problem, options), deadline=monotonic() + options.seconds)
     return Solution(Schedule(found.schedule.lanes, "local-search"))
 
 
@@ -76,9 +77,9 @@ def start_of(known: Sequence[Timed], options: SearchOptions) -> Timed | None:
     return next(iter(known), None) if wanted is None and options.base is None else wanted
 
 
-def steps_for(options: SearchOptions) -> int:
+def steps_for(problem: Problem, options: SearchOptions) -> int:
     """Candidates that the effort pays for."""
-    return max(1, round(options.effort * STEPS_PER_EFFORT))
+    return max(1, round(options.effort * TASKS_PER_EFFORT / max(_SMALL, len(problem.durations))))
 
 
 def improve(problem: Problem, start: Timed, options: SearchOptions, *, steps: int, deadline: float) -> Timed:

@@ -27,7 +27,8 @@ class SearchOptions:
         memory: Respect the units' capacity in bytes, where the machine has one.
         effort: Deterministic work limit, in about a second each on an idle core. The same effort gives the same
             schedule on every host, as long as ``time_limit`` is not hit.
-        time_limit: Seconds on the clock; ``None``: twenty times the effort, as a guard.
+        time_limit: Seconds on the clock; ``None``: a guard that is not hit in practice, twenty times the effort and
+            at least 20.
         seed: Of every random choice.
         workers: Threads of the exact solver; more than one is faster and not reproducible.
         base: Scheduler that ``local-search`` starts from; ``None``: the best of ``list``'s priorities.
@@ -58,7 +59,7 @@ class SearchOptions:
     @property
     def seconds(self) -> float:
         """The limit on the clock."""
-        return 20 * self.effort if self.time_limit is None else self.time_limit
+        return max(20.0, 20 * self.effort) if self.time_limit is None else self.time_limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Heuristic schedules to start a search from, those that respect its freedom and its caps."""
 
 from collections.abc import Iterator
+from time import monotonic
 
 from alrsim.errors import ScheduleError
 from alrsim.schedule.schedule import Schedule
@@ -28,12 +29,16 @@ _LR = (lr_fixed, lr_free)
 def candidates(problem: Problem, options: SearchOptions) -> list[Timed]:
     """Every heuristic that applies, evaluated, those within freedom and caps; the fastest first.
 
-    Ties: the order of the heuristics.
+    Ties: the order of the heuristics. On problems so large that the time limit is over before all were tried, the
+    rest is left out, once one fits.
     """
+    deadline = monotonic() + options.seconds
     caps = caps_of(problem, options)
     found: list[Timed] = []
     seen: set[str] = set()
     for schedule in _heuristics(problem, options, caps):
+        if found and monotonic() > deadline:
+            break
         if schedule.digest in seen or not within(problem, schedule, options):
             continue
         seen.add(schedule.digest)

@@ -1,15 +1,16 @@
 """Kernel of forward tasks, F, with noise and codes where an estimated gradient needs them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from alrsim.execute.coding import keep_codes
-from alrsim.execute.inputs import read_inputs, stage_buffers
-from alrsim.execute.job import Run
+from alrsim.execute.inputs import read_inputs, read_model, reads_model_alone, repeat, stage_buffers
+from alrsim.execute.job import Job, Run
 from alrsim.execute.ledger import Key
-from alrsim.execute.noising import add_noise, draw, store_noise
+from alrsim.execute.noising import add_noise, add_unseen, adds_unseen, draw, store_noise
 from alrsim.execute.points import forward_marked, marks
 from alrsim.execute.saving import forward_saving
 from alrsim.execute.sigma import put_scores
@@ -26,6 +27,9 @@ def forward(run: Run, task: int, id_: TaskId) -> None:
     if perturbs(job, id_.stage, one):
         code = job.program.at(1)[id_.stage]
         _put_outputs(run, task, id_, one, code, forward_perturbed(run, task, id_, one))
+        return
+    if one.copies > 1 and _is_shared(job, id_.stage, one):
+        _forward_shared(run, task, id_, one)
         return
     code = job.program.at(one.copies)[id_.stage]
     inputs = read_inputs(run, task, id_, one)
@@ -45,25 +49,71 @@ def forward(run: Run, task: int, id_: TaskId) -> None:
                 outputs, interior, terms = code.run([value.tensor for value in inputs], parameters, buffers)
         if job.keeps(id_.stage, one):
             keep_codes(run, task, id_, one, code, inputs, interior)
-    _put_outputs(run, task, id_, one, code, outputs)
+    held = [*(value.tensor for value in inputs), *parameters, *buffers]
+    _put_outputs(run, task, id_, one, code, outputs, held)
     _add_statistics(run, task, id_, code, terms)
 
 
-def _put_outputs(run: Run, task: int, id_: TaskId, one: Instance, code: StageCode, outputs: Sequence[Tensor]) -> None:
+def _is_shared(job: Job, stage: int, one: Instance) -> bool:
+    """Whether all copies have the same outputs until noise is added to them: then they are computed once."""
+    saves = job.keeps(stage, one) and not job.exits(stage)
+    return reads_model_alone(job, stage) and not saves and not marks(job, stage, one)
+
+
+def _forward_shared(run: Run, task: int, id_: TaskId, one: Instance) -> None:
+    job, stage = run.job, id_.stage
+    code = job.program.at(1)[stage]
+    buffers = stage_buffers(run, code)
+    with torch.no_grad():
+        outputs, interior, terms = code.run(
+            read_model(run, task, id_), [run.parameters[name] for name in code.parameters], buffers
+        )
+    if job.keeps(stage, one):
+        direct = job.direct_map(stage)
+        found = {} if direct is None else {direct.value: interior[direct.value]}
+        stacked = {name: repeat(value, one.copies) for name, value in found.items()}
+        keep_codes(run, task, id_, one, code, read_inputs(run, task, id_, one), stacked)
+    _put_outputs(run, task, id_, one, code, [repeat(value, one.copies) for value in outputs], ())
+    _add_statistics(run, task, id_, code, terms)
+
+
+def _put_outputs(
+    run: Run,
+    task: int,
+    id_: TaskId,
+    one: Instance,
+    code: StageCode,
+    outputs: Sequence[Tensor],
+    held: Sequence[Tensor] | None = None,
+) -> None:
+    """Store what the stage hands on, with noise where it leaves its segment.
+
+    Args:
+        held: Tensors that others still read, which outputs may be views of; ``None``: all outputs may be.
+    """
     job = run.job
-    noise: dict[str, Tensor] = {}
-    if one.noisy and one.source is None and job.leaves(id_.stage):
+    noised = [name for name, _ in job.segmentation.noised[id_.stage]]
+    added = noised if one.noisy and one.source is None and job.leaves(id_.stage) else []
+    joined = {
+        edge.value for edge in job.program.stages.outgoing(id_.stage) if job.segmentation.joined(id_.stage, edge.target)
+    }
+    values = {name: output.detach() for name, output in zip(code.outputs, outputs, strict=True)}
+    for name in added:
+        if name in joined:
+            _put_value(run, task, id_, ("raw", name, id_.microbatch, id_.group), values[name])
+    if added and held is not None and not joined and all(adds_unseen(job, values[name]) for name in added):
+        taken = Counter(value.untyped_storage().data_ptr() for value in (*held, *values.values()))
+        for position, name in enumerate(added):
+            alone = taken[values[name].untyped_storage().data_ptr()] == 1
+            value = values[name] if alone else values[name].clone()
+            values[name] = add_unseen(run, id_.stage, id_.microbatch, position, value, one)
+    elif added:
         drawn = draw(run, id_.stage, id_.microbatch, one)
-        noise = {name: value for (name, _), value in zip(job.segmentation.noised[id_.stage], drawn, strict=True)}
         store_noise(run, task, id_.stage, id_.microbatch, one, drawn)
         put_scores(run, task, id_.stage, id_.microbatch, one, drawn)
-    edges = job.program.stages.outgoing(id_.stage)
-    for name, output in zip(code.outputs, outputs, strict=True):
-        value = output.detach()
-        if name in noise:
-            if any(edge.value == name and job.segmentation.joined(id_.stage, edge.target) for edge in edges):
-                _put_value(run, task, id_, ("raw", name, id_.microbatch, id_.group), value)
-            value = add_noise(run, id_.stage, value, noise[name], one, fresh=False)
+        for name, noise in zip(added, drawn, strict=True):
+            values[name] = add_noise(run, id_.stage, values[name], noise, one, fresh=False)
+    for name, value in values.items():
         _put_value(run, task, id_, ("value", name, id_.microbatch, id_.group), value)
 
 

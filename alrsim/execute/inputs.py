@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from alrsim.execute.job import Run
+from alrsim.execute.job import Job, Run
 from alrsim.execute.ledger import Key
-from alrsim.execute.noising import add_noise, draw, store_noise
+from alrsim.execute.noising import add_noise, add_unseen, adds_unseen, draw, store_noise
 from alrsim.execute.sigma import put_scores
 from alrsim.execute.stagecode import StageCode
 from alrsim.graph.stages import MODEL_INPUT, Edge
@@ -41,13 +41,26 @@ def _read(run: Run, task: int, edge: Edge, microbatch: int, one: Instance) -> In
         return Input(store.get(task, key), key)
     value = repeat(store.get(task, ("value", edge.value, microbatch, CLEAN)), one.copies)
     if job.enters(edge.source, edge.target, one):
-        names = [name for name, _ in job.segmentation.noised[edge.source]]
+        position = [name for name, _ in job.segmentation.noised[edge.source]].index(edge.value)
+        if adds_unseen(job, value):
+            return Input(add_unseen(run, edge.source, microbatch, position, value, one), None)
         noise = draw(run, edge.source, microbatch, one)
-        value = add_noise(run, edge.source, value, noise[names.index(edge.value)], one, fresh=True)
+        value = add_noise(run, edge.source, value, noise[position], one, fresh=True)
         if job.first_reader[edge.source] == edge.target:
             store_noise(run, task, edge.source, microbatch, one, noise)
             put_scores(run, task, edge.source, microbatch, one, noise)
     return Input(value, None)
+
+
+def reads_model_alone(job: Job, stage: int) -> bool:
+    """Whether all that a stage reads is the model's input, so that all copies compute the same until noise comes."""
+    return all(edge.source == MODEL_INPUT for edge in job.program.stages.incoming(stage))
+
+
+def read_model(run: Run, task: int, id_: TaskId) -> list[Tensor]:
+    """The inputs of such a stage, ``(samples, ...)``: once for all copies."""
+    edges = run.job.program.stages.incoming(id_.stage)
+    return [run.store.get(task, ("input", edge.value, id_.microbatch)) for edge in edges]
 
 
 def repeat(value: Tensor, copies: int) -> Tensor:

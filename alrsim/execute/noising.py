@@ -12,8 +12,8 @@ from torch import Tensor
 
 from alrsim.estimators.codes import Code, decode, encode_noise
 from alrsim.estimators.cotangent import folded_pairs
-from alrsim.estimators.kernels.philox import PhiloxKey, philox_noise
-from alrsim.estimators.noise import add_weighted, antithetic, sign_scale
+from alrsim.estimators.kernels.philox import PhiloxKey, accumulate_noise, philox_noise
+from alrsim.estimators.noise import add_weighted, antithetic, is_sign, sign_scale
 from alrsim.execute.job import Job, Run
 from alrsim.execute.ledger import Key
 from alrsim.execute.products import Operand, noise_operand
@@ -63,6 +63,23 @@ def add_noise(run: Run, stage: int, value: Tensor, noise: Tensor, one: Instance,
     rows = antithetic(noise) if one.copies > one.draws else noise
     into = value if fresh else None
     return torch.add(value, rows.view(value.shape), alpha=run.job.settings.sigma_of(stage), out=into)
+
+
+def adds_unseen(job: Job, value: Tensor) -> bool:
+    """Whether noise can be added without being in memory: +-1 that nobody keeps, where both ways give the same bits."""
+    unkept = job.options.precision.noise is Precision.REGENERATED
+    return unkept and is_sign(job.options.noise) and value.is_contiguous()
+
+
+def add_unseen(run: Run, stage: int, microbatch: int, position: int, value: Tensor, one: Instance) -> Tensor:
+    """:func:`add_noise` of one of a stage's values, drawn while it is added; the value is changed in place."""
+    job, samples = run.job, samples_of(run.job, microbatch)
+    key, sigma = noise_key(job, stage, position), job.settings.sigma_of(stage)
+    for row, part in enumerate(value.view(one.copies, len(samples), -1)):
+        step = torch.full((1, len(samples)), sigma if row < one.draws else -sigma)
+        copy = one.first + row % one.draws
+        accumulate_noise(part, step, key, range(copy, copy + 1), samples, job.options.noise)
+    return value
 
 
 def scaled_rows(run: Run, stage: int, noise: Tensor, one: Instance) -> Tensor:

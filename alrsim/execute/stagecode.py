@@ -20,6 +20,7 @@ from alrsim.execute.operators import (
     operator_name,
 )
 from alrsim.execute.pointcode import PointCode, point_code
+from alrsim.execute.pooling import max_pool2d
 from alrsim.execute.source import Source
 from alrsim.execute.stacking import CannotStackError, Sizes, stackable, stacked_sizes
 from alrsim.frontend.fx_map import module_path
@@ -176,6 +177,8 @@ class _StageBuilder:
         if node in self.sizes:
             made.args = (made.args[0], list(self.sizes[node]), *made.args[2:])
             made.target = stackable(node)
+        if node.target is aten("max_pool2d").default:
+            made.target = max_pool2d
         self.map[node] = made
         return made
 

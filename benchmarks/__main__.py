@@ -9,22 +9,23 @@ from importlib.metadata import version
 from pathlib import Path
 
 from alrsim.files import write_atomically
+from benchmarks.economics import main as economics
 from benchmarks.measure import Row
 from benchmarks.optimality import main as optimality
+from benchmarks.steps import main as steps
 from benchmarks.suites import SUITES
 from benchmarks.training import main as training
 
 TARGETS = {"engine alone": 100_000, "evaluate, arrays ready": 1_000_000}
 """Tasks per second that the project wants to keep, by the start of the row's name."""
 
+COMMANDS = {"training": training, "optimality": optimality, "steps": steps, "economics": economics}
+
 
 def main() -> None:
-    """Run the chosen suites; ``training`` and ``optimality`` are other kinds of tables, with options of their own."""
-    if sys.argv[1:2] == ["training"]:
-        training(sys.argv[2:])
-        return
-    if sys.argv[1:2] == ["optimality"]:
-        optimality(sys.argv[2:])
+    """Run the chosen suites; commands are other kinds of tables, with options of their own."""
+    if sys.argv[1:2] and sys.argv[1] in COMMANDS:
+        COMMANDS[sys.argv[1]](sys.argv[2:])
         return
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"some of {', '.join(SUITES)}; all if none is named")

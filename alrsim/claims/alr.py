@@ -94,9 +94,8 @@ GRADIENT = (
 def _gap(
     name: str, where: str, text: str, figure: float | None, first: str, second: str, setting: str, **more: object
 ) -> Claim:
-    signs = first.endswith("w A") != second.endswith("w A") and setting in ("cifar10", "cifar100", "tiny-imagenet")
     arguments = {"setting": setting, "first": first, "second": second, **more}
-    if signs:
+    if {first, second} & {"LR w A", "Hybrid w A"} and first.endswith("w A") != second.endswith("w A"):
         arguments["signs"] = True
     return _claim(name, where, text, figure, POINTS, "accuracy", ORDER, "accuracy:difference", arguments, budget="long")
 

@@ -40,7 +40,7 @@ GRADIENT = (
     _claim("fig7.qmc", "Sec. 3.3, Fig. 7, 11", "quasi-Monte-Carlo noise (Sobol) raises the cosine over Gaussian", None,
            "cosine", "gradient", ORDER, "gradients:ablation",
            {"first": ("lr", {"noise": "sobol"}, 1), "second": ("lr", {"noise": "gauss"}, 1),
-            "more": {"Hadamard": ("lr-hadamard", {}, 1)}}, budget="minutes"),
+            "more": {"Hadamard": ("lr-hadamard", {}, 1)}, "copies": 64}, budget="minutes"),
     _claim("fig7.weights-in-front", "Sec. 4.3, Fig. 7", "in ResNet-5's first layer noise on weights is better",
            None, "cosine", "gradient", ORDER, "gradients:front_and_back", {"layer": 0}),
     _claim("fig7.outputs-behind", "Sec. 4.3, Fig. 7", "in its last layer noise on outputs is better", -1.0,

@@ -83,6 +83,9 @@ def difference(
     if signs:
         evidence, more = sign_evidence(context, setting)
         reason, detail = f"{reason}; {evidence}", {**detail, **more}
+    if first.split()[0] != second.split()[0] and "Hybrid" in (first.split()[0], second.split()[0]):
+        front = front_evidence(context, setting)
+        reason, detail = f"{reason}; {front[0]}", {**detail, **front[1]}
     return Measured(*paired(one, other), describe(context, SETTINGS[setting]), reason, detail)
 
 
@@ -107,6 +110,19 @@ def sign_evidence(context: Context, setting: str) -> tuple[str, dict[str, Any]]:
         f"measured: cosine with the true gradient at {job.copies} copies {plain:.2f} (LR) and {coded:.2f} (ALR), "
         f"mean ceiling of signs of inputs c_x = {ceiling:.2f}",
         detail,
+    )
+
+
+def front_evidence(context: Context, setting: str) -> tuple[str, dict[str, Any]]:
+    """Whether noise on weights suits the layers where Hybrid puts it."""
+    from alrsim.claims.measures.gradients import front_layers
+
+    job = job_for(context, SETTINGS[setting], "LR", context.seed)
+    found = front_layers(context, job)
+    return (
+        f"measured: mean cosine of the first two layers at {job.copies} copies {found['ES']:.2f} with noise on weights "
+        f"(Hybrid's choice), {found['LR']:.2f} with noise on outputs",
+        {f"cosine of the first two layers, {key}": value for key, value in found.items()},
     )
 
 

@@ -220,22 +220,39 @@ def ablation(
 
 
 def front_and_back(context: Context, layer: int) -> Measured:
-    """Cosine of ES minus that of LR in one layer of ResNet-5 (0 the first, -1 the last), mean over copies."""
-    site = table_site(context)
-    es, lr = _of_table(context, "ES"), _of_table(context, "LR")
+    """Cosine of ES minus that of LR in one layer of ResNet-5 (0 the first, -1 the last), mean over copies; noise in one
+    layer at a time, as in that paper."""
+    site, changes = table_site(context), {"scope": "layerwise"}
+    es, lr = _of_table(context, "ES", changes), _of_table(context, "LR", changes)
     name, first = layer_of(es, layer)
     second = layer_of(lr, layer)[1]
     values = accuracy(site.copies, first), accuracy(site.copies, second)
     band = mean_interval(values[0] - values[1])
     reason = f"layer {name}: ES {values[0].mean():.2f}, LR {values[1].mean():.2f}"
-    return Measured(band.value, band.low, band.high, f"{site.words()}: layer {name}", reason)
+    return Measured(band.value, band.low, band.high, f"{site.words()}, layer-wise: layer {name}", reason)
+
+
+def front_layers(context: Context, job: TrainJob) -> dict[str, float]:
+    """Cosines of ES and LR in the first layers (those where Hybrid has noise on weights) of a training job's model."""
+    site = job_site(context, job)
+    found = {}
+    for method in ("es", "lr"):
+        plain = curves(context, site, method)
+        layers = [layer_of(plain, at)[1][:, 1].mean() for at in range(HYBRID_STAGES)]
+        found[method.upper()] = float(np.mean(layers))
+    return found
+
+
+def job_site(context: Context, job: TrainJob) -> Site:
+    """The model and data of a training job; its copies are the middle of three."""
+    options = {key: value for key, value in job.model_options.items() if key != "seed"}
+    copies = (max(2, job.copies // 2), job.copies, 4 * job.copies)
+    return Site(job.model, options, job.data, job.data_folder, 20, 100, copies, 4, context.seed)
 
 
 def encoded_against_plain(context: Context, job: TrainJob) -> tuple[float, float, float]:
     """Cosines of LR and ALR, mean over layers, on a training job's model, and the mean ceiling of signs of inputs."""
-    options = {key: value for key, value in job.model_options.items() if key != "seed"}
-    copies = (max(2, job.copies // 2), job.copies, 4 * job.copies)
-    site = Site(job.model, options, job.data, job.data_folder, 20, 100, copies, 4, context.seed)
+    site = job_site(context, job)
     plain, coded = curves(context, site, "lr"), curves(context, site, "alr")
     return (
         float(cosines_of(plain)[:, 1].mean()),

@@ -3,267 +3,205 @@
 The same rules of an instant: everything that ends or arrives at time t has ended or arrived before anything is granted
 at t; then messages that ask for a shared channel at t join its queue in the order of (position of the sender's item in
 the lanes, message), those that are there from the start first; whatever that sets off at t itself starts over.
-"""
 
-from typing import Any, NamedTuple
+Every turn of the loop does the first of these that there is to do:
+
+1. give a vacant channel to the first of its queue;
+2. move a message on: into the queue of a channel with one feeder, among those that ask for a shared one, or on its way;
+3. let the next of those that have asked join its queue;
+4. let a unit go on: send, or begin its next item if all is there that it waits for, else wait behind what is not;
+5. take an event of this instant; 6. sort those that have asked; 7. go to the next instant.
+"""
 
 import numpy as np
 
 from alrsim.estimators.kernels.machine.compile import machine_code
-from alrsim.simulate.machine.scan import scan, scan_all
-from alrsim.simulate.machine.tables import Lanes, Tables, Times
-
-_EVENTS, _ASKED, _AWAKE = range(3)
-
-
-class State(NamedTuple):
-    """What changes while time runs.
-
-    Attributes:
-        count: How many events, requests and units that may go on there are.
-        when: Heap of events: times.
-        what: A unit that ends its item; ``units + c``: channel ``c`` is left; ``units + channels + m``: message ``m``
-            is there.
-        asked: Messages that ask for a shared channel at this instant.
-        awake: Units that may go on at this instant.
-        rank: Per message, its place among those that ask at one instant.
-        hops: Per message, channels that it has left.
-        holder: Message on each channel, -1 for none.
-        first: First of each channel's queue, -1 for none.
-        final: Last of it.
-        behind: Per message, the next of its queue.
-        sending: Per unit, the next message that a blocked sender sends, -1 for none.
-    """
-
-    count: Any
-    when: Any
-    what: Any
-    asked: Any
-    awake: Any
-    rank: Any
-    hops: Any
-    holder: Any
-    first: Any
-    final: Any
-    behind: Any
-    sending: Any
+from alrsim.simulate.machine.tables import Tables, Times
 
 
 @machine_code
-def loop(tables: Tables, blocking: bool, times: Times) -> int:
-    """Fill the times; returns how many items ran (fewer than all: a deadlock)."""
-    units, channels, messages = len(tables.lane_first) - 1, len(tables.shared), len(times.arrived)
-    lanes = Lanes(
-        tables.lane_first[:-1].copy(),
-        np.zeros(units, np.int64),
-        np.zeros(units, np.int64),
-        np.full(units, -1, np.int64),
-    )
-    events = units + channels + messages
-    state = State(
-        np.zeros(3, np.int64),
-        np.empty(events, np.int64),
-        np.empty(events, np.int64),
-        np.empty(messages, np.int64),
-        np.empty(units, np.int64),
-        np.empty(messages, np.int64),
-        np.zeros(messages, np.int8),
-        np.full(channels, -1, np.int64),
-        np.full(channels, -1, np.int64),
-        np.full(channels, -1, np.int64),
-        np.full(messages, -1, np.int64),
-        np.full(units, -1, np.int64),
-    )
-    now, done = 0, 0
+def loop(tables: Tables, blocking: bool, times: Times) -> int:  # noqa: C901 - one function: calls take long to compile
+    """Fill the times; returns how many items ran (fewer than all: a deadlock).
+
+    An event is a unit that ends its item; ``units + c``: channel ``c`` is left; ``units + channels + m``: message ``m``
+    is there.
+    """
+    ends, sent, arrived = times.ends, times.sent, times.arrived
+    copies, send_first, route_first, route = tables.copies, tables.send_first, tables.route_first, tables.route
+    lane_first, lane, shared = tables.lane_first, tables.lane, tables.shared
+    units, channels, messages = len(lane_first) - 1, len(shared), len(arrived)
+    limit = tables.rows * copies
+    cursor = lane_first[:-1].copy()
+    scanned = np.zeros(units, np.int64)  # predecessors of the item at the cursor that are known already
+    waiting = np.full(units, -1, np.int64)  # the next unit behind the same value
+    sending = np.full(units, -1, np.int64)  # the next message of the item that has just ended
+    awake, ready = np.arange(units)[::-1].copy(), units
+    holder = np.full(channels, -1, np.int64)
+    first = np.full(channels, -1, np.int64)
+    final = np.full(channels, -1, np.int64)
+    behind = np.full(messages, -1, np.int64)  # the next message of a channel's queue
+    hops = np.zeros(messages, np.int8)
+    rank = np.zeros(messages, np.int64)
+    moving, movers = np.empty(messages, np.int64), 0
+    asked, askers = np.empty(messages, np.int64), 0
+    batch, served = asked[:0].copy(), 0
+    when = np.empty(units + channels + messages, np.int64)
+    what = np.empty(units + channels + messages, np.int64)
+    events, now, done, vacant = 0, 0, 0, -1
     for order in range(len(tables.initial)):
-        index = tables.initial[order]
-        state.rank[index] = order
-        _move(tables, times, lanes, state, index, now)
-    for unit in range(units):
-        state.awake[unit] = units - 1 - unit
-    state.count[_AWAKE] = units
+        rank[tables.initial[order]] = order
+        moving[len(tables.initial) - 1 - order] = tables.initial[order]
+    movers = len(tables.initial)
     while True:
-        if state.count[_AWAKE]:
-            state.count[_AWAKE] -= 1
-            _go_on(tables, times, lanes, state, state.awake[state.count[_AWAKE]], now, blocking)
-        elif state.count[_EVENTS] and state.when[0] == now:
-            what = _pop(state)
-            if what < units:
-                done += 1
-                _finish(tables, times, lanes, state, what, now, blocking)
-            elif what < units + channels:
-                _leave(tables, times, lanes, state, what - units, now, blocking)
+        time, new = -1, -1  # an event that follows
+        woken = -1  # the first of a list of units
+        joins = -1  # a message that joins a queue
+        if vacant >= 0:
+            index = first[vacant]
+            if holder[vacant] < 0 and index >= 0:
+                first[vacant], behind[index] = behind[index], -1
+                holder[vacant] = index
+                if hops[index] == 0:
+                    sent[index] = now
+                time, new = now + tables.hold[index // copies], units + vacant
+            vacant = -1
+        elif movers:
+            movers -= 1
+            index = moving[movers]
+            message = index // copies
+            hop = route_first[message] + hops[index]
+            if hop == route_first[message + 1]:
+                if hops[index] == 0:
+                    sent[index] = now
+                if tables.latency[message]:
+                    time, new = now + tables.latency[message], units + channels + index
+                else:
+                    woken = -2 - arrived[index]
+                    arrived[index] = now
+            elif shared[route[hop]]:
+                asked[askers] = index
+                askers += 1
             else:
-                times.arrived[what - units - channels] = _wake(
-                    lanes, state, times.arrived[what - units - channels], now
-                )
-        elif state.count[_ASKED]:
-            _serve(tables, times, state, now)
-        elif state.count[_EVENTS]:
-            now = state.when[0]
+                joins = index
+        elif served < len(batch):
+            joins = batch[served]
+            served += 1
+        elif ready:
+            ready -= 1
+            unit = awake[ready]
+            position = cursor[unit]
+            if position == lane_first[unit + 1]:
+                continue
+            item = np.int64(lane[position])
+            row = item // copies if item < limit else tables.rows + item - limit
+            copy = item - row * copies if item < limit else 0
+            if sending[unit] >= 0:
+                message, last = sending[unit], send_first[row + 1]
+                if blocking and message < last:
+                    moving[0] = message * copies + copy
+                    rank[moving[0]] = ((position + 1) << 32) + message
+                    movers = 1
+                    sending[unit] += 1
+                    if route_first[message] < route_first[message + 1]:
+                        continue  # the unit goes on when the message has left its first channel
+                else:
+                    movers = last - message
+                    for place in range(movers):
+                        moving[place] = (last - 1 - place) * copies + copy
+                        rank[moving[place]] = ((position + 1) << 32) + last - 1 - place
+                    sending[unit] = -1
+                    cursor[unit] = position + 1
+                awake[ready] = unit
+                ready += 1
+                continue
+            step = scanned[unit]
+            missing = False
+            if item < limit:
+                base = tables.before_first[row]
+                last = tables.before_first[row + 1] - base
+            else:
+                base = tables.gather_first[item - limit]
+                last = (tables.gather_first[item - limit + 1] - base) * copies
+            while step < last and not missing:
+                if item < limit:
+                    other = np.int64(tables.before[base + step])
+                else:
+                    other = np.int64(tables.gather[base + step // copies])
+                    copy = step % copies
+                if other >= 0:
+                    value = ends[other * copies + copy]
+                    if value < 0:
+                        ends[other * copies + copy] = -2 - unit
+                else:
+                    value = arrived[(-1 - other) * copies + copy]
+                    if value < 0:
+                        arrived[(-1 - other) * copies + copy] = -2 - unit
+                if value < 0:
+                    waiting[unit] = -2 - value if value < -1 else -1
+                    missing = True
+                else:
+                    step += 1
+            scanned[unit] = step if missing else 0
+            if not missing:
+                time, new = now + tables.duration[row], unit
+        elif events and when[0] == now:
+            event = what[0]
+            events -= 1
+            hole, child = 0, 1
+            while child < events:
+                if child + 1 < events and when[child + 1] < when[child]:
+                    child += 1
+                if when[child] >= when[events]:
+                    break
+                when[hole], what[hole] = when[child], what[child]
+                hole, child = child, 2 * child + 1
+            when[hole], what[hole] = when[events], what[events]
+            if event < units:
+                item = np.int64(lane[cursor[event]])
+                row = item // copies if item < limit else tables.rows + item - limit
+                woken = -2 - ends[item]
+                ends[item] = now
+                sending[event] = send_first[row]
+                awake[ready] = event
+                ready += 1
+                done += 1
+            elif event < units + channels:
+                vacant = event - units
+                index = holder[vacant]
+                holder[vacant] = -1
+                hops[index] += 1
+                moving[0] = index
+                movers = 1
+                if blocking and hops[index] == 1 and rank[index] >= 1 << 32:
+                    sender = np.searchsorted(lane_first, (rank[index] >> 32) - 1, side="right") - 1
+                    awake[ready] = sender
+                    ready += 1
+            else:
+                woken = -2 - arrived[event - units - channels]
+                arrived[event - units - channels] = now
+        elif askers:
+            batch = asked[:askers].copy()
+            batch = batch[np.argsort(rank[batch])]
+            askers, served = 0, 0
+        elif events:
+            now = when[0]
         else:
             return done
-
-
-@machine_code
-def _go_on(tables: Tables, times: Times, lanes: Lanes, state: State, unit: int, now: int, blocking: bool) -> None:
-    """Send what is left to send, then begin the next item if it has all that it waits for."""
-    limit = tables.rows * tables.copies
-    position = lanes.cursor[unit]
-    if state.sending[unit] >= 0:
-        _send(tables, times, lanes, state, unit, now, blocking)
-        return
-    if position == tables.lane_first[unit + 1]:
-        return
-    item = tables.lane[position]
-    if item < limit:
-        row = item // tables.copies
-        ready = scan(tables, times, lanes, unit, row, item - row * tables.copies)
-    else:
-        row = tables.rows + item - limit
-        ready = scan_all(tables, times, lanes, unit, item - limit)
-    if ready:
-        lanes.scanned[unit] = 0
-        _push(state, now + tables.duration[row], unit)
-
-
-@machine_code
-def _finish(tables: Tables, times: Times, lanes: Lanes, state: State, unit: int, now: int, blocking: bool) -> None:
-    """A unit's item has ended: tell who waits for it, and send what it made."""
-    limit = tables.rows * tables.copies
-    item = tables.lane[lanes.cursor[unit]]
-    row = item // tables.copies if item < limit else tables.rows + item - limit
-    times.ends[item] = _wake(lanes, state, times.ends[item], now)
-    state.sending[unit] = tables.send_first[row]
-    _send(tables, times, lanes, state, unit, now, blocking)
-
-
-@machine_code
-def _send(tables: Tables, times: Times, lanes: Lanes, state: State, unit: int, now: int, blocking: bool) -> None:
-    """Hand over the messages of the item at the cursor, all at once or, blocking, as far as the first that waits."""
-    limit = tables.rows * tables.copies
-    position = lanes.cursor[unit]
-    item = tables.lane[position]
-    row = item // tables.copies if item < limit else tables.rows + item - limit
-    copy = item - row * tables.copies if item < limit else 0
-    while state.sending[unit] < tables.send_first[row + 1]:
-        message = state.sending[unit]
-        state.sending[unit] += 1
-        index = message * tables.copies + copy
-        state.rank[index] = ((position + 1) << 32) + message
-        _move(tables, times, lanes, state, index, now)
-        if blocking and tables.route_first[message] < tables.route_first[message + 1]:
-            return
-    state.sending[unit] = -1
-    lanes.cursor[unit] = position + 1
-    state.awake[state.count[_AWAKE]] = unit
-    state.count[_AWAKE] += 1
-
-
-@machine_code
-def _move(tables: Tables, times: Times, lanes: Lanes, state: State, index: int, now: int) -> None:
-    """A message's next step: ask for the next channel, or travel to its target."""
-    message = index // tables.copies
-    hop = tables.route_first[message] + state.hops[index]
-    if hop < tables.route_first[message + 1]:
-        channel = tables.route[hop]
-        if tables.shared[channel]:
-            state.asked[state.count[_ASKED]] = index
-            state.count[_ASKED] += 1
-        else:
-            _enqueue(tables, times, state, channel, index, now)
-        return
-    if state.hops[index] == 0:
-        times.sent[index] = now
-    if tables.latency[message]:
-        units, channels = len(tables.lane_first) - 1, len(tables.shared)
-        _push(state, now + tables.latency[message], units + channels + index)
-    else:
-        times.arrived[index] = _wake(lanes, state, times.arrived[index], now)
-
-
-@machine_code
-def _enqueue(tables: Tables, times: Times, state: State, channel: int, index: int, now: int) -> None:
-    if state.first[channel] < 0:
-        state.first[channel] = index
-    else:
-        state.behind[state.final[channel]] = index
-    state.final[channel] = index
-    if state.holder[channel] < 0:
-        _occupy(tables, times, state, channel, now)
-
-
-@machine_code
-def _occupy(tables: Tables, times: Times, state: State, channel: int, now: int) -> None:
-    index = state.first[channel]
-    state.first[channel], state.behind[index] = state.behind[index], -1
-    state.holder[channel] = index
-    if state.hops[index] == 0:
-        times.sent[index] = now
-    _push(state, now + tables.hold[index // tables.copies], len(tables.lane_first) - 1 + channel)
-
-
-@machine_code
-def _leave(tables: Tables, times: Times, lanes: Lanes, state: State, channel: int, now: int, blocking: bool) -> None:
-    """A message has left a channel: the next one takes it; a blocked sender goes on."""
-    index = state.holder[channel]
-    state.holder[channel] = -1
-    if state.first[channel] >= 0:
-        _occupy(tables, times, state, channel, now)
-    state.hops[index] += 1
-    if blocking and state.hops[index] == 1 and state.rank[index] >= 1 << 32:
-        position = (state.rank[index] >> 32) - 1
-        unit = np.searchsorted(tables.lane_first, position, side="right") - 1
-        state.awake[state.count[_AWAKE]] = unit
-        state.count[_AWAKE] += 1
-    _move(tables, times, lanes, state, index, now)
-
-
-@machine_code
-def _serve(tables: Tables, times: Times, state: State, now: int) -> None:
-    """Let the messages that have asked join their queues in the order of their rank."""
-    batch = state.asked[: state.count[_ASKED]].copy()
-    state.count[_ASKED] = 0
-    for order in np.argsort(state.rank[batch]):
-        index = batch[order]
-        channel = tables.route[tables.route_first[index // tables.copies] + state.hops[index]]
-        _enqueue(tables, times, state, channel, index, now)
-
-
-@machine_code
-def _wake(lanes: Lanes, state: State, value: int, now: int) -> int:
-    """Wake every unit in the list behind a value that is known now; returns the value."""
-    woken = -2 - value
-    while woken >= 0:
-        state.awake[state.count[_AWAKE]] = woken
-        state.count[_AWAKE] += 1
-        woken = lanes.waiting[woken]
-    return now
-
-
-@machine_code
-def _push(state: State, time: int, what: int) -> None:
-    hole = state.count[_EVENTS]
-    state.count[_EVENTS] += 1
-    while hole and state.when[(hole - 1) // 2] > time:
-        state.when[hole], state.what[hole] = state.when[(hole - 1) // 2], state.what[(hole - 1) // 2]
-        hole = (hole - 1) // 2
-    state.when[hole], state.what[hole] = time, what
-
-
-@machine_code
-def _pop(state: State) -> int:
-    top = state.what[0]
-    state.count[_EVENTS] -= 1
-    size = state.count[_EVENTS]
-    time, what = state.when[size], state.what[size]
-    hole, child = 0, 1
-    while child < size:
-        if child + 1 < size and state.when[child + 1] < state.when[child]:
-            child += 1
-        if state.when[child] >= time:
-            break
-        state.when[hole], state.what[hole] = state.when[child], state.what[child]
-        hole, child = child, 2 * child + 1
-    state.when[hole], state.what[hole] = time, what
-    return int(top)
+        while woken >= 0:
+            awake[ready] = woken
+            ready += 1
+            woken = waiting[woken]
+        if joins >= 0:
+            vacant = route[route_first[joins // copies] + hops[joins]]
+            if first[vacant] < 0:
+                first[vacant] = joins
+            else:
+                behind[final[vacant]] = joins
+            final[vacant] = joins
+        if time >= 0:
+            hole = events
+            events += 1
+            while hole and when[(hole - 1) // 2] > time:
+                when[hole], what[hole] = when[(hole - 1) // 2], what[(hole - 1) // 2]
+                hole = (hole - 1) // 2
+            when[hole], what[hole] = time, new

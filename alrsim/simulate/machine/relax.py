@@ -139,6 +139,6 @@ def relax(tables: Tables, blocking: bool, times: Times) -> int:  # noqa: C901 - 
                     woken = waiting[woken]
                 message += one
         known[unit], scanned[unit], free[unit] = start, step, now
-        done += np.int64(position - begun)
+        done += int(position - begun)
         cursor[unit] = position
     return done

@@ -31,19 +31,3 @@ class Times(NamedTuple):
     ends: Any
     sent: Any
     arrived: Any
-
-
-class Lanes(NamedTuple):
-    """Where the units are. A unit waits for one value at a time, so all lists of waiting units fit in one array.
-
-    Attributes:
-        cursor: Position of the next item.
-        scanned: Predecessors of that item that are known already.
-        known: The latest of them.
-        waiting: The next unit in the list behind the same value, -1 at its end.
-    """
-
-    cursor: Any
-    scanned: Any
-    known: Any
-    waiting: Any

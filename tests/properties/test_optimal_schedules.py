@@ -196,3 +196,23 @@ def test_auto_is_never_slower_than_what_it_is_made_of(problem):
         except ScheduleError:
             continue
         assert made <= timed(problem, other.schedule).makespan, name
+
+
+@needs_ortools
+def test_auto_without_the_solver_is_within_one_percent_of_the_optimum_on_average(textbook):
+    excess = []
+    for number, (rule, stages, microbatches) in enumerate(product(("bp", "bp-split", "lr"), (3, 4), (2, 3))):
+        problem = textbook(stages, 3, microbatches, rule, loss=True, l=1, transfer=number % 2, baseline="none")
+        rows = tuple(  # unlike stages on unlike units
+            tuple((ticks + (5 * task.id.stage + number) % 4) * by for ticks, by in zip(row, (1, 2, 1), strict=True))
+            for task, row in zip(problem.tasks.tasks, problem.durations, strict=True)
+        )
+        problem = replace(problem, durations=rows)
+        options = SearchOptions(placement="fixed", effort=0.1)
+        proof = solve(problem, "cpsat", replace(options, effort=5)).proof
+        assert proof.status == "OPTIMAL"
+        exact = proof.bound
+        alone = timed(problem, solve(problem, "auto", replace(options, exact=False)).schedule).makespan
+        assert exact <= alone
+        excess.append(alone / exact - 1)
+    assert sum(excess) / len(excess) < 0.01

@@ -85,6 +85,7 @@ def against(context: Context, attack: str) -> Measured:
     clean = {column: float(np.mean([run["clean"] for run in runs])) for column, runs in found.items()}
     reason = (
         f"under attack LR {means['LR'].mean():.1f} %, BP {means['BP'].mean():.1f} %; clean LR {clean['LR']:.1f} %, "
-        f"BP {clean['BP']:.1f} %: LR keeps {means['LR'].mean() / clean['LR']:.0%}, BP {means['BP'].mean() / clean['BP']:.0%}"
+        f"BP {clean['BP']:.1f} %: LR keeps {means['LR'].mean() / clean['LR']:.0%} of it, "
+        f"BP {means['BP'].mean() / clean['BP']:.0%}"
     )
     return Measured(band.value, band.low, band.high, how, reason, detail)

@@ -1,23 +1,36 @@
 """Simulate a schedule of a problem: from an order of tasks to a timeline with transfers and memory."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
-from typing import get_args
+from functools import cache
+from itertools import chain
+from typing import Any, Literal, get_args
+
+import numpy as np
 
 from alrsim.allocation import collector_paused
 from alrsim.errors import OptionError
 from alrsim.schedule.check import check_and_lower
 from alrsim.schedule.lower import Lowered
 from alrsim.schedule.schedule import Schedule
+from alrsim.simulate.fast import Marks, refusal, run_fast
 from alrsim.simulate.network import Semantics
 from alrsim.simulate.run import Trace, run
 from alrsim.tasks.problem import Problem
 from alrsim.timeline.memory import memory_points
-from alrsim.timeline.timeline import Span, Timeline, TransferSpan
+from alrsim.timeline.timeline import MemPoint, Span, SpanColumns, Timeline, TransferSpan, deferred
+
+Engine = Literal["simpy", "fast", "auto"]
 
 
 def simulate(
-    problem: Problem, schedule: Schedule, *, semantics: Semantics = "link", overlap: Fraction = Fraction(1)
+    problem: Problem,
+    schedule: Schedule,
+    *,
+    semantics: Semantics = "link",
+    overlap: Fraction = Fraction(1),
+    engine: Engine = "simpy",
 ) -> Timeline:
     """Carry out a schedule in simulated time.
 
@@ -37,12 +50,14 @@ def simulate(
 
     Args:
         overlap: A fused pair of tasks takes ``overlap`` times the sum of both; their spans coincide.
+        engine: ``simpy`` is the reference; ``fast`` gives the same times from compiled loops
+            (:mod:`alrsim.simulate.fast`); ``auto`` takes the fast one wherever it can, else the reference.
 
     Returns:
-        A timeline tagged ``simulated``, memory included.
+        A timeline tagged ``simulated``, memory included; ``facts["engine"]`` says which engine made it.
 
     Raises:
-        OptionError: an unknown semantics, or a negative overlap.
+        OptionError: an unknown semantics or engine, a negative overlap, or a problem that ``fast`` leaves to ``simpy``.
         ScheduleError: the schedule does not fit the problem, or needs a link that does not exist.
         DeadlockError: its lanes wait for each other.
     """
@@ -53,28 +68,64 @@ def simulate(
         )
     if overlap < 0:
         raise OptionError(f"overlap is {overlap}, must not be negative", where="--overlap")
+    if engine not in get_args(Engine):
+        known = ", ".join(get_args(Engine))
+        raise OptionError(f"there is no engine {engine!r}", where="--engine", fix=f"choose one of {known}")
     lowered = check_and_lower(problem, schedule, overlap=overlap)
-    trace = run(lowered, semantics=semantics, cores=problem.machine.shared_cores)
-    return _timeline(problem, schedule, lowered, trace, semantics)
+    values: dict[str, Any] = {
+        "source": "simulated",
+        "schedule_digest": schedule.digest,
+        "units": tuple(unit.name for unit in problem.machine.units),
+        "cost_model": problem.cost_model,
+        "layer_units": _layer_units(problem, lowered),
+        "time_unit": problem.time_unit,
+        "ticks_per_unit": problem.ticks_per_unit,
+    }
+    why = refusal(problem, lowered)
+    if engine == "fast" and why:
+        raise OptionError(f"the fast engine leaves this to SimPy: {why}", where="--engine", fix="use auto or simpy")
+    if engine == "simpy" or why:
+        facts = {"transfer_semantics": semantics, "engine": "simpy"}
+        trace = run(lowered, semantics=semantics, cores=problem.machine.shared_cores)
+        return _timeline(problem, lowered, trace, {**values, "facts": facts})
+    facts = {"transfer_semantics": semantics, "engine": "fast"}
+    return _deferred(problem, lowered, run_fast(lowered, semantics=semantics), {**values, "facts": facts})
 
 
 @collector_paused()
-def _timeline(problem: Problem, schedule: Schedule, lowered: Lowered, trace: Trace, semantics: Semantics) -> Timeline:
-    units = tuple(unit.name for unit in problem.machine.units)
-    timeline = Timeline(
-        source="simulated",
-        schedule_digest=schedule.digest,
-        units=units,
-        spans=_spans(problem, lowered, trace, units),
-        transfers=_transfers(problem, lowered, trace, units),
-        cost_model=problem.cost_model,
-        layer_units=_layer_units(problem, lowered, units),
-        time_unit=problem.time_unit,
-        ticks_per_unit=problem.ticks_per_unit,
-        facts={"transfer_semantics": semantics},
+def _timeline(problem: Problem, lowered: Lowered, trace: Trace, values: Mapping[str, Any]) -> Timeline:
+    units = values["units"]
+    spans, transfers = _spans(problem, lowered, trace, units), _transfers(problem, lowered, trace, units)
+    timeline = Timeline(spans=spans, transfers=transfers, **values)
+    return replace(timeline, memory=_memory(problem, lowered, timeline))
+
+
+def _deferred(problem: Problem, lowered: Lowered, marks: Marks, values: Mapping[str, Any]) -> Timeline:
+    """Spans, transfers and memory points are made when somebody looks at them."""
+    units = values["units"]
+
+    @cache
+    def trace() -> Trace:
+        starts = (marks.ends - np.array(lowered.duration, dtype=np.int64)).tolist()
+        return Trace(starts, marks.ends.tolist(), marks.sent.tolist(), marks.arrived.tolist())
+
+    first = np.zeros(len(units) + 1, dtype=np.int64)
+    np.cumsum([len(lane) for lane in lowered.lanes], out=first[1:])
+    order = np.fromiter(chain.from_iterable(lowered.lanes), dtype=np.int64)
+    ends = marks.ends[order]
+    starts = ends - np.array(lowered.duration, dtype=np.int64)[order]
+    return deferred(
+        SpanColumns(first, starts, ends),
+        collector_paused()(lambda _: _spans(problem, lowered, trace(), units)),
+        collector_paused()(lambda _: _transfers(problem, lowered, trace(), units)),
+        lambda timeline: _memory(problem, lowered, timeline),
+        **values,
     )
-    homes = [units[home] for home in lowered.home]
-    return replace(timeline, memory=memory_points(problem.tasks, timeline, homes))
+
+
+@collector_paused()
+def _memory(problem: Problem, lowered: Lowered, timeline: Timeline) -> tuple[MemPoint, ...]:
+    return memory_points(problem.tasks, timeline, [timeline.units[home] for home in lowered.home])
 
 
 def _spans(problem: Problem, lowered: Lowered, trace: Trace, units: tuple[str, ...]) -> tuple[Span, ...]:
@@ -100,11 +151,11 @@ def _transfers(problem: Problem, lowered: Lowered, trace: Trace, units: tuple[st
     return tuple(found)
 
 
-def _layer_units(problem: Problem, lowered: Lowered, units: tuple[str, ...]) -> tuple[str, ...]:
+def _layer_units(problem: Problem, lowered: Lowered) -> tuple[str, ...]:
     tasks, layers = problem.tasks.tasks, problem.tasks.stages
     busy = {
         lowered.unit[item]
         for item, members in enumerate(lowered.tasks)
         if any(tasks[member].id.stage < layers for member in members)
     }
-    return tuple(units[unit] for unit in sorted(busy))
+    return tuple(problem.machine.units[unit].name for unit in sorted(busy))

@@ -34,11 +34,14 @@ class Marks:
     arrived: Ticks
 
 
-def refusal(problem: Problem) -> str:
+def refusal(problem: Problem, lowered: Lowered) -> str:
     """Why the fast engine leaves a problem to SimPy; empty if it does not."""
     machine = problem.machine
     if machine.shared_cores is not None and machine.shared_cores < len(machine.units):
         return f"{len(machine.units)} units share {machine.shared_cores} cores"
+    # No time is later than if everything ran one after the other.
+    if sum(lowered.duration) + sum(message.delay for message in lowered.messages) > np.iinfo(np.int64).max:
+        return "times may need more than 64 bits"
     return ""
 
 

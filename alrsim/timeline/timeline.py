@@ -1,8 +1,11 @@
 """The timeline: one type for what was simulated and what was measured."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import TaskId
@@ -47,8 +50,26 @@ class MemPoint:
 
 
 @dataclass(frozen=True)
+class SpanColumns:
+    """When units are busy, as columns: the form in which millions of spans fit.
+
+    Attributes:
+        first: ``start[first[u]:first[u + 1]]`` belong to unit ``u``; length units + 1.
+        start: Ticks, ascending inside a unit. A fused pair of tasks is one entry.
+        end: Ticks.
+    """
+
+    first: npt.NDArray[np.int64]
+    start: npt.NDArray[np.int64]
+    end: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Timeline:
     """Spans, transfers and memory of one training step under one schedule.
+
+    A timeline made by :func:`deferred` holds columns, and makes spans, transfers and memory points when they are asked
+    for; nothing else tells it from any other.
 
     Attributes:
         source: ``simulated`` or ``measured``.
@@ -66,8 +87,8 @@ class Timeline:
     schedule_digest: str
     units: tuple[str, ...]
     spans: tuple[Span, ...]
-    transfers: tuple[TransferSpan, ...] = ()
-    memory: tuple[MemPoint, ...] = ()
+    transfers: tuple[TransferSpan, ...] = field(default_factory=tuple)
+    memory: tuple[MemPoint, ...] = field(default_factory=tuple)
     cost_model: str = ""
     layer_units: tuple[str, ...] = ()
     time_unit: str = "ns"
@@ -77,4 +98,47 @@ class Timeline:
     @property
     def makespan(self) -> Ns:
         """End of the last span (a step starts at 0)."""
+        if self.columns is not None:
+            return int(self.columns.end.max(initial=0))
         return max((span.end for span in self.spans), default=0)
+
+    @property
+    def columns(self) -> SpanColumns | None:
+        """The spans as columns, where it was made from some."""
+        columns: SpanColumns | None = self.__dict__.get("_columns")
+        return columns
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for what has not been made yet."""
+            make = self.__dict__.get("_makers", {}).get(name)
+            if make is None:
+                raise AttributeError(f"a timeline has no {name}")
+            value = self.__dict__[name] = make(self)
+            return value
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything made, for a copy or another process."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
+
+def deferred(
+    columns: SpanColumns,
+    spans: Callable[[Timeline], tuple[Span, ...]],
+    transfers: Callable[[Timeline], tuple[TransferSpan, ...]],
+    memory: Callable[[Timeline], tuple[MemPoint, ...]],
+    **values: Any,
+) -> Timeline:
+    """A timeline whose objects are made when they are asked for.
+
+    Args:
+        columns: What metrics read instead of the spans.
+        spans: Makes the spans; it gets the timeline, as ``transfers`` and ``memory`` do.
+        values: The other fields.
+    """
+    timeline = Timeline(spans=(), **values)
+    for name in ("spans", "transfers", "memory"):
+        del timeline.__dict__[name]
+    timeline.__dict__.update(_columns=columns, _makers={"spans": spans, "transfers": transfers, "memory": memory})
+    return timeline

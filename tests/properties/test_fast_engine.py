@@ -1,19 +1,25 @@
 """The fast engine gives the times of the SimPy engine, to the tick: on random DAGs, rules, schedulers and links."""
 
+import pickle
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from alrsim.errors import DeadlockError
+from alrsim.errors import DeadlockError, OptionError
+from alrsim.files import to_json
 from alrsim.schedule.columns import Transfers, columns_of
 from alrsim.schedule.lower import Lowered, Message, lower
 from alrsim.schedulers import schedule
+from alrsim.simulate.engine import simulate
 from alrsim.simulate.fast import run_columns, run_fast
 from alrsim.simulate.run import run
+from alrsim.simulate.textbook import textbook_options, textbook_problem
 from alrsim.tasks.token import NONE
+from alrsim.timeline.metrics import busy, named_shares, spans_of_units
 from tests.properties.test_simulator import Case
 from tests.properties.test_simulator import cases as dags
 from tests.properties.test_simulator_rules import Case as Ruled
@@ -134,3 +140,57 @@ def test_lanes_that_wait_for_each_other_are_refused_by_both_loops() -> None:
         assert columns_of(stuck, "link").contended is bool(route)
         with pytest.raises(DeadlockError, match="wait for each other"):
             run_fast(stuck)
+
+
+@settings(derandomize=True, max_examples=60, deadline=None)
+@given(dags() | dags(private_links=False), SEMANTICS)
+def test_a_timeline_of_columns_is_the_timeline_of_simpy(case: Case, semantics: Transfers) -> None:
+    slow = simulate(case.problem, case.schedule, semantics=semantics)
+    fast = simulate(case.problem, case.schedule, semantics=semantics, engine="fast")
+    assert (slow.facts["engine"], fast.facts["engine"]) == ("simpy", "fast")
+    assert fast.columns is not None
+    assert (busy(fast), spans_of_units(fast), fast.makespan) == (busy(slow), spans_of_units(slow), slow.makespan)
+    assert named_shares(fast) == named_shares(slow)
+    assert replace(fast, facts=slow.facts) == slow  # spans, transfers and memory, made now
+    assert to_json("timeline", replace(slow, facts=fast.facts)) == to_json("timeline", fast)
+
+
+@settings(derandomize=True, max_examples=30, deadline=None)
+@given(dags(), st.fractions(0, 1))
+def test_fused_pairs_are_equal_too(case: Case, overlap: Fraction) -> None:
+    tasks = case.problem.tasks
+    lane = max(case.schedule.lanes, key=lambda lane: len(lane.tasks))
+    assume(len(lane.tasks) > 1)
+    first, second = lane.tasks[:2]
+    assume(all(other != tasks.index[first] for other, _ in tasks.dependencies(tasks.index[second])))
+    order = replace(case.schedule, overlaps=((first, second),))
+    try:
+        slow = simulate(case.problem, order, overlap=overlap)
+    except DeadlockError:
+        with pytest.raises(DeadlockError):
+            simulate(case.problem, order, overlap=overlap, engine="fast")
+        return
+    fast = simulate(case.problem, order, overlap=overlap, engine="fast")
+    assert (busy(fast), fast.spans, fast.memory) == (busy(slow), slow.spans, slow.memory)
+
+
+def test_shared_cores_and_huge_numbers_are_left_to_simpy_and_the_timeline_says_so() -> None:
+    table: dict[str, Fraction | int] = {"f": 1, "b": 1, "w": 1}
+    problem = textbook_problem("bp", table, stages=3, units=3, options=textbook_options(2))
+    cores = replace(problem, machine=replace(problem.machine, shared_cores=2))
+    huge = replace(problem, durations=tuple((2**62,) * 3 for _ in problem.durations))
+    for one in (cores, huge):
+        order = schedule(one, "1f1b")
+        assert simulate(one, order, engine="auto") == simulate(one, order)
+        with pytest.raises(OptionError, match="leaves this to SimPy"):
+            simulate(one, order, engine="fast")
+    with pytest.raises(OptionError, match="no engine"):
+        simulate(problem, schedule(problem, "1f1b"), engine="quick")  # type: ignore[arg-type]
+
+
+def test_a_timeline_of_columns_survives_a_copy_to_another_process() -> None:
+    problem = textbook_problem("lr", {"f": 1, "g": 2}, stages=2, units=2, options=textbook_options(3))
+    timeline = simulate(problem, schedule(problem, "lr-fixed"), engine="fast")
+    again = pickle.loads(pickle.dumps(timeline))
+    assert again == timeline
+    assert again.columns is None

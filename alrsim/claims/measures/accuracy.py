@@ -80,6 +80,10 @@ def difference(
     labels = _labels(first, second, first_changes, second_changes)
     detail = {labels[0]: [round(x, 4) for x in one], labels[1]: [round(x, 4) for x in other]}
     reason = f"{labels[0]} {spread(one)}, {labels[1]} {spread(other)}"
+    learned = trained(context, job_for(context, SETTINGS[setting], first, context.seed, **_copy(first_changes or {})))
+    if learned.get("sigma"):
+        detail["learned sigma by stage"] = learned["sigma"]
+        reason += f"; sigma ended between {min(learned['sigma']):.3g} and {max(learned['sigma']):.3g}"
     if signs:
         evidence, more = sign_evidence(context, setting)
         reason, detail = f"{reason}; {evidence}", {**detail, **more}

@@ -72,7 +72,7 @@ _NODES = {"nodes": "64", "features": "32", "classes": "4"}
 
 def _small(model: str, data: str, options: Mapping[str, str], rate: float, **more: Any) -> tuple[TrainJob, TrainJob]:
     """Quick and full form of a small stand-in."""
-    quick = TrainJob(model, data=data, model_options=options, rate=rate, copies=20, steps=200, eval_every=50, **more)
+    quick = TrainJob(model, data=data, model_options=options, rate=rate, copies=10, steps=160, eval_every=20, **more)
     return quick, replace(quick, copies=50, steps=900, eval_every=100)
 
 
@@ -152,6 +152,7 @@ def trained(context: Context, job: TrainJob) -> dict[str, Any]:
             "work": state.work,
             "epochs": state.rows[-1].epoch,
             "test": len(training.splits.test),
+            "sigma": None if state.sigma is None else list(state.sigma),
         }
 
     what = {"part": "train", "job": job.identity, "steps": job.steps, "every": job.eval_every}

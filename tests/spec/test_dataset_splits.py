@@ -178,9 +178,7 @@ def test_features_of_a_class_point_one_way_and_noise_has_the_stated_size() -> No
 @pytest.mark.parametrize("kind", ["gcn", "gat"])
 def test_a_model_on_another_graph_computes_what_a_model_built_on_it_computes(kind: str) -> None:
     first, second = graph_model(kind, seed=0), graph_model(kind, seed=1)
-    second.module.load_state_dict(
-        {**second.module.state_dict(), **dict(first.module.named_parameters())}
-    )
+    second.module.load_state_dict({**second.module.state_dict(), **dict(first.module.named_parameters())})
     inputs = first.example(2)
     assert not torch.equal(first.module(*inputs), second.module(*inputs))
     first.module.set_adjacency(second.module.adjacency)  # type: ignore[operator]

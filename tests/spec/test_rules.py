@@ -308,7 +308,8 @@ def test_parameters_that_no_gradient_reaches_are_named() -> None:
     first = replace(graph.stages[0], weight_gradient=Work())
     blocked = replace(graph, stages=(first, graph.stages[1]))
     assert "stage 0 (s0): no gradient reaches" in RULES["bp"](blocked, RuleOptions()).notes[0]
-    assert "stage 0 (s0): its noise lies behind operators without a derivative" in RULES["lr"](
-        blocked, RuleOptions()
-    ).notes[0]
+    assert (
+        "stage 0 (s0): its noise lies behind operators without a derivative"
+        in RULES["lr"](blocked, RuleOptions()).notes[0]
+    )
     assert RULES["lr"](blocked, RuleOptions(weight_noise=(0,))).notes == ()

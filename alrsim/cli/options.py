@@ -106,6 +106,14 @@ FirstInputGradient = Annotated[
     typer.Option("--first-input-gradient", help="BP: stage 0 computes an input gradient too, and pays for it."),
 ]
 Semantics = Annotated[str, typer.Option("--transfer-semantics", metavar="T", help="latency | link | blocking.")]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="E",
+        help="simpy: the reference. fast: compiled, the same times. auto: fast for large problems where it is exact.",
+    ),
+]
 Overlap = Annotated[
     str, typer.Option("--overlap", metavar="F", help="Time of a fused pair of tasks, as a share of their sum.")
 ]

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from alrsim.schedulers import SearchOptions, Solution
 
 SEMANTICS = ("latency", "link", "blocking")
+ENGINES = ("auto", "simpy", "fast")
 
 FP32 = PrecisionPlan()
 
@@ -65,6 +66,7 @@ class Settings:
     cut: str | None = None
     chunks: int | None = None
     semantics: str = "link"
+    engine: str = "auto"
     overlap: Fraction = Fraction(1)
     signs: bool = False
     time_limit: float | None = None
@@ -100,6 +102,7 @@ def settings_from(params: Mapping[str, Any], typed: Collection[str] = ()) -> Set
         ("--inject", "inject", get_args(Injection)),
         ("--optimizer", "optimizer", get_args(Optimizer)),
         ("--transfer-semantics", "semantics", SEMANTICS),
+        ("--engine", "engine", ENGINES),
     ):
         if given.get(key) is not None:
             choose(given[key], choices, where=option, what="choice")
@@ -284,11 +287,11 @@ def build_schedule(problem: Problem, method: MethodName, settings: Settings) -> 
 
 def predict(problem: Problem, schedule: Schedule, settings: Settings) -> Timeline:
     """Check and simulate."""
-    from alrsim.simulate.engine import simulate
+    from alrsim.simulate.engine import Engine, simulate
     from alrsim.simulate.network import Semantics
 
-    semantics = cast(Semantics, settings.semantics)
-    return simulate(problem, schedule, semantics=semantics, overlap=settings.overlap)
+    semantics, engine = cast(Semantics, settings.semantics), cast(Engine, settings.engine)
+    return simulate(problem, schedule, semantics=semantics, overlap=settings.overlap, engine=engine)
 
 
 @dataclass(frozen=True)

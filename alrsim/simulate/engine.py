@@ -23,6 +23,9 @@ from alrsim.timeline.timeline import MemPoint, Span, SpanColumns, Timeline, Tran
 
 Engine = Literal["simpy", "fast", "auto"]
 
+FAST_FROM = 20_000
+"""Tasks from which ``auto`` takes the fast engine: below, SimPy takes less time than loading compiled loops."""
+
 
 def simulate(
     problem: Problem,
@@ -51,7 +54,8 @@ def simulate(
     Args:
         overlap: A fused pair of tasks takes ``overlap`` times the sum of both; their spans coincide.
         engine: ``simpy`` is the reference; ``fast`` gives the same times from compiled loops
-            (:mod:`alrsim.simulate.fast`); ``auto`` takes the fast one wherever it can, else the reference.
+            (:mod:`alrsim.simulate.fast`); ``auto`` takes the fast one for :data:`FAST_FROM` tasks or more,
+            wherever it can, else the reference.
 
     Returns:
         A timeline tagged ``simulated``, memory included; ``facts["engine"]`` says which engine made it.
@@ -84,7 +88,7 @@ def simulate(
     why = refusal(problem, lowered)
     if engine == "fast" and why:
         raise OptionError(f"the fast engine leaves this to SimPy: {why}", where="--engine", fix="use auto or simpy")
-    if engine == "simpy" or why:
+    if engine == "simpy" or why or (engine == "auto" and len(lowered.duration) < FAST_FROM):
         facts = {"transfer_semantics": semantics, "engine": "simpy"}
         trace = run(lowered, semantics=semantics, cores=problem.machine.shared_cores)
         return _timeline(problem, lowered, trace, {**values, "facts": facts})

@@ -4,7 +4,7 @@ No times are compared here, only makespans: the numbers do not depend on the hos
 """
 
 import argparse
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from random import Random
@@ -16,6 +16,7 @@ from alrsim.hardware.machine import abstract_machine
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedulers import SearchOptions, solve
 from alrsim.schedulers.caps import caps_of, live_peaks, timed
+from alrsim.schedulers.placement import contiguous_blocks
 from alrsim.tasks.problem import Problem
 from benchmarks.measure import say
 
@@ -77,11 +78,16 @@ def random_instances(count: int, seed: int, effort: float, exact: float) -> dict
         problem = random_problem(random, rule="lr" if "LR" in name else None)
         options = replace(FREEDOMS[name], effort=effort, seed=number)
         if "capped" in name:
-            options = replace(options, live=max(2, -(-problem.tasks.stages // len(problem.machine.units))))
+            options = replace(options, live=_most_stages(problem) + random.randint(0, 1))
         if number % 20 == 0:
             say(f"optimality: random instance {number} of {count}")
         _one(problem, options, exact, tallies[name])
     return tallies
+
+
+def _most_stages(problem: Problem) -> int:
+    """Stages on the fullest unit: with so many chunks allowed one micro-batch after the other can pass."""
+    return max(Counter(contiguous_blocks(problem)[:-1]).values())
 
 
 def _one(problem: Problem, options: SearchOptions, effort: float, tally: Tally) -> None:

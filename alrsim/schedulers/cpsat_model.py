@@ -2,9 +2,7 @@
 
 Each task has a start and, where it may run on several units, one literal per unit. Units are machines without
 overlap; where all units are alike, nothing is capped and nothing takes time to move, they are one pool. Micro-batches
-that are copies of each other are kept in ascending order in every kind of task of every stage: in any schedule, giving
-the k-th slot of a kind to micro-batch k keeps every order between kinds (the k-th smallest end of predecessors is no
-later than the k-th smallest start of successors) and holds no more memory at any moment.
+that are copies of each other keep their order (:mod:`alrsim.schedulers.cpsat_symmetry`).
 """
 
 from collections.abc import Sequence
@@ -15,6 +13,7 @@ from alrsim.schedule.bounds import heads_and_tails
 from alrsim.schedule.lower import Delays
 from alrsim.schedulers.caps import Caps, Timed, slots_of
 from alrsim.schedulers.cpsat_memory import add_bytes
+from alrsim.schedulers.cpsat_symmetry import can_be_ordered, moves_are_free
 from alrsim.schedulers.search import SearchOptions
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import NONE
@@ -137,7 +136,7 @@ def _build(problem: Problem, allowed: Sequence[Task], together: bool, caps: Caps
     _place(model, together, pool)
     _separate(model, pool)
     _follow(model, pool)
-    if _ordered(problem, allowed, together, caps):
+    if can_be_ordered(problem, allowed, together, caps):
         _keep_ascending(model)
     if soft:
         _add_slack(model)
@@ -169,16 +168,7 @@ def _is_pool(problem: Problem, allowed: Sequence[Task]) -> bool:
     """All tasks may run on all units, which are alike, and nothing takes time to move."""
     units = len(problem.machine.units)
     every = all(len(row) == units for row in allowed)
-    return every and _free_moves(problem) and all(min(row) == max(row) for row in set(problem.durations))
-
-
-def _free_moves(problem: Problem) -> bool:
-    units, links = range(len(problem.machine.units)), problem.machine.link_table()
-    if any((a, b) not in links for a in units for b in units if a != b):
-        return False
-    delays = Delays(problem)
-    sizes = {buffer.bytes: index for index, buffer in enumerate(problem.tasks.buffers) if buffer.readers}
-    return not any(delays.between(index, *pair) for index in sizes.values() for pair in links)
+    return every and moves_are_free(problem) and all(min(row) == max(row) for row in set(problem.durations))
 
 
 def _place(model: Model, together: bool, pool: bool) -> None:
@@ -271,48 +261,6 @@ def _home_tasks(problem: Problem) -> dict[int, int]:
     if last not in found and last - 1 in found:
         found[last] = found[last - 1]
     return found
-
-
-def _ordered(problem: Problem, allowed: Sequence[Task], together: bool, caps: Caps) -> bool:
-    """Whether micro-batches are copies of each other and slots of one kind can be exchanged (see above)."""
-    if problem.tasks.microbatches < 2 or not _interchangeable(problem):
-        return False
-    if together or all(len(row) == 1 for row in allowed):
-        return True
-    # With bytes a copy on another unit lives from its transfer on, so that slots on several units differ.
-    return caps.bytes is None and _free_moves(problem) and all(min(row) == max(row) for row in set(problem.durations))
-
-
-def _interchangeable(problem: Problem) -> bool:
-    """Whether exchanging two micro-batches gives the same problem."""
-    graph = problem.tasks
-    kinds: dict[tuple[int, str, int], dict[int, object]] = {}
-    for index, task in enumerate(graph.tasks):
-        own = task.id.microbatch
-        inputs: list[tuple[int, str, int, bool, int]] = []
-        for other, buffer in graph.dependencies(index):
-            source = graph.tasks[other].id
-            if source.microbatch not in (own, NONE) and own != NONE:
-                return False
-            size = graph.buffers[buffer].bytes if buffer != NONE else NONE
-            inputs.append((source.stage, source.kind, source.group, source.microbatch == NONE, size))
-        loose = [graph.buffers[buffer] for buffer in task.reads if graph.buffers[buffer].producer == NONE]
-        inputs += [(buffer.stage, "", 0, True, buffer.bytes) for buffer in loose]
-        key = task.id.stage, task.id.kind, task.id.group
-        kinds.setdefault(key, {})[own] = (problem.durations[index], tuple(sorted(inputs)))
-        if own == NONE:  # what waits for all micro-batches must wait for each of them alike
-            counts: dict[tuple[int, str, int], int] = {}
-            for other in {other for other, _ in graph.dependencies(index)}:
-                source = graph.tasks[other].id
-                if source.microbatch != NONE:
-                    sort = source.stage, source.kind, source.group
-                    counts[sort] = counts.get(sort, 0) + 1
-            if any(count != graph.microbatches for count in counts.values()):
-                return False
-    return all(
-        list(row) == [NONE] or (len(row) == graph.microbatches and len(set(row.values())) == 1)
-        for row in kinds.values()
-    )
 
 
 def _keep_ascending(model: Model) -> None:

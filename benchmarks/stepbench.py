@@ -101,11 +101,13 @@ class Turn:
     Attributes:
         kinds: Sum of the spans of every kind of task, over all workers.
         share: Of its core that a task had.
+        cpu: Seconds that the workers' own threads computed; helpers that torch starts are not among them.
     """
 
     total: float
     kinds: Mapping[str, float]
     share: float
+    cpu: float = 0.0
 
 
 @lru_cache(maxsize=4)
@@ -173,7 +175,8 @@ def turn_of(graph: TaskGraph, times: Times) -> Turn:
     kinds: dict[str, float] = {}
     for task, span in zip(graph.tasks, spans, strict=True):
         kinds[task.id.kind] = kinds.get(task.id.kind, 0.0) + span / 1e9
-    return Turn((max(times.end) - min(times.start)) / 1e9, kinds, sum(times.cpu) / max(1, sum(spans)))
+    busy = sum(times.cpu)
+    return Turn((max(times.end) - min(times.start)) / 1e9, kinds, busy / max(1, sum(spans)), busy / 1e9)
 
 
 def in_turn(jobs: Sequence[Job], repeats: int, warmup: int = 1) -> dict[str, list[Turn]]:

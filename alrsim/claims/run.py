@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -88,7 +90,7 @@ def missing(claim: Claim, context: Context) -> str:
 
 
 def claim_key(claim: Claim, context: Context) -> str:
-    """What decides a claim's result: the claim, mode, seed, data that are there, and versions."""
+    """What decides a claim's result: the claim, mode, seed, data that are there, versions, and how it is measured."""
     return key_of(
         {
             "claim": [claim.id, claim.figure, asdict(claim.rule), claim.measure, claim.arguments, claim.missing],
@@ -97,8 +99,18 @@ def claim_key(claim: Claim, context: Context) -> str:
             "folder": str(context.folder),
             "obstacle": missing(claim, context),
             "version": context.version,
+            "code": code_digest(),
         }
     )
+
+
+@cache
+def code_digest() -> str:
+    """Of this package's sources: a claim measured in another way is measured again, from the parts there are."""
+    found = sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        found.update(path.read_bytes())
+    return found.hexdigest()
 
 
 def open_run(context: Context, out: Path | None) -> tuple[Context, dict[str, Finished]]:

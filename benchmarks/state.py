@@ -21,7 +21,7 @@ from benchmarks.stepbench import Model, Variant, open_bench, serial_problem, tas
 BITS = PrecisionPlan(saved=Precision.SIGN1, noise=Precision.SIGN1)
 AGAIN = PrecisionPlan(saved=Precision.SIGN1, noise=Precision.REGENERATED)
 COPIES, GROWING, GROUP = (50, 200), (10, 100, 1_000, 10_000), 10
-SMALL, TINY = Model("resnet5", (("width", "8"),), samples=8), Model("resnet5", (("width", "8"),), samples=4)
+SMALL, TINY = Model("resnet5", (("width", "8"),), samples=8), Model("resnet5", (("width", "8"),), samples=2)
 SCHEMES = (
     Variant("fp32, stacked (lr)", "lr"),
     Variant("int8 signs, stacked (alr)", "alr"),
@@ -33,7 +33,7 @@ SCHEMES = (
 
 def state_table() -> tuple[list[str], Any]:
     """Every way to keep state, at every number of copies; peaks of the tasks run one after the other."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for copies in COPIES:
         for scheme in SCHEMES:
             say(f"state: {scheme.label}, {copies} copies")
@@ -51,7 +51,7 @@ def state_table() -> tuple[list[str], Any]:
 
 def growth_table() -> tuple[list[str], Any]:
     """Accumulated copies in groups: a process of its own for every number of them."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for copies in GROWING:
         say(f"state: {copies} copies accumulated in a process of its own")
         rows.append(_alone(copies))

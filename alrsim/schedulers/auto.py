@@ -11,6 +11,7 @@ from alrsim.schedule.proof import Freedom, Proof
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers import cpsat
 from alrsim.schedulers.caps import Timed, caps_of
+from alrsim.schedulers.list_schedule import shortage_words
 from alrsim.schedulers.local_search import improve, start_of, steps_for
 from alrsim.schedulers.search import SearchOptions, Solution
 from alrsim.schedulers.starts import candidates
@@ -48,11 +49,7 @@ def auto_solution(problem: Problem, options: SearchOptions) -> Solution:
     if not known:
         if exact:
             return _finish(cpsat.cpsat_solution(problem, _narrow(options)))
-        raise ScheduleError(
-            "no heuristic fits the caps",
-            where="scheduler auto",
-            fix="use cpsat, which finds a schedule if there is one, or allow more memory or live micro-batches",
-        )
+        raise _nothing_fits(problem, options)
     if len(problem.durations) <= _SEARCHABLE:
         known = _search(problem, known, options, deadline)
     best = known[0]
@@ -60,6 +57,24 @@ def auto_solution(problem: Problem, options: SearchOptions) -> Solution:
         limits = replace(options, effort=options.effort / 2, time_limit=left)
         return _finish(_exact(problem, known, limits))
     return Solution(Schedule(best.schedule.lanes, "auto"), _proof_by_bound(problem, best, options))
+
+
+def _nothing_fits(problem: Problem, options: SearchOptions) -> ScheduleError:
+    """Demand, capacity and shortage of the heuristic schedule that is short by the smallest share."""
+    caps = caps_of(problem, options)
+    tried = candidates(problem, replace(options, live=None, memory=False))
+    for live in range(1, problem.tasks.stages + 1):  # the tightest that any list schedule can keep
+        tight = candidates(problem, replace(options, live=live, memory=False))
+        if tight:
+            tried += tight
+            break
+    rows = [made.shortages(caps) for made in tried]
+    nearest = min(rows, key=lambda row: sum(demand / max(1, cap) for _, demand, cap, _ in row), default=[])
+    return ScheduleError(
+        f"no heuristic fits the caps; the nearest: {shortage_words(nearest)}",
+        where="scheduler auto",
+        fix="use cpsat, which finds a schedule if there is one, or allow more memory or live micro-batches",
+    )
 
 
 def _finish(found: Solution) -> Solution:

@@ -107,6 +107,8 @@ def _pipeline(problem: ColumnProblem, name: str) -> _Pipeline:
         if problem.tasks.template.tasks[source].id.stage != stages - 1 or source in behind:
             raise _refused(name, "a loss does not read the last stage's output alone")
         behind[source] = [row, cell_of[row]] if row in cell_of else [row]
+    if own_loss and list(behind) != sorted(behind):
+        raise _refused(name, "losses are not ready in reference order")
     if not own_loss:
         forwards[-1] = [one for row in forwards[-1] for one in (row, *behind.get(row, []))]
         return _Pipeline(problem, forwards, gradients, [], once, own_loss)

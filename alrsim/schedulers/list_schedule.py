@@ -74,14 +74,18 @@ def _gated(problem: Problem, placement: Placement, key: list[Key], live: tuple[i
     return dispatch(problem, Plan(placement, [0] * len(key), key, gate=gate), name)
 
 
-def does_not_fit(shortages: Sequence[tuple[str, int, int, str]], where: str) -> ScheduleError:
-    """Demand, capacity and shortage of every unit that holds too much."""
-    each = "; ".join(
+def shortage_words(shortages: Sequence[tuple[str, int, int, str]]) -> str:
+    """``unit u0 needs 4 live micro-batches, has 3; short by 1``, for every unit."""
+    return "; ".join(
         f"unit {unit} needs {demand} {what}, has {capacity}; short by {demand - capacity}"
         for unit, demand, capacity, what in shortages
     )
+
+
+def does_not_fit(shortages: Sequence[tuple[str, int, int, str]], where: str) -> ScheduleError:
+    """Demand, capacity and shortage of every unit that holds too much."""
     return ScheduleError(
-        each,
+        shortage_words(shortages),
         where=where,
         fix="allow more, use more units or more and smaller micro-batches, or keep state in fewer bits (--precision)",
     )

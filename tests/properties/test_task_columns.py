@@ -3,24 +3,29 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from alrsim.errors import OptionError, ScheduleError
+from alrsim.errors import DeadlockError, OptionError, ScheduleError
 from alrsim.graph.stages import chain
-from alrsim.hardware.machine import Link, Machine, Unit
-from alrsim.rules import RULES
+from alrsim.hardware.machine import Link, Machine, Unit, abstract_machine
+from alrsim.rules import RULES, RuleOptions
 from alrsim.rules.columns import column_tasks
 from alrsim.schedule.columns import ColumnProblem, Transfers, lower_columns
 from alrsim.schedule.lower import lower
 from alrsim.schedulers import schedule
 from alrsim.schedulers.column_lanes import NAMES, column_lanes, one_each
+from alrsim.simulate.columns import simulate_columns
+from alrsim.simulate.engine import simulate
 from alrsim.simulate.fast import complete, run_columns
 from alrsim.simulate.run import run
 from alrsim.tasks.columns import TaskColumns, full_columns
+from alrsim.tasks.expand import MAX_OBJECTS, expand
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.taskgraph import Task, TaskGraph
 from alrsim.tasks.token import KINDS
+from alrsim.timeline.metrics import busy, named_shares
 from tests.properties.test_simulator_rules import models, options
 
 QUICK = settings(derandomize=True, max_examples=100, deadline=None)
@@ -58,25 +63,9 @@ def test_the_columns_written_out_are_the_task_graph(step: tuple[TaskColumns, Tas
 
 @QUICK
 @given(steps())
-def test_every_micro_batch_has_the_work_and_the_buffers_of_the_template(step: tuple[TaskColumns, TaskGraph]) -> None:
+def test_written_out_as_objects_it_is_the_graph_of_the_rule(step: tuple[TaskColumns, TaskGraph]) -> None:
     columns, graph = step
-    rows, split = columns.rows, columns.rows * columns.microbatches
-    template = columns.template
-    for index, task in enumerate(graph.tasks):
-        model = template.tasks[index % rows if index < split else rows + index - split]
-        assert (task.work, task.encoded, task.copies) == (model.work, model.encoded, model.copies)
-        if index < split:
-            assert [_what(graph, b, rows) for b in task.reads] == [_what(template, b, rows) for b in model.reads]
-    made = [_what(graph, index, rows) for index in range(len(graph.buffers))]
-    once = [_what(template, index, rows) for index, one in enumerate(template.buffers) if one.resident]
-    each = [_what(template, index, rows) for index, one in enumerate(template.buffers) if not one.resident]
-    assert made == once + each * columns.microbatches
-
-
-def _what(graph: TaskGraph, index: int, rows: int) -> tuple[object, ...]:
-    one = graph.buffers[index]
-    producer = one.producer if one.producer < 0 else one.producer % rows
-    return one.category, one.bytes, one.stage, producer, one.resident, bool(one.accumulator)
+    assert expand(columns) == graph  # work, buffers, names, sums and readers included
 
 
 @st.composite
@@ -136,6 +125,63 @@ def test_lanes_are_those_of_the_scheduler_and_times_those_of_simpy(
     table = lower_columns(columns, lanes, semantics)
     fast = complete(table, run_columns(table, semantics), semantics)
     assert fast.ends[lanes.items].tolist() == slow.ends
+    whole = simulate(problem, order, semantics=semantics)
+    timeline = simulate_columns(columns, lanes, semantics=semantics)
+    assert (timeline.makespan, busy(timeline)) == (whole.makespan, busy(whole))
+    assert named_shares(timeline) == named_shares(whole)
+    assert (timeline.spans, timeline.transfers, timeline.memory) == (whole.spans, whole.transfers, whole.memory)
     assert sorted(zip(fast.sent.tolist(), fast.arrived.tolist(), strict=True)) == sorted(
         zip(slow.sent, slow.arrived, strict=True)
     )
+
+
+def large(units: int, microbatches: int, name: str = "1f1b") -> ColumnProblem:
+    rule = "lr" if name == "lr-fixed" else "bp"
+    tasks = column_tasks(rule, chain(units), RuleOptions(microbatches=microbatches, baseline="none"))
+    ticks = {"F": 1, "B": 2, "G": 1}
+    durations = np.array([ticks.get(task.id.kind, 0) for task in tasks.template.tasks], dtype=np.int64)
+    return ColumnProblem(tasks, abstract_machine(units), one_each(units, units), durations)
+
+
+def test_four_million_tasks_take_the_time_of_the_closed_form_and_are_not_written_out() -> None:
+    units, microbatches = 64, 32_768
+    for name in ("gpipe", "1f1b"):
+        problem = large(units, microbatches, name)
+        timeline = simulate_columns(problem, column_lanes(problem, name))
+        assert timeline.makespan == (microbatches + units - 1) * 3
+        assert set(busy(timeline).values()) == {3 * microbatches}
+        assert len(problem.tasks) > MAX_OBJECTS
+        with pytest.raises(OptionError, match="too many to write out"):
+            assert timeline.spans
+    problem = large(units, microbatches, "lr-fixed")
+    assert simulate_columns(problem, column_lanes(problem, "lr-fixed")).makespan == units - 1 + 2 * microbatches
+
+
+def test_lanes_that_are_not_those_of_the_problem_are_refused() -> None:
+    problem = large(2, 3)
+    lanes = column_lanes(problem, "gpipe")
+    swapped = replace(lanes, items=lanes.items[::-1].copy())
+    doubled = replace(lanes, items=np.where(lanes.items == 1, np.int32(0), lanes.items).astype(np.int32))
+    beyond = replace(lanes, items=(lanes.items + 1).astype(np.int32))
+    for wrong in (swapped, doubled, beyond, replace(lanes, items=lanes.items[1:])):
+        with pytest.raises(ScheduleError):
+            lower_columns(problem, wrong, "link")
+
+
+def test_lanes_in_an_order_that_cannot_run_are_a_deadlock() -> None:
+    problem = large(2, 3)
+    lanes = column_lanes(problem, "gpipe")
+    first = lanes.items[: lanes.first[1]][::-1]
+    with pytest.raises(DeadlockError, match="wait for each other"):
+        simulate_columns(problem, replace(lanes, items=np.concatenate([first, lanes.items[lanes.first[1] :]])))
+
+
+def test_what_depends_on_the_clock_is_refused() -> None:
+    problem = large(3, 4, "lr-fixed")
+    starving = replace(problem, durations=np.where(problem.tasks.stage == 0, 9, 1))
+    with pytest.raises(ScheduleError, match="waits for its input"):
+        column_lanes(starving, "lr-fixed")
+    with pytest.raises(ScheduleError, match="shares a unit"):
+        column_lanes(replace(problem, units=(0, 1, 2, 0)), "gpipe")
+    with pytest.raises(OptionError, match="no columns for scheduler"):
+        column_lanes(problem, "zb-h1")

@@ -69,7 +69,7 @@ def _nothing_fits(problem: Problem, options: SearchOptions) -> ScheduleError:
             tried += tight
             break
     rows = [made.shortages(caps) for made in tried]
-    nearest = min(rows, key=lambda row: sum(demand / max(1, cap) for _, demand, cap, _ in row), default=[])
+    nearest = min(rows, key=lambda row: max(demand / max(1, cap) for _, demand, cap, _ in row), default=[])
     return ScheduleError(
         f"no heuristic fits the caps; the nearest: {shortage_words(nearest)}",
         where="scheduler auto",

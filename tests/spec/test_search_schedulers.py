@@ -174,7 +174,8 @@ def test_local_search_takes_the_base_that_it_is_given(textbook):
 
 def test_a_schedule_that_no_heuristic_can_fit_is_refused_without_the_solver(textbook):
     with pytest.raises(
-        ScheduleError, match=r"no heuristic fits.*unit u0 needs 2 live micro-batches, has 1; short by 1"
+        ScheduleError,
+        match=r"no heuristic fits.*unit u0 needs 2 live micro-batches, has 1; short by 1; unit u1 needs 2",
     ):
         solve(textbook(4, 2, 3, "bp"), "auto", SearchOptions(live=1, exact=False))
 

@@ -67,7 +67,7 @@ def require_ortools() -> None:
         raise OptionError(
             "needs OR-Tools, which is not installed",
             where="scheduler cpsat",
-            fix="pip install 'alrsim[exact]' (ortools 9.15 needs protobuf 6), or use auto, local-search or list",
+            fix="pip install 'ortools>=9.15,<10' (it needs protobuf 6), or use auto, local-search or list",
         )
 
 

@@ -41,7 +41,7 @@ def test_search_options_reach_the_scheduler(alrsim):
     assert json.loads(ran.out)["makespan"] == 72
 
 
-@pytest.mark.skipif(find_spec("ortools") is None, reason="the extra 'exact' is not installed")
+@pytest.mark.skipif(find_spec("ortools") is None, reason="OR-Tools is not installed")
 def test_the_exact_scheduler_tells_its_status(alrsim):
     ran = alrsim("simulate", "--method", "bp-split:cpsat", *CHAIN, "--search", "live=4+3+2+1", "--json", "-")
     document = json.loads(ran.out)

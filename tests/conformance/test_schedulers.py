@@ -33,7 +33,7 @@ EVERY_STAGE = (
     {"group": 2, "scope": "layerwise", "stage_copies": (2, 6, 4, 2, 2, 4), "weight_noise": (2,)},
 )
 """Where every stage is a segment of its own; stages with parameters in both graphs."""
-NEEDS_ORTOOLS = pytest.mark.skipif(find_spec("ortools") is None, reason="the extra 'exact' is not installed")
+NEEDS_ORTOOLS = pytest.mark.skipif(find_spec("ortools") is None, reason="OR-Tools is not installed")
 NAMES = [pytest.param(name, marks=NEEDS_ORTOOLS if name == "cpsat" else ()) for name in SCHEDULERS]
 CASES = [
     pytest.param(name, rule, marks=NEEDS_ORTOOLS if name == "cpsat" else ())

@@ -21,7 +21,7 @@ from alrsim.tasks.token import NONE, TaskId
 
 FEW = settings(derandomize=True, max_examples=40, deadline=None)
 NO_CAPS = Caps()
-needs_ortools = pytest.mark.skipif(find_spec("ortools") is None, reason="the extra 'exact' is not installed")
+needs_ortools = pytest.mark.skipif(find_spec("ortools") is None, reason="OR-Tools is not installed")
 
 
 @st.composite

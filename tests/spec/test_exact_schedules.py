@@ -19,7 +19,7 @@ LR_LOSS_ROW = with_loss_row(LR)
 FIXED, GRADIENTS, FREE = SearchOptions(), SearchOptions(gradients="free"), SearchOptions(placement="free")
 
 
-needs_ortools = pytest.mark.skipif(find_spec("ortools") is None, reason="the extra 'exact' is not installed")
+needs_ortools = pytest.mark.skipif(find_spec("ortools") is None, reason="OR-Tools is not installed")
 
 
 def slowed(problem, factors):

@@ -12,7 +12,7 @@ from alrsim.execute.allocator import keep_freed_memory
 from alrsim.execute.empty import empty_lane
 from alrsim.execute.job import Job, Run, Settings, build_job, optimizer_state
 from alrsim.execute.kernels import KERNELS, Kernel
-from alrsim.execute.ledger import Ledger, require_ordered
+from alrsim.execute.ledger import Ledger, last_dependents, require_ordered
 from alrsim.execute.measured import measured_facts, measured_timeline
 from alrsim.execute.program import Program
 from alrsim.execute.reach import find_reach
@@ -304,7 +304,8 @@ def split_batch(job: Job, batch: Batch) -> tuple[tuple[Mapping[str, Tensor], ...
 def new_run(prepared: Prepared, *, recording: bool) -> Run:
     """Fresh parameters, gradients and store for one run."""
     job = prepared.job
-    store = Store(prepared.ledger, recording=recording, tasks=len(job.graph.tasks))
+    last = last_dependents(job.graph) if recording else None
+    store = Store(prepared.ledger, recording=recording, tasks=len(job.graph.tasks), last=last)
     parameters = {name: value.detach().requires_grad_() for name, value in job.program.parameters.items()}
     updated = {name: value.detach().clone() for name, value in parameters.items()}
     for stage in job.program.at(1):

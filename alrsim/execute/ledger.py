@@ -57,6 +57,21 @@ class Ledger:
         return {**found, **{key: sum_.readers for key, sum_ in self.sums.items()}}
 
 
+def last_dependents(graph: TaskGraph) -> list[int]:
+    """For every task the last one that depends on it directly or through one other, or itself: behind that one nobody
+    reads what it wrote. (W reads what F saved and waits for I alone; an update reads gradients only.)"""
+    near = list(range(len(graph.tasks)))
+    for index, task in enumerate(graph.tasks):
+        if task.id.kind != "U":
+            for other, _ in graph.dependencies(index):
+                near[other] = max(near[other], index)
+    last = list(near)
+    for index in range(len(graph.tasks)):
+        for other, _ in graph.dependencies(index):
+            last[other] = max(last[other], near[index])
+    return last
+
+
 def require_ordered(graph: TaskGraph, ledger: Ledger) -> None:
     """Prove that the task graph orders every reader behind its producers, so that no schedule can break the data.
 

@@ -1,7 +1,7 @@
 """The live data of one run: buffers with reference counts, and sums whose order no schedule can change."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from alrsim.execute.ledger import Entry, Key, Ledger, Sum
@@ -15,12 +15,18 @@ Fold = Callable[[Any, Any], Any]
 class Store:
     """Shared by all workers of a run.
 
-    A *recording* store fills a ledger and frees nothing. A *counting* store follows a ledger: it frees what has no
+    A *recording* store fills a ledger, in reference order. It does not know the readers yet, so it frees what a task
+    wrote behind the last task that depends on that one. A *counting* store follows a ledger: it frees what has no
     reader left, and holds a term that is early until the terms before it are in.
+
+    Args:
+        last: Recording: the last task that depends on each task (itself if none does); ``None`` frees nothing.
     """
 
-    def __init__(self, ledger: Ledger, *, recording: bool, tasks: int) -> None:
+    def __init__(self, ledger: Ledger, *, recording: bool, tasks: int, last: Sequence[int] | None = None) -> None:
         self.ledger, self.recording = ledger, recording
+        self._last, self._until = last, dict[Key, int]()
+        self._due: list[list[Key]] = [[] for _ in range(tasks)] if recording else []
         self.values: dict[Key, Any] = {}
         self._lock = threading.Lock()
         self._held: dict[Key, dict[int, Any]] = {}
@@ -30,9 +36,10 @@ class Store:
         self._order = {} if recording else {key: [task for task, _ in sum_.terms] for key, sum_ in ledger.sums.items()}
 
     def put(self, task: int, key: Key, value: Any, category: Category, size: int, stage: int) -> None:
-        """Write a buffer. Recording: what nobody reads later is dropped only at the end."""
+        """Write a buffer; what nobody will read is not kept."""
         if self.recording:
             self.ledger.entries[key] = Entry(category, size, stage, task)
+            self._expect(task, key)
         elif not self._left.get(key) and key[0] not in KEPT:
             return
         self.values[key] = value
@@ -56,6 +63,7 @@ class Store:
         if self.recording:
             self.ledger.sums.setdefault(key, Sum(stage, category)).terms.append((task, size))
             self.values[key] = fold(self.values.get(key), term)
+            self._expect(task, key)
             return
         with self._lock:
             held, order = self._held.setdefault(key, {}), self._order[key]
@@ -72,9 +80,19 @@ class Store:
             self.ledger.entries[key] = Entry(category, size, stage, NONE)
         self.values[key] = value
 
+    def _expect(self, task: int, key: Key) -> None:
+        """Recording: note how long what this task wrote may be needed."""
+        if self._last is not None:
+            until = max(self._last[task], self._until.get(key, 0))
+            self._until[key] = until
+            self._due[until].append(key)
+
     def finish(self, task: int) -> None:
         """Drop what no task will read any more."""
         if self.recording:
+            for key in self._due[task]:
+                if self._until[key] == task and key[0] not in KEPT:
+                    self.values.pop(key, None)
             return
         with self._lock:
             for key in self._reads[task]:

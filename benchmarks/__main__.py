@@ -10,6 +10,7 @@ from pathlib import Path
 
 from alrsim.files import write_atomically
 from benchmarks.economics import main as economics
+from benchmarks.fast import main as fast
 from benchmarks.measure import Row
 from benchmarks.optimality import main as optimality
 from benchmarks.steps import main as steps
@@ -19,7 +20,7 @@ from benchmarks.training import main as training
 TARGETS = {"engine alone": 100_000, "evaluate, arrays ready": 1_000_000}
 """Tasks per second that the project wants to keep, by the start of the row's name."""
 
-COMMANDS = {"training": training, "optimality": optimality, "steps": steps, "economics": economics}
+COMMANDS = {"training": training, "optimality": optimality, "steps": steps, "economics": economics, "fast": fast}
 
 
 def main() -> None:

@@ -146,7 +146,10 @@ def _require_used(
 ) -> None:
     """Refuse losses whose place behind their forward is not certain, and a loss update that may fill a gap."""
     graph, unit = problem.tasks.template, problem.unit
+    cells = {task.id.group for task in graph.tasks if task.id.stage == graph.stages and task.id.kind == "B"}
     used = {other for row in range(problem.tasks.rows) for other, _ in graph.dependencies(row)}
+    if once[-1] and any(graph.tasks[row].id.group not in cells for row in losses):
+        raise _refused(name, "the loss module's update may fill a gap")
     if any(row not in used for row in losses):
         raise _refused(name, "a loss that no gradient needs may run after an update")
     if own_loss:

@@ -148,7 +148,7 @@ def _row(what: str, size: int, function: Callable[[], object], repeats: int, inn
 
 
 def _torch(repeats: int) -> Row:
-    """Torch's own simulation of 1F1B: sends and receives in steps, without durations. Its rate hardly depends on size."""
+    """Torch's own simulation of 1F1B: sends and receives in steps, without durations; linear in actions."""
     from torch.distributed.pipelining.schedules import _Action, _add_send_recv, _simulate_comms_compute
 
     microbatches = 512

@@ -8,13 +8,13 @@ from alrsim.graph.work import Work
 from alrsim.hardware.machine import Machine, abstract_machine
 from alrsim.hardware.precision import PrecisionPlan
 from alrsim.rules import RULES, RuleOptions
+from alrsim.schedule.bounds import makespan_bound
 from alrsim.schedule.evaluate import evaluate
 from alrsim.schedule.lower import lower
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers import SCHEDULERS, schedule
 from alrsim.simulate.engine import simulate
 from alrsim.tasks.problem import Problem, price
-from alrsim.schedule.bounds import makespan_bound
 from alrsim.timeline.memory import peak_memory
 from alrsim.timeline.timeline import Timeline
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from alrsim.errors import DeadlockError
 from alrsim.hardware.machine import Link, Machine, Unit
+from alrsim.schedule.bounds import makespan_bound
 from alrsim.schedule.evaluate import evaluate
 from alrsim.schedule.lower import lower
 from alrsim.schedule.schedule import Lane, Schedule
@@ -16,7 +17,6 @@ from alrsim.simulate.engine import simulate
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.taskgraph import Buffer, Category, Task, TaskGraph
 from alrsim.tasks.token import NONE, TaskId
-from alrsim.schedule.bounds import makespan_bound
 from alrsim.timeline.memory import lifetimes
 from alrsim.timeline.metrics import busiest_unit, named_shares
 from alrsim.timeline.timeline import Timeline

@@ -10,13 +10,13 @@ from alrsim.graph.stages import Edge, Stage, StageGraph
 from alrsim.hardware.machine import Link, Machine, Unit
 from alrsim.hardware.precision import PrecisionPlan
 from alrsim.rules import RULES, RuleOptions
+from alrsim.schedule.bounds import makespan_bound
 from alrsim.schedule.evaluate import evaluate
 from alrsim.schedule.lower import lower
 from alrsim.schedulers import SCHEDULERS, schedule
 from alrsim.simulate.engine import simulate
 from alrsim.tasks.problem import Problem, price
 from alrsim.tasks.taskgraph import Task
-from alrsim.schedule.bounds import makespan_bound
 
 PAIRS = [(name, rule) for name, entry in SCHEDULERS.items() for rule in entry.rules]
 

@@ -58,11 +58,12 @@ def _draw_accuracy(axis: Axes, at: Sequence[float], rows: Sequence[Row], *, name
         axis.annotate(
             f"best {values[best]:.1f} % at step {rows[best].step}",
             (at[best], values[best]),
-            xytext=(0, -14),
+            xytext=(0, -24),
             textcoords="offset points",
             ha="right",
             fontsize=8.5,
             color=INK,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
         )
     axis.set_ylim(0, 103)
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))

@@ -1,7 +1,8 @@
 """``python -m benchmarks fast``: the fast engine against SimPy, torch and plain Python, and its growth with size.
 
-Rows of columns lie one step's micro-batches apart. Where their number is a power of two, what a unit sends to hundreds of
-others falls into one set of the cache: lr-fixed is then four times slower than beside it (try --microbatches 4000 4096).
+Rows of columns lie one step's micro-batches apart. Where their number is a power of two, what a unit sends to hundreds
+of others falls into one set of the cache: lr-fixed is then four times slower than beside it (try --microbatches 4000
+4096).
 """
 
 import argparse
@@ -21,7 +22,8 @@ from alrsim.graph.stages import chain
 from alrsim.hardware.machine import Link, Machine, Unit
 from alrsim.rules import RuleOptions
 from alrsim.rules.columns import column_tasks
-from alrsim.schedule.columns import ColumnProblem, Transfers, columns_of, lower_columns
+from alrsim.schedule.column_problem import ColumnProblem, lower_columns
+from alrsim.schedule.columns import Transfers, columns_of
 from alrsim.schedulers.column_lanes import column_lanes, one_each
 from alrsim.simulate.columns import simulate_columns
 from alrsim.simulate.fast import run_columns

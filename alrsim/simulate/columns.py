@@ -5,7 +5,8 @@ from functools import cache
 
 import numpy as np
 
-from alrsim.schedule.columns import ColumnProblem, LaneColumns, Transfers, lower_columns
+from alrsim.schedule.column_problem import ColumnProblem, LaneColumns, lower_columns
+from alrsim.schedule.columns import Transfers
 from alrsim.schedule.schedule import Lane, Schedule
 from alrsim.simulate.engine import simulate
 from alrsim.simulate.fast import run_columns

@@ -12,7 +12,8 @@ from alrsim.graph.stages import chain
 from alrsim.hardware.machine import Link, Machine, Unit, abstract_machine
 from alrsim.rules import RULES, RuleOptions
 from alrsim.rules.columns import column_tasks
-from alrsim.schedule.columns import ColumnProblem, Transfers, lower_columns
+from alrsim.schedule.column_problem import ColumnProblem, lower_columns
+from alrsim.schedule.columns import Transfers
 from alrsim.schedule.lower import lower
 from alrsim.schedulers import schedule
 from alrsim.schedulers.column_lanes import NAMES, column_lanes, one_each

@@ -97,7 +97,11 @@ def _resnet5() -> Setup:
         (
             Case("BP", base),
             Case("lr-rademacher, 20 copies", replace(noisy, method="lr-rademacher"), target=90.0),
-            Case("lr-rademacher, 20 copies, post", replace(noisy, method="lr-rademacher", cut="block"), target=96.0),
+            Case(
+                "lr-rademacher, 20 copies, post",
+                replace(noisy, method="lr-rademacher", cut="block", steps=1800),
+                target=96.0,
+            ),
             Case("ALR, 20 copies", replace(noisy, method="alr"), below=("lr-rademacher, 20 copies", 5.0)),
             Case("LR, 20 copies", replace(noisy, method="lr")),
             Case("hybrid, 20 copies", replace(noisy, method="hybrid")),

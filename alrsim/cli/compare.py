@@ -28,9 +28,11 @@ from alrsim.cli.options import (
     ModelArgument,
     ModelOptions,
     Noise,
+    NoiseCode,
     Optimizer,
     OutFolder,
     Overlap,
+    PlanPath,
     PrecisionText,
     Reduce,
     Repeats,
@@ -45,7 +47,7 @@ from alrsim.cli.options import (
 )
 from alrsim.cli.output import check_targets, progress, publish, say, show
 from alrsim.cli.parse import DEFAULT_METHODS, parse_methods, require_positive
-from alrsim.cli.pipeline import Planned, find_machine, settings_from
+from alrsim.cli.pipeline import Planned, find_machine, refuse_unread, settings_from
 from alrsim.cli.planning import Setup, plan_all
 from alrsim.cli.results import compare_result, cost_model_note, report_files
 from alrsim.report.result import CompareResult, compare_document, verdict
@@ -78,6 +80,8 @@ def run(
     reduction: Reduce = "stack",
     noise: Noise = None,
     input_code: InputCode = None,
+    noise_code: NoiseCode = None,
+    plan: PlanPath = None,
     inject: Inject = "pre",
     optimizer: Optimizer = "sgd",
     update: Update = True,
@@ -98,6 +102,7 @@ def run(
     check_targets(json, out)
     settings = settings_from(context.params, typed_options(context))
     chosen = parse_methods(methods)
+    refuse_unread(settings, chosen)
     require_positive({"--repeats": repeats})
     profile, machine = find_machine(hardware, units)
     asked = request(model, option, bind, batch, microbatches)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from alrsim.cli.common import load_with_warnings, typed_options
-from alrsim.cli.fitting import ScheduleFile, batch_of, open_schedule
+from alrsim.cli.fitting import ScheduleFile, batch_of, open_schedule, refuse_plan_beside
 from alrsim.cli.measuring import execute_file, execute_method, open_bench, require_measurable
 from alrsim.cli.model import request
 from alrsim.cli.options import (
@@ -27,9 +27,11 @@ from alrsim.cli.options import (
     ModelArgument,
     ModelOptions,
     Noise,
+    NoiseCode,
     Optimizer,
     OutFolder,
     OutputFile,
+    PlanPath,
     PrecisionText,
     Reduce,
     Repair,
@@ -45,7 +47,7 @@ from alrsim.cli.options import (
 )
 from alrsim.cli.output import check_targets, publish
 from alrsim.cli.parse import parse_method, require_positive
-from alrsim.cli.pipeline import Settings, find_machine, settings_from
+from alrsim.cli.pipeline import Settings, find_machine, refuse_unread, settings_from
 from alrsim.cli.planning import Setup
 from alrsim.cli.simulating import Simulated, simulation_document, simulation_files, tell
 from alrsim.errors import OptionError
@@ -78,6 +80,8 @@ def run(
     reduction: Reduce = "stack",
     noise: Noise = None,
     input_code: InputCode = None,
+    noise_code: NoiseCode = None,
+    plan: PlanPath = None,
     inject: Inject = "pre",
     optimizer: Optimizer = "sgd",
     update: Update = True,
@@ -99,6 +103,9 @@ def run(
         raise OptionError("needs --schedule FILE or --method, one of the two", where="execute", fix="--method bp:1f1b")
     settings = settings_from(context.params, typed_options(context))
     chosen = None if method is None else parse_method(method)
+    if chosen is not None:
+        refuse_unread(settings, [chosen])
+    refuse_plan_beside(schedule, settings)
     profile, machine = find_machine(hardware, units)
     file = None if schedule is None else open_for(schedule, settings, repair)
     if file is not None:

@@ -22,6 +22,9 @@ FIXED = {
     "baseline": "--baseline",
     "scope": "--scope",
     "reduction": "--reduce",
+    "noise": "--noise",
+    "input_code": "--input-code",
+    "noise_code": "--noise-code",
     "update": "--no-update",
     "loss": "--no-loss",
     "segments": "--segments",
@@ -78,6 +81,18 @@ def open_schedule(path: Path, *, repair: bool = False) -> ScheduleFile:
     if len(set(names)) < len(names):
         raise FileError(f"has two lanes of one unit: {', '.join(names)}", where=where, fix="give each unit one lane")
     return ScheduleFile(path, schedule, outline(schedule), read_recipe(path), repair)
+
+
+def refuse_plan_beside(path: Path | None, settings: Settings) -> None:
+    """A schedule file was made for its own estimators.
+
+    Raises:
+        OptionError: a plan file beside it.
+    """
+    if path is not None and settings.plan is not None:
+        raise OptionError(
+            f"{path} was made for its own estimators", where="--plan", fix="give --plan to `alrsim schedule` instead"
+        )
 
 
 def batch_of(file: ScheduleFile, typed: int | None, *, torch_model: bool) -> int | None:

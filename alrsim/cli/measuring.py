@@ -8,7 +8,16 @@ from alrsim.cli.fitting import ScheduleFile, fit_file
 from alrsim.cli.model import LoadedModel
 from alrsim.cli.output import progress
 from alrsim.cli.parse import MethodName
-from alrsim.cli.pipeline import Planned, build_schedule, build_tasks, cut_for, predict, rule_options, trainable
+from alrsim.cli.pipeline import (
+    Planned,
+    build_schedule,
+    build_tasks,
+    cut_for,
+    predict,
+    rule_options,
+    takes_plan,
+    trainable,
+)
 from alrsim.cli.planning import Setup, plan_all, warn_batch_statistics
 from alrsim.cli.simulating import Simulated
 from alrsim.errors import OptionError
@@ -24,6 +33,7 @@ from alrsim.timeline.timeline import Timeline
 if TYPE_CHECKING:
     from alrsim.execute.calibrate import MeasuredCosts
     from alrsim.execute.executor import Batch, Prepared
+    from alrsim.execute.job import Settings as RunSettings
     from alrsim.execute.program import Program
 
 CALIBRATED = "calibrated"
@@ -125,7 +135,6 @@ class Draft:
 def draft_method(bench: Bench, method: MethodName) -> Draft:
     """Cut the model and build the tasks; methods with the same tasks share what is measured of them."""
     from alrsim.execute.executor import prepare
-    from alrsim.execute.job import Settings as RunSettings
 
     setup = bench.setup
     stages = cut_for(setup.loaded.graph, method, setup.settings, setup.profile, setup.machine)
@@ -133,7 +142,7 @@ def draft_method(bench: Bench, method: MethodName) -> Draft:
     draft = Draft(method, stages, options, build_tasks(stages, method, options))
     if draft.key not in bench.prepared:
         program = program_of(bench, stages)
-        settings = RunSettings(seed=bench.seed)
+        settings = numbers_of(bench, stages, options, method)
         bench.prepared[draft.key] = prepare(program, draft.tasks, bench.batch, options, settings)
     return draft
 
@@ -196,21 +205,47 @@ def calibrated_problem(tasks: TaskGraph, machine: Machine, options: RuleOptions,
     return price(tasks, host, options.precision, model, name=CALIBRATED)
 
 
+def numbers_of(bench: Bench, stages: StageGraph, options: RuleOptions, method: MethodName | None) -> "RunSettings":
+    """Seed, and what the plan file says of sigma and loss weights; a relative sigma is that of this batch.
+
+    Args:
+        method: ``None`` for a schedule file, which says nothing of them.
+    """
+    from alrsim.execute.job import Settings as RunSettings
+    from alrsim.execute.job import settings_of
+    from alrsim.execute.sigmas import relative_sigmas
+
+    plan = bench.setup.settings.estimators
+    if plan is None or method is None or not takes_plan(method):
+        return RunSettings(seed=bench.seed)
+    if not any(one.sigma_rule == "relative" for one in plan):
+        return settings_of(plan, seed=bench.seed)
+    program, scales = program_of(bench, stages), [one.sigma for one in plan]
+    found = relative_sigmas(program, program.parameters, bench.batch, scales, weight_noise=options.weight_noise)
+    sigmas = [found[at] if one.sigma_rule == "relative" else one.sigma for at, one in enumerate(plan)]
+    return settings_of(plan, seed=bench.seed, sigmas=sigmas)
+
+
 def run_planned(bench: Bench, plan: Planned, repeats: int) -> Timeline:
     """Run a schedule; the timeline of the repeat with the median makespan."""
-    return run_schedule(bench, plan.stages, plan.problem, plan.schedule, plan.options, repeats)
+    numbers = numbers_of(bench, plan.stages, plan.options, plan.method)
+    return run_schedule(bench, plan.stages, plan.problem, plan.schedule, plan.options, numbers, repeats)
 
 
 def run_schedule(
-    bench: Bench, stages: StageGraph, problem: Problem, schedule: Schedule, options: RuleOptions, repeats: int
+    bench: Bench,
+    stages: StageGraph,
+    problem: Problem,
+    schedule: Schedule,
+    options: RuleOptions,
+    numbers: "RunSettings",
+    repeats: int,
 ) -> Timeline:
     """Run any schedule of a problem on these stages."""
     from alrsim.execute.executor import execute
-    from alrsim.execute.job import Settings as RunSettings
 
     program = program_of(bench, stages)
-    run_settings = RunSettings(seed=bench.seed)
-    done = execute(program, problem, schedule, bench.batch, options, run_settings, repeats=repeats)
+    done = execute(program, problem, schedule, bench.batch, options, numbers, repeats=repeats)
     return with_dataset(bench, done.timeline)
 
 
@@ -236,8 +271,9 @@ def execute_file(bench: Bench, file: ScheduleFile, repeats: int) -> Simulated:
     fit = fit_file(file, setup)
     program_of(bench, fit.stages)
     fitted, stages, options = fit.fitted, fit.stages, fit.options
+    numbers = numbers_of(bench, stages, options, None)
     with progress(1, "run") as step:
         step(file.path.name)
-        timeline = run_schedule(bench, stages, fitted.problem, fitted.schedule, options, repeats)
+        timeline = run_schedule(bench, stages, fitted.problem, fitted.schedule, options, numbers, repeats)
     about = {"model": setup.loaded.name, "hardware": setup.profile.name}
     return Simulated(file.path.name, about, fitted.problem, fitted.schedule, timeline, fitted.notes)

@@ -78,6 +78,23 @@ InputCode = Annotated[
         show_default=False,
     ),
 ]
+NoiseCode = Annotated[
+    str | None,
+    typer.Option(
+        "--noise-code",
+        metavar="C",
+        help="LR: gradients see the noise as it is (plain), or its signs (sign). Default: the method's.",
+        show_default=False,
+    ),
+]
+PlanPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--plan",
+        metavar="FILE",
+        help="Method lr: one estimator per stage, from a file of `alrsim gradcheck --suggest -o`.",
+    ),
+]
 Inject = Annotated[
     str,
     typer.Option(

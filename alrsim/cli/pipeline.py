@@ -6,6 +6,7 @@ Small pure functions, one per arrow; every verb uses the part of the way that it
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from alrsim.cli.parse import (
@@ -17,8 +18,9 @@ from alrsim.cli.parse import (
     parse_segments,
     require_positive,
 )
+from alrsim.cli.planfile import OVERRULED, read_plan, refuse_overruled, require_fit
 from alrsim.errors import OptionError
-from alrsim.estimators.policy import Injection, InputCode, NoiseKind, preset
+from alrsim.estimators.policy import Injection, InputCode, NoiseCode, NoiseKind, Plan, preset
 from alrsim.graph.graph import Graph
 from alrsim.graph.stages import StageGraph
 from alrsim.hardware.machine import Machine
@@ -26,7 +28,7 @@ from alrsim.hardware.precision import PrecisionPlan
 from alrsim.hardware.profile import Profile, load_profile, machine_from
 from alrsim.rules import RULES
 from alrsim.rules.options import Baseline, NoiseScope, Optimizer, Reduction, RuleOptions
-from alrsim.rules.policy import default_precision, plan_options
+from alrsim.rules.policy import default_precision, plan_options, plan_rule
 from alrsim.schedule.proof import Gap, Proof, gap
 from alrsim.schedule.schedule import Schedule
 from alrsim.tasks.problem import CostModel, Problem, price
@@ -56,6 +58,8 @@ class Settings:
     reduction: str = "stack"
     noise: str | None = None
     input_code: str | None = None
+    noise_code: str | None = None
+    plan: Path | None = None
     inject: str = "pre"
     precision: str | None = None
     optimizer: str = "sgd"
@@ -71,6 +75,8 @@ class Settings:
     signs: bool = False
     time_limit: float | None = None
     search: "SearchOptions | None" = None
+    estimators: Plan | None = None
+    """What the plan file says."""
     typed: frozenset[str] = frozenset()
     """Names of the fields that stood on the command line; the others are defaults."""
 
@@ -99,6 +105,7 @@ def settings_from(params: Mapping[str, Any], typed: Collection[str] = ()) -> Set
         ("--reduce", "reduction", get_args(Reduction)),
         ("--noise", "noise", get_args(NoiseKind)),
         ("--input-code", "input_code", get_args(InputCode)),
+        ("--noise-code", "noise_code", get_args(NoiseCode)),
         ("--inject", "inject", get_args(Injection)),
         ("--optimizer", "optimizer", get_args(Optimizer)),
         ("--transfer-semantics", "semantics", SEMANTICS),
@@ -112,6 +119,9 @@ def settings_from(params: Mapping[str, Any], typed: Collection[str] = ()) -> Set
     if "segments" in given:
         given["segments"] = parse_segments(given["segments"])
     given["search"] = search_options(params.get("search"), params.get("time_limit"))
+    if given.get("plan") is not None:
+        refuse_overruled(given["typed"])
+        given["estimators"] = read_plan(given["plan"])
     return Settings(**given)
 
 
@@ -130,18 +140,19 @@ def search_options(pairs: Sequence[str] | None, time_limit: float | None) -> "Se
     return parse_search(parse_pairs(pairs, where="--search"), time_limit=time_limit)
 
 
-def rule_options(settings: Settings, method: MethodName, trainable: Sequence[bool] = (True,)) -> RuleOptions:
-    """The options of one method's rule: its preset's, changed by what was typed.
+def rule_options(settings: Settings, method: MethodName, trainable: Sequence[bool] | None = None) -> RuleOptions:
+    """The options of one method's rule: its preset's, changed by what was typed, or those of the plan file.
 
     Args:
-        trainable: Whether each stage has a gradient; a hybrid's stages differ.
+        trainable: Whether each stage has a gradient; a hybrid's stages differ. ``None`` where there is no cut yet.
 
     Raises:
         OptionError: options that contradict each other.
     """
+    plan = None if method.preset is None else plan_of(settings, method, trainable)
     base = RuleOptions(
         microbatches=settings.microbatches,
-        copies=settings.copies,
+        copies=settings.copies if plan is None else max(one.copies for one in plan),
         group=settings.group,
         loss=settings.loss,
         update=settings.update,
@@ -149,11 +160,58 @@ def rule_options(settings: Settings, method: MethodName, trainable: Sequence[boo
         optimizer=cast(Optimizer, settings.optimizer),
         segments=settings.segments if method.rule == "segments" else None,
     )
-    if method.preset is None:
+    if plan is None:
         return replace(base, precision=parse_precision(settings.precision, default=FP32))
-    plan = preset(method.preset).plan(trainable, copies=settings.copies, **estimator_changes(settings))
     options = plan_options(plan, base)
     return replace(options, precision=parse_precision(settings.precision, default=default_precision(options)))
+
+
+def takes_plan(method: MethodName) -> bool:
+    """Whether a plan file stands for the method's preset: methods ``lr:`` and ``segments:``."""
+    return method.preset == "lr"
+
+
+def plan_of(settings: Settings, method: MethodName, trainable: Sequence[bool] | None) -> Plan:
+    """One estimator per stage of an LR method.
+
+    Raises:
+        OptionError: a plan file for another number of stages, or for another rule.
+    """
+    assert method.preset is not None
+    plan, where = settings.estimators, f"--plan {settings.plan}"
+    if plan is None or not takes_plan(method):
+        return preset(method.preset).plan(trainable or (True,), copies=settings.copies, **estimator_changes(settings))
+    if trainable is not None:
+        require_fit(plan, len(trainable), where)
+    rule = plan_rule(plan)
+    if rule == "bp" or (rule == "segments" and method.rule == "lr"):
+        what = "every stage" if rule == "bp" else "the last stages"
+        raise OptionError(f"the plan makes {what} exact", where=where, fix=f"use method {rule}:...")
+    return plan
+
+
+LR_OPTIONS = {
+    **OVERRULED,
+    "group": "--group",
+    "inject": "--inject",
+}
+"""What a method with exact gradients does not read."""
+
+
+def refuse_unread(settings: Settings, methods: Sequence[MethodName]) -> None:
+    """Options that none of the methods would read are refused.
+
+    Raises:
+        OptionError: the first of them.
+    """
+    typed = next((option for field, option in LR_OPTIONS.items() if field in settings.typed), None)
+    if typed is not None and len(methods) == 1 and not methods[0].is_lr:
+        raise OptionError(f"is for LR methods, not for {methods[0].label}", where=typed, fix="leave it out")
+    if settings.plan is not None and not any(takes_plan(method) for method in methods):
+        names = ", ".join(method.label for method in methods)
+        raise OptionError(
+            f"is for method lr:..., not for {names}", where="--plan", fix="for example --method lr:lr-fixed"
+        )
 
 
 def trainable(stages: StageGraph) -> tuple[bool, ...]:
@@ -165,7 +223,9 @@ def estimator_changes(settings: Settings) -> dict[str, object]:
     """Fields of the estimator that stood on the command line; the others are the method's own."""
     given = {key: getattr(settings, key) for key in ("baseline", "scope", "reduction") if key in settings.typed}
     return given | {
-        key: getattr(settings, key) for key in ("noise", "input_code") if getattr(settings, key) is not None
+        key: getattr(settings, key)
+        for key in ("noise", "input_code", "noise_code")
+        if getattr(settings, key) is not None
     }
 
 

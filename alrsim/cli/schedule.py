@@ -27,8 +27,10 @@ from alrsim.cli.options import (
     ModelArgument,
     ModelOptions,
     Noise,
+    NoiseCode,
     Optimizer,
     OutputFile,
+    PlanPath,
     PrecisionText,
     Reduce,
     Scope,
@@ -40,7 +42,7 @@ from alrsim.cli.options import (
 )
 from alrsim.cli.output import check_targets, publish, say
 from alrsim.cli.parse import parse_method
-from alrsim.cli.pipeline import Planned, find_machine, settings_from
+from alrsim.cli.pipeline import Planned, find_machine, refuse_unread, settings_from
 from alrsim.cli.planning import Setup, plan_all
 from alrsim.errors import OptionError
 from alrsim.report.bound import bound_document, bound_line
@@ -69,6 +71,8 @@ def run(
     reduction: Reduce = "stack",
     noise: Noise = None,
     input_code: InputCode = None,
+    noise_code: NoiseCode = None,
+    plan: PlanPath = None,
     inject: Inject = "pre",
     optimizer: Optimizer = "sgd",
     update: Update = True,
@@ -84,6 +88,7 @@ def run(
     check_targets(json, file=output)
     chosen = parse_method(method)
     settings = settings_from(context.params, typed_options(context))
+    refuse_unread(settings, [chosen])
     profile, machine = find_machine(hardware, units)
     loaded = load_with_warnings(request(model, option, bind, batch, microbatches))
     (planned,) = plan_all(Setup(loaded, settings, profile, machine), [chosen])

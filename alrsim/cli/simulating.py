@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alrsim.cli.common import load_with_warnings
-from alrsim.cli.fitting import batch_of, fit_file, open_schedule, options_of, with_idle_lanes
+from alrsim.cli.fitting import batch_of, fit_file, open_schedule, options_of, refuse_plan_beside, with_idle_lanes
 from alrsim.cli.model import request
 from alrsim.cli.output import progress, say, show, warn
 from alrsim.cli.parse import MethodName, parse_durations, parse_method, require_positive
@@ -15,6 +15,7 @@ from alrsim.cli.pipeline import (
     build_schedule,
     find_machine,
     predict,
+    refuse_unread,
     rule_options,
 )
 from alrsim.cli.planning import Setup, plan_all
@@ -109,6 +110,7 @@ MODEL_OPTIONS = {
     "bind": "--bind",
     "cut": "--cut",
     "optimizer": "--optimizer",
+    "plan": "--plan",
 }
 """What a table of durations leaves no room for."""
 
@@ -134,14 +136,14 @@ def simulate_durations(asked: Asked, settings: Settings, durations: str) -> Simu
     require_positive({"--stages": asked.stages, "--units": asked.units})
     about = {"durations": {key: str(value) for key, value in table.items()}}
     if asked.file is None:
-        method = _method(asked)
+        method = _method(asked, settings)
         found = _outline_from_options(asked, settings, method, table)
         options = method_options(found, table, rule_options(settings, method), settings.typed)
         problem = file_problem(found, table, options, overlap=settings.overlap, loss_unit=asked.loss_unit)
         solution = build_schedule(problem, method, settings)
         timeline = predict(problem, solution.schedule, settings)
         return Simulated(method.label, about, problem, solution.schedule, timeline, proof=solution.proof)
-    _refuse_both(asked)
+    _refuse_both(asked, settings)
     file = open_schedule(asked.file, repair=asked.repair)
     found = file.outline if file.recipe is None else replace(file.outline, rule=file.recipe.rule)
     _agree(asked, found)
@@ -176,14 +178,14 @@ def simulate_model(asked: Asked, settings: Settings) -> Simulated:
     if asked.stages is not None:
         raise OptionError("is for --durations; a model is cut with --cut", where="--stages")
     if asked.file is None:
-        method = _method(asked)
+        method = _method(asked, settings)
         profile, machine = find_machine(asked.hardware, asked.units)
         wanted = request(asked.model, asked.option, asked.bind, asked.batch, settings.microbatches)
         loaded = load_with_warnings(wanted)
         (planned,) = plan_all(Setup(loaded, settings, profile, machine), [method])
         about = {"model": loaded.name, "hardware": profile.name}
         return Simulated(method.label, about, planned.problem, planned.schedule, planned.timeline, proof=planned.proof)
-    _refuse_both(asked)
+    _refuse_both(asked, settings)
     return _simulate_file_on_model(asked, settings)
 
 
@@ -211,17 +213,20 @@ def _simulate_fitted(name: str, fitted: Fitted, settings: Settings, about: Mappi
     return Simulated(name, about, fitted.problem, fitted.schedule, timeline, fitted.notes)
 
 
-def _method(asked: Asked) -> MethodName:
+def _method(asked: Asked, settings: Settings) -> MethodName:
     if asked.method is None:
         raise OptionError(
             "needs a schedule file or --method", where="simulate", fix="--method bp:1f1b, or schedule.json"
         )
     if asked.repair:
         raise OptionError("only a schedule file can be repaired", where="--repair")
-    return parse_method(asked.method)
+    method = parse_method(asked.method)
+    refuse_unread(settings, [method])
+    return method
 
 
-def _refuse_both(asked: Asked) -> None:
+def _refuse_both(asked: Asked, settings: Settings) -> None:
+    refuse_plan_beside(asked.file, settings)
     if asked.method is not None:
         raise OptionError(
             f"got a schedule file ({asked.file}) and --method", where="simulate", fix="give one of the two"

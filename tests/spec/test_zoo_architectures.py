@@ -128,7 +128,7 @@ def test_the_random_graph_is_symmetric_with_self_loops_and_coras_degree() -> Non
 
 
 def test_a_neuron_leaks_integrates_fires_and_resets() -> None:
-    currents = torch.tensor([0.8, 0.8, 0.8, 0.0]).reshape(4, 1, 1)
+    currents = torch.tensor([0.8, 0.8, 0.8, 0.0]).reshape(1, 4, 1)
     # v: 0.8, then 0.4 + 0.8 = 1.2 fires and resets, then 0.8, then 0.4
     assert LIF()(currents).flatten().tolist() == [0.0, 1.0, 0.0, 0.0]
 

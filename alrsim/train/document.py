@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from alrsim.train.auto import plan_lines
 from alrsim.train.optimize import plain_state
 from alrsim.train.place import Placement
 from alrsim.train.setup import Training
@@ -31,6 +32,7 @@ def train_document(
         "parameters": training.model.parameter_count,
         "noisy": method.noisy,
         "sigma": None if method.sigma is None else list(state.sigma or method.sigma),
+        "mask": method.mask,
         "cost_per_step": {"forwards": cost.forwards, "work": cost.work},
         "resumed_at": resumed,
         "steps_done": state.step,
@@ -51,11 +53,13 @@ def _text(training: Training, state: TrainState, placement: Placement | None) ->
     in_the_end = " at the end" if len(used) > 1 else ""
     where = "in sequence" if placement is None else f"on {placement.units} units, {placement.scheduler}"
     update = ", signs of the gradient" if job.update == "sign" else ""
+    masked = ", losses masked by reach" if method.mask == "reach" else ""
     per_step = 1e3 * state.seconds / max(state.step, 1)
     return [
         f"{job.model} on {job.data}: {job.method}{copies}",
-        f"batch {job.batch}, {job.optimizer} {job.rate:g}{update}, cut {job.cut}, seed {job.seed}, {where}; "
+        f"batch {job.batch}, {job.optimizer} {job.rate:g}{update}, cut {job.cut}{masked}, seed {job.seed}, {where}; "
         f"{cost.forwards:g} forwards and {cost.work:.3g} F per step{in_the_end} (F: one forward of the batch)",
         f"test accuracy {100 * last.test_accuracy:.1f} % after {state.step} steps, best {100 * best:.1f} %; "
         f"{last.work:,.0f} F and {last.forwards:,.0f} forwards in all, {per_step:.1f} ms per step on this host",
+        *(plan_lines(job.plan, tuple(stage.name for stage in training.stages.stages)) if job.plan else ()),
     ]

@@ -4,10 +4,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
-from math import isfinite
+from math import gcd, isfinite
 from typing import Any, Literal
 
 from alrsim.errors import OptionError
+from alrsim.estimators.policy import Plan
+from alrsim.execute.job import Mask
 
 UpdateRule = Literal["gradient", "sign"]
 RateSchedule = Literal["constant", "step", "cosine"]
@@ -24,11 +26,19 @@ class TrainJob:
     Attributes:
         model: Name, with ``model_options``.
         data: Name of the data set; ``data_folder`` where its files are, if it has files.
-        method: A preset of :data:`alrsim.estimators.policy.PRESETS`, or a learner of its own (``fa``, ``hsic``).
+        method: A preset of :data:`alrsim.estimators.policy.PRESETS`, ``segments``, ``plan``, ``auto``, or a learner of
+            its own (``fa``, ``hsic``).
         changes: Fields of :class:`alrsim.estimators.policy.Estimator` that replace the preset's.
+        plan: One estimator per stage: of ``plan`` as given, of ``auto`` as measured (``None``: at the start). Its
+            copies are scaled such that the most of them are ``copies``.
         cut: Where the model is cut into stages, which decides where noise goes.
+        segments: Method ``segments``: the first stage of every segment after the first; the last one is exact.
         copies: Noise draws per sample, at the start.
         group: Copies stacked in one task; ``None``: all.
+        mask: Which losses weigh a noise element: ``none``: all of the sample; ``reach``: those that it can influence
+            (see :mod:`alrsim.execute.reach`); ``None``: ``reach`` where positions have losses of their own.
+        precision: Formats of what is kept, the fields of :class:`alrsim.hardware.precision.PrecisionPlan` by name;
+            empty: the method's.
         batch: Samples in a step.
         microbatches: Parts of the batch that are tasks of their own.
         update: ``gradient``, or ``sign``: the optimizer gets the signs of the gradient (the papers' "w A" columns on
@@ -53,9 +63,13 @@ class TrainJob:
     model_options: Mapping[str, str] = field(default_factory=dict)
     data_folder: str | None = None
     changes: Mapping[str, str | float] = field(default_factory=dict)
+    plan: Plan | None = None
     cut: str = "layer"
+    segments: tuple[int, ...] | None = None
     copies: int = 1
     group: int | None = None
+    mask: Mask | None = None
+    precision: Mapping[str, str] = field(default_factory=dict)
     batch: int = 50
     microbatches: int = 1
     optimizer: OptimizerName = "adam"
@@ -94,14 +108,27 @@ class TrainJob:
             value = getattr(self, name)
             if not (isfinite(value) and 0 <= value < 1):
                 raise OptionError(f"is {value}, must be at least 0 and below 1", where=option_of(name))
+        if self.group is not None and (self.group < 1 or (self.copies % self.group and self.method != "auto")):
+            raise OptionError(
+                f"copy groups of {self.group} do not divide {self.copies} copies",
+                where="--group",
+                fix=f"choose a divisor of {self.copies}",
+            )
+        if (self.segments is not None) != (self.method == "segments"):
+            raise OptionError(
+                "method segments needs the first stage of every segment after the first, and no other method has them",
+                where="--segments",
+                fix="for example --method segments --segments 2,4",
+            )
         self._check_monitor()
+        self._check_halves()
 
     def _check_monitor(self) -> None:
         if self.monitor < 0:
             raise OptionError(f"is {self.monitor}, must be at least 0", where="--monitor")
         if self.target_cosine is not None and not 0 < self.target_cosine < 1:
             raise OptionError(f"is {self.target_cosine}, must be between 0 and 1", where="--target-cosine")
-        if self.target_cosine is not None and not self.monitor:
+        if self.target_cosine is not None and not self.monitor and self.method != "auto":
             raise OptionError(
                 "needs the monitor that it steers by", where="--target-cosine", fix="add, for example, --monitor 20"
             )
@@ -115,6 +142,33 @@ class TrainJob:
             raise OptionError(
                 f"{self.copies_min} to {self.copies_max} copies is no range that starts at 2 or more",
                 where="--copies-min",
+            )
+
+    def _check_halves(self) -> None:
+        """A monitored step is two of half of the copies, and each must be able to do what the whole can."""
+        if not self.monitor:
+            return
+        baselines = {one.baseline for one in self.plan or () if one.kind != "bp"} | {self.changes.get("baseline")}
+        learned = {one.sigma_rule for one in self.plan or () if one.kind != "bp"} | {self.changes.get("sigma_rule")}
+        what = None
+        if "copy-mean" in baselines:
+            what = "baseline copy-mean needs 2 copies in each half that the monitor splits a step into"
+        elif "learned" in learned:
+            what = "a learned sigma needs 2 antithetic pairs in each half that the monitor splits a step into"
+        if what is None:
+            return
+        if self.copies < 4:
+            raise OptionError(f"{what}, and there are {self.copies}", where="--copies", fix="use 4 or more")
+        if self.target_cosine is not None and self.copies_min < 4:
+            raise OptionError(
+                f"{what}, and the copies may fall to {self.copies_min}", where="--copies-min", fix="use 4 or more"
+            )
+        if "learned" in learned and self.group is not None and gcd(self.group, self.copies // 2) < 2:
+            raise OptionError(
+                f"a learned sigma needs 2 pairs in every copy group, and in the monitor's halves of {self.copies // 2} "
+                f"copies groups of {self.group} become groups of 1",
+                where="--group",
+                fix="leave it out",
             )
 
     @property

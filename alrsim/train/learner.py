@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from math import gcd
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
@@ -11,16 +10,25 @@ from alrsim.errors import OptionError
 from alrsim.estimators.monitor import SplitHalf
 from alrsim.estimators.policy import PRESETS, Plan
 from alrsim.execute.executor import Batch, Prepared, prepare
-from alrsim.execute.job import settings_of
+from alrsim.execute.job import Mask, settings_of
 from alrsim.execute.program import Program
 from alrsim.execute.step import Lanes, StepResult, step_gradients
 from alrsim.graph.stages import StageGraph
 from alrsim.rules import RULES
-from alrsim.rules.policy import plan_rule
 from alrsim.train.feedback import direct_feedback, sequential_feedback
 from alrsim.train.hsic import bottleneck
 from alrsim.train.job import TrainJob
-from alrsim.train.methods import is_exact, options_of, plan_of, sigmas_of
+from alrsim.train.methods import (
+    PLANNED,
+    is_exact,
+    mask_of,
+    options_of,
+    plan_of,
+    refuse_noise,
+    rule_of,
+    sigma_rule_of,
+    sigmas_of,
+)
 from alrsim.train.place import Placement, place
 from alrsim.train.staged import local_macs
 
@@ -63,6 +71,7 @@ class Method:
         cost: ``copies -> cost``.
         noisy: Whether copies mean anything to it.
         sigma: Noise scale of every stage at the start; ``None`` without noise.
+        mask: Which losses weigh a noise element.
         learns_sigma: Whether the scales descend their own gradient.
     """
 
@@ -71,6 +80,7 @@ class Method:
     noisy: bool
     sigma: tuple[float, ...] | None = None
     learns_sigma: bool = False
+    mask: Mask = "none"
 
 
 @dataclass
@@ -97,6 +107,7 @@ class ExecutorLearner:
     placement: Placement | None
     example: Batch
     sigma: tuple[float, ...]
+    mask: Mask = "none"
     ready: dict[int, Ready] = field(default_factory=dict, repr=False)
 
     def __call__(
@@ -125,9 +136,7 @@ class ExecutorLearner:
         """Build, record and place the tasks for so many copies."""
         if copies not in self.ready:
             options = options_of(self.job, self.plan, copies)
-            if self.job.group is not None:
-                options = replace(options, group=gcd(self.job.group, copies))
-            rule = plan_rule(self.plan)
+            rule = rule_of(self.job, self.plan)
             if rule == "bp" and self.placement is not None and self.placement.split_backward:
                 rule = "bp-split"
             tasks = RULES[rule](self.stages, options)
@@ -136,7 +145,7 @@ class ExecutorLearner:
                 tasks,
                 self.example,
                 options,
-                settings_of(self.plan, seed=self.job.seed, sigmas=self.sigma),
+                replace(settings_of(self.plan, seed=self.job.seed, sigmas=self.sigma), mask=self.mask),
             )
             lanes = place(tasks, options.precision, self.placement)
             macs = sum(task.work.macs + task.encoded.macs for task in tasks.tasks)
@@ -157,11 +166,12 @@ def _by_tasks(
 ) -> Method:
     plan = plan_of(job, [stage.parameters > 0 for stage in stages.stages])
     sigma = sigmas_of(job, plan, program, example)
-    learner = ExecutorLearner(program, stages, job, plan, placement, example, sigma)
+    mask = mask_of(job, plan, program)
+    learner = ExecutorLearner(program, stages, job, plan, placement, example, sigma, mask)
     learner.at(job.copies)
     if is_exact(plan):
         return Method(learner, learner.cost, False)
-    return Method(learner, learner.cost, True, sigma, plan[-1].sigma_rule == "learned")
+    return Method(learner, learner.cost, True, sigma, sigma_rule_of(plan) == "learned", mask)
 
 
 def _by_rule(name: str, make: Callable[[TrainJob, Program], Learner]) -> Maker:
@@ -172,9 +182,7 @@ def _by_rule(name: str, make: Callable[[TrainJob, Program], Learner]) -> Maker:
             raise OptionError(
                 f"{name} has no task graph, so no schedule can run it", where="--schedule", fix="leave --schedule out"
             )
-        if job.monitor or job.changes:
-            what = "--monitor" if job.monitor else ", ".join(job.changes)
-            raise OptionError(f"{name} has no noise", where=what, fix="leave it out")
+        refuse_noise(job, f"{name} has no noise")
         step, once = local_macs(program)
         cost = Cost(1.0, step / max(once, 1))
         return Method(make(job, program), lambda _copies: cost, False)
@@ -183,7 +191,7 @@ def _by_rule(name: str, make: Callable[[TrainJob, Program], Learner]) -> Maker:
 
 
 LEARNERS: Mapping[str, Maker] = {
-    **dict.fromkeys(PRESETS, _by_tasks),
+    **dict.fromkeys((*PRESETS, "segments", *PLANNED), _by_tasks),
     "fa": _by_rule("fa", lambda job, program: direct_feedback(program, job.microbatches, job.seed)),
     "fa-sequential": _by_rule(
         "fa-sequential", lambda job, program: sequential_feedback(program, job.microbatches, job.seed)
@@ -208,7 +216,9 @@ def halves(
     """One step as two with half of the copies each and independent noise.
 
     Returns:
-        The mean of both (as good as one step with all copies), and the inner products of their gradients.
+        The mean of both, and the inner products of their gradients. For independent copies it is as good as one step
+        with all of them. Hadamard and Sobol noise lose what their copies have jointly beyond a half, and the mean that
+        copy-mean subtracts is one over half of the copies.
     """
     first = learn(parameters, buffers, batch, step, copies // 2, 0, sigma)
     second = learn(parameters, buffers, batch, step, copies // 2, 1, sigma)

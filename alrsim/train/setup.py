@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from alrsim.cost.cut import cut_graph
 from alrsim.cost.stages import build_stages
@@ -12,8 +13,10 @@ from alrsim.execute.executor import Batch
 from alrsim.execute.program import Program, build_program
 from alrsim.frontend.source import TorchModel
 from alrsim.frontend.torch_export import export_model
+from alrsim.graph.graph import Graph
 from alrsim.graph.stages import StageGraph
 from alrsim.models import ZOO, build
+from alrsim.train.auto import with_measured_plan
 from alrsim.train.job import TrainJob
 from alrsim.train.learner import CUTS, LEARNERS, Method
 from alrsim.train.place import Placement
@@ -21,7 +24,7 @@ from alrsim.train.place import Placement
 
 @dataclass(frozen=True)
 class Training:
-    """A job, ready to run."""
+    """A job, ready to run; that of ``auto`` has its plan."""
 
     job: TrainJob
     model: TorchModel
@@ -59,13 +62,31 @@ def open_training(
         folder = None if job.data_folder is None else Path(job.data_folder)
         model = with_graph_of(job.data, model, folder)
         splits = load_splits(job.data, model, folder=folder)
-    exported = export_model(model, job.batch // job.microbatches)
-    stages = build_stages(exported.graph, cut_graph(exported.graph, job.cut))
-    program = build_program(exported.graph, exported.program, stages)
     samples = train_batch(splits, job.batch, 0, job.seed)
     example = Batch(samples.inputs, samples.labels)
+    if job.method == "auto" and job.plan is None:
+        job = with_measured_plan(job, model, example)
+    exported = export_model(model, job.batch // job.microbatches)
+    stages = build_stages(exported.graph, cut_graph(exported.graph, job.cut))
+    if job.plan is not None and len(job.plan) != len(stages.stages):
+        _refuse_cut(job, exported.graph, len(stages.stages), len(job.plan))
+    program = build_program(exported.graph, exported.program, stages)
     method = LEARNERS[job.method](job, program, stages, placement, example)
     return Training(job, model, program, stages, splits, method)
+
+
+def _refuse_cut(job: TrainJob, graph: Graph, stages: int, wanted: int) -> NoReturn:
+    """Say which cut would fit the plan, where one of the usual ones does."""
+    usual = ("layer", "block", "operator", "module", "module:2", "module:3")
+    fitting = [
+        cut for cut in usual if cut != job.cut and len(build_stages(graph, cut_graph(graph, cut)).stages) == wanted
+    ]
+    known = f"--cut {' or --cut '.join(fitting)} has {wanted}" if fitting else "no usual cut has so many"
+    raise OptionError(
+        f"the plan has {wanted} stages, cut {job.cut} of {job.model} has {stages}",
+        where="--plan",
+        fix=f"give the --cut that the plan was made with: {known}",
+    )
 
 
 def default_cut(method: str, placement: Placement | None) -> str:

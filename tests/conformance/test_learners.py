@@ -3,12 +3,14 @@
 import pytest
 import torch
 
+from alrsim.estimators.policy import PRESETS
 from alrsim.train import LEARNERS, TrainJob, open_training
 from alrsim.train.setup import default_cut
 
 
 @pytest.fixture(scope="module", params=sorted(LEARNERS))
 def training(request):
+    plan = PRESETS["hybrid"].plan([True] * 3, copies=4) if request.param == "plan" else None
     job = TrainJob(
         "mlp",
         method=request.param,
@@ -16,6 +18,9 @@ def training(request):
         copies=1 if request.param == "bp" else 4,
         batch=10,
         cut=default_cut(request.param, None),
+        plan=plan,
+        segments=(1,) if request.param == "segments" else None,
+        copies_max=8,
     )
     return open_training(job)
 

@@ -12,6 +12,7 @@ from alrsim.graph.graph import Graph
 from alrsim.graph.stages import StageGraph
 from alrsim.rules import RULES
 from alrsim.rules.options import RuleOptions
+from alrsim.rules.policy import refuse_lost_noise
 from alrsim.schedule.fit import Fitted
 from alrsim.schedule.recipe import Recipe
 from alrsim.schedule.schedule import Lane, Schedule
@@ -144,7 +145,11 @@ def options_of(file: ScheduleFile, settings: Settings) -> RuleOptions:
                 where=option,
                 fix="leave it out, or make the schedule again",
             )
-    return replace(recipe.options, precision=parse_precision(settings.precision, default=recipe.options.precision))
+    precision = parse_precision(settings.precision, default=recipe.options.precision)
+    options = replace(recipe.options, precision=precision)
+    if recipe.rule in ("lr", "segments"):
+        refuse_lost_noise(options)
+    return options
 
 
 def _stages(file: ScheduleFile, setup: Setup, settings: Settings) -> StageGraph:

@@ -28,7 +28,7 @@ from alrsim.hardware.precision import PrecisionPlan
 from alrsim.hardware.profile import Profile, load_profile, machine_from
 from alrsim.rules import RULES
 from alrsim.rules.options import Baseline, NoiseScope, Optimizer, Reduction, RuleOptions
-from alrsim.rules.policy import default_precision, plan_options, plan_rule
+from alrsim.rules.policy import default_precision, plan_options, plan_rule, refuse_lost_noise
 from alrsim.schedule.proof import Gap, Proof, gap
 from alrsim.schedule.schedule import Schedule
 from alrsim.tasks.problem import CostModel, Problem, price
@@ -163,7 +163,9 @@ def rule_options(settings: Settings, method: MethodName, trainable: Sequence[boo
     if plan is None:
         return replace(base, precision=parse_precision(settings.precision, default=FP32))
     options = plan_options(plan, base)
-    return replace(options, precision=parse_precision(settings.precision, default=default_precision(options)))
+    options = replace(options, precision=parse_precision(settings.precision, default=default_precision(options)))
+    refuse_lost_noise(options)
+    return options
 
 
 def takes_plan(method: MethodName) -> bool:

@@ -102,6 +102,20 @@ def default_precision(options: RuleOptions) -> PrecisionPlan:
     return PrecisionPlan(saved=_SAVED[options.input_code], noise=noise)
 
 
+def refuse_lost_noise(options: RuleOptions) -> None:
+    """One bit holds the sign of a number: noise that has more than that would silently become another estimator.
+
+    Raises:
+        OptionError: noise in one bit, and gradients that shall see it as it is.
+    """
+    if options.precision.noise is Precision.SIGN1 and options.noise_code == "plain" and options.noise not in SIGN_NOISE:
+        raise OptionError(
+            f"one bit keeps no {options.noise} noise, only its sign, and that is another estimator",
+            where="--precision noise=sign1",
+            fix="use --noise rademacher, or method alr (--noise-code sign), or noise=fp32",
+        )
+
+
 def refuse_discrete_noise(options: RuleOptions, stages: Sequence[int], name: str) -> None:
     """+-1 noise needs a smooth loss: behind a step function only noise with a density is unbiased.
 

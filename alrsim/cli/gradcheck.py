@@ -19,6 +19,7 @@ from alrsim.cli.options import (
     ModelArgument,
     ModelOptions,
     Noise,
+    NoiseCode,
     OutFolder,
     OutputFile,
     PrecisionText,
@@ -30,13 +31,29 @@ from alrsim.cli.output import check_targets, encode, publish
 from alrsim.cli.parse import choose, choose_literal, require_positive
 from alrsim.cli.pipeline import INJECTION_CUTS, Settings, settings_from
 from alrsim.errors import OptionError
-from alrsim.estimators.policy import PRESETS, SigmaRule
+from alrsim.estimators.policy import PRESETS, SigmaRule, WeightCode
 
 METHODS = tuple(name for name in PRESETS if name != "bp")
 POINTS = 16
 """Numbers of copies that a range is measured at, evenly spaced on a logarithmic axis."""
 
 MOST_COPIES = 1_000_000
+
+MASKS = ("none", "reach")
+
+DATA_SETS = (
+    "digits",
+    "random",
+    "synthetic-text",
+    "synthetic-graph",
+    "cifar10",
+    "cifar100",
+    "tiny-imagenet",
+    "fashion-mnist",
+    "ag-news",
+    "cora",
+)
+"""Keys of :data:`alrsim.datasets.DATASETS`, which takes torch to import: help must not wait for that."""
 
 
 def run(
@@ -48,7 +65,7 @@ def run(
     ] = "10..200",
     data: Annotated[
         str | None,
-        typer.Option("--data", metavar="D", help="A data set: see the error for their names. Default: what fits."),
+        typer.Option("--data", metavar="D", help=f"Of {', '.join(DATA_SETS)}. Default: what fits."),
     ] = None,
     data_folder: Annotated[
         Path | None, typer.Option("--data-folder", metavar="DIR", help="Where the files of the data set are.")
@@ -77,6 +94,20 @@ def run(
     ] = "fixed",
     noise: Noise = None,
     input_code: InputCode = None,
+    noise_code: NoiseCode = None,
+    weight_code: Annotated[
+        str, typer.Option("--weight-code", metavar="C", help="Loss weights in gradient products: fp32 | int8 | int4.")
+    ] = "fp32",
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            "--mask",
+            metavar="M",
+            help="reach: a noise element is weighed with the losses that it can influence only; none: with all of its "
+            "sample. Default: reach where every node or position has a loss, none elsewhere.",
+            show_default=False,
+        ),
+    ] = None,
     draws: Annotated[int, typer.Option("--draws", metavar="K", help="Independent repetitions.")] = 10,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="New noise for every number of copies, not more of the same: slower.")
@@ -109,7 +140,7 @@ def run(
     if output is not None and suggest is None:
         raise OptionError("the plan that -o saves is made by --suggest", where="--output", fix="add --suggest 0.7")
     _refuse_single_copies(settings, numbers)
-    _check_names(sigma_rule, data)
+    _check_names(sigma_rule, data, weight_code, mask)
     spec = cut or INJECTION_CUTS[inject]
     asked = Asked(
         parse_names(methods),
@@ -125,6 +156,8 @@ def run(
         seed,
         fresh,
         suggest,
+        mask,
+        weight_code,
     )
     checked = check(_load(request(model, option, None, batch)), asked)
     files = {}
@@ -193,7 +226,10 @@ def parse_copies(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(round(low * ratio**step) for step in range(POINTS)))
 
 
-def _check_names(sigma_rule: str, data: str | None) -> None:
+def _check_names(sigma_rule: str, data: str | None, weight_code: str, mask: str | None) -> None:
+    choose_literal(weight_code, WeightCode, where="--weight-code")
+    if mask is not None:
+        choose(mask, MASKS, where="--mask", what="mask")
     choose_literal(sigma_rule, SigmaRule, where="--sigma-rule")
     if sigma_rule not in ("fixed", "relative"):
         raise OptionError(
@@ -202,13 +238,7 @@ def _check_names(sigma_rule: str, data: str | None) -> None:
             fix="choose from fixed, relative",
         )
     if data is not None:
-        choose(data, _data_sets(), where="--data", what="data set")
-
-
-def _data_sets() -> tuple[str, ...]:
-    from alrsim.datasets import DATASETS
-
-    return tuple(DATASETS)
+        choose(data, DATA_SETS, where="--data", what="data set")
 
 
 def _refuse_single_copies(settings: Settings, copies: tuple[int, ...]) -> None:

@@ -1,20 +1,23 @@
 """What ``alrsim gradcheck`` does between reading the options and showing the result."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from alrsim.cli.model import LoadedModel
-from alrsim.cli.output import progress
+from alrsim.cli.output import progress, warn
 from alrsim.cli.parse import MethodName
 from alrsim.cli.pipeline import Settings, cut_stages, rule_options, trainable
 from alrsim.errors import OptionError
+from alrsim.estimators.policy import SigmaRule, WeightCode
 from alrsim.graph.stages import StageGraph
 from alrsim.rules.options import RuleOptions
 
 if TYPE_CHECKING:
     from alrsim.execute.executor import Batch
+    from alrsim.execute.job import Mask
     from alrsim.execute.job import Settings as Numbers
     from alrsim.execute.program import Program
     from alrsim.quality.choose import Suggestion
@@ -31,6 +34,7 @@ class Asked:
         methods: Presets.
         settings: The options that they share; those that were not typed are the preset's.
         suggest: Cosine that a suggested plan aims at.
+        mask: ``None``: where the model has losses per position, and noise lies on values.
     """
 
     methods: tuple[str, ...]
@@ -46,6 +50,8 @@ class Asked:
     seed: int
     fresh: bool
     suggest: float | None
+    mask: str | None = None
+    weight_code: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ def check(loaded: LoadedModel, asked: Asked) -> Checked:
     from alrsim.execute.program import build_program
     from alrsim.quality.gradcheck import gradcheck
     from alrsim.quality.reference import true_gradient, warm_start
-    from alrsim.quality.sampler import subject_of
+    from alrsim.quality.sampler import subject_of, with_signal
 
     assert loaded.torch_model is not None
     dataset = asked.data or default_dataset(loaded.torch_model)
@@ -87,6 +93,7 @@ def check(loaded: LoadedModel, asked: Asked) -> Checked:
     methods = options_of(asked, stages)
     program = build_program(loaded.graph, loaded.exported.program, stages)
     batch = _batches(loaded, dataset, asked)
+    masks = _masks(program, stages, methods, asked.mask)
     _refuse_early(program, stages, methods)
     if asked.train_steps:
         with progress(asked.train_steps, "train") as step:
@@ -95,13 +102,17 @@ def check(loaded: LoadedModel, asked: Asked) -> Checked:
             )
     subject = subject_of(program, stages, batch(0))
     loss, gradient = true_gradient(module, program.parameters, subject.batch)
+    subject, skipped = with_signal(subject, gradient)
+    if skipped:
+        warn(skipped_text(stages, skipped))
     truth = np.concatenate([gradient[name].numpy().ravel() for name in subject.names]).astype(np.float64)
-    numbers = {name: _numbers(subject, options, asked) for name, options in methods.items()}
+    numbers = {name: _numbers(subject, options, asked, masks[name]) for name, options in methods.items()}
     with progress(len(methods) * asked.draws, "gradcheck") as step:
         found = gradcheck(subject, truth, methods, numbers, asked.copies, asked.draws, fresh=asked.fresh, progress=step)
     suggestion = None if asked.suggest is None else _suggest(subject, truth, methods, numbers, asked)
     facts = {
         "stages": len(stages.stages),
+        "skipped": list(skipped),
         "dataset": dataset,
         "loss": loss,
         "batch": loaded.samples,
@@ -132,18 +143,20 @@ def _document(
         "copies": list(asked.copies),
         "copies_share_noise": not asked.fresh and any(shares_noise(quality.options) for quality in found),
         "bands": BANDS,
+        "skipped_stages": facts["skipped"],
         "methods": [quality_document(quality, facts["stages"]) for quality in found],
         "table4": table4(found),
         "suggestion": None if suggestion is None else suggestion_document(suggestion),
     }
 
 
-def _numbers(subject: "Subject", options: RuleOptions, asked: Asked) -> "Numbers":
+def _numbers(subject: "Subject", options: RuleOptions, asked: Asked, mask: "Mask") -> "Numbers":
     """Sigma and seed; a relative sigma becomes one number per stage."""
     from alrsim.execute.job import Settings as Numbers
     from alrsim.execute.sigmas import relative_sigmas
 
-    numbers = Numbers(sigma=asked.sigma, seed=asked.seed)
+    code = cast(WeightCode, asked.weight_code)
+    numbers = Numbers(sigma=asked.sigma, seed=asked.seed, weight_code=code, mask=mask)
     if asked.sigma_rule == "fixed":
         return numbers
     program = subject.program
@@ -170,6 +183,8 @@ def _suggest(
     found = ((name, one) for name, plan in plans.items() for one in reversed(plan) if one.kind == "lr")
     first = next(iter(plans))
     name, chosen = next(found, (first, replace(plans[first][0], kind="lr")))
+    rule, code = cast(SigmaRule, asked.sigma_rule), cast(WeightCode, asked.weight_code)
+    chosen = replace(chosen, sigma=asked.sigma, sigma_rule=rule, weight_code=code)
     with progress(1, "suggest") as step:
         step("noise of every layer")
         return suggest_plan(subject, chosen, numbers[name], target=asked.suggest, truth=truth)
@@ -213,6 +228,40 @@ def _batches(loaded: LoadedModel, dataset: str, asked: Asked) -> "Callable[[int]
         return Batch(samples.inputs, samples.labels)
 
     return batch
+
+
+def skipped_text(stages: StageGraph, skipped: Sequence[int]) -> str:
+    """Which stages are left out, and that 'the whole gradient' is without them."""
+    names = ", ".join(f"{index} ({stages.stages[index].name})" for index in skipped)
+    return (
+        f"the true gradient is exactly zero in stage {names}: not compared, and no part of the whole gradient here. "
+        "Behind a step function (a spike) autograd finds zero, while noise finds a slope"
+    )
+
+
+def _masks(
+    program: "Program", stages: StageGraph, methods: Mapping[str, RuleOptions], asked: str | None
+) -> "dict[str, Mask]":
+    """The mask of every method: by default ``reach`` where a sample has several losses and noise lies on values.
+
+    Raises:
+        OptionError: ``reach`` where it would mask nothing.
+    """
+    several = prod(program.shapes[program.output][2:]) > 1
+    flags = trainable(stages)
+    on_values = {
+        name: any(flag and stage not in options.weight_noise for stage, flag in enumerate(flags))
+        for name, options in methods.items()
+    }
+    if asked == "reach" and not several:
+        raise OptionError(
+            "this model has one loss per sample, so every noise element reaches it", where="--mask", fix="leave it out"
+        )
+    if asked == "reach" and not any(on_values.values()):
+        raise OptionError(
+            "noise on parameters reaches every loss, so there is nothing to mask", where="--mask", fix="leave it out"
+        )
+    return {name: "reach" if several and flag and asked != "none" else "none" for name, flag in on_values.items()}
 
 
 def _refuse_early(program: "Program", stages: StageGraph, methods: Mapping[str, RuleOptions]) -> None:

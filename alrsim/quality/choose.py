@@ -135,14 +135,17 @@ def suggest_plan(
         count = copies_for(paid[at], 1.0 if flags[at] else ceilings[at], target)
         kind, name = "es" if flags[at] else "lr", subject.stages.stages[stage].name
         layers.append(LayerChoice(stage, name, end - start, by_value[at], by_weight[at], ceilings[at], kind, count))
-    return Suggestion(target, tuple(layers), _with_copies(plan, layers, most))
+    return Suggestion(target, tuple(layers), _with_copies(subject, plan, layers, most))
 
 
-def _with_copies(plan: Plan, layers: Sequence[LayerChoice], most: int) -> Plan:
+def _with_copies(subject: Subject, plan: Plan, layers: Sequence[LayerChoice], most: int) -> Plan:
+    """A stage with parameters that nothing was measured of (no true gradient) gets the most that another one needs."""
     needed = {layer.stage: min(layer.copies or most, most) for layer in layers}
-    joint = plan[0].scope == "joint"
+    joint, top = plan[0].scope == "joint", max(needed.values())
+    has = [stage.parameters > 0 for stage in subject.stages.stages]
     return tuple(
-        replace(one, copies=max(needed.values()) if joint else needed.get(stage, 1)) for stage, one in enumerate(plan)
+        replace(one, copies=top if joint else needed.get(stage, top if has[stage] else 1))
+        for stage, one in enumerate(plan)
     )
 
 

@@ -37,6 +37,8 @@ def quality_document(quality: Quality, stages: int) -> dict[str, Any]:
         "input_code": options.input_code,
         "noise_code": options.noise_code,
         "weight_noise": list(options.weight_noise),
+        "weight_code": quality.settings.weight_code,
+        "mask": quality.settings.mask,
         "sigmas": [quality.settings.sigma_of(stage) for stage in range(stages)],
         "formats": {"saved": options.precision.saved.value, "noise": options.precision.noise.value},
         "seconds": round(quality.seconds, 3),

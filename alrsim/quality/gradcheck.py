@@ -237,15 +237,15 @@ def expected_noise(
 
     A copy's estimate is ``(sum_j s_j g_j.e_j) e_l / s_l`` over the stages j that the copy perturbs, s their sigma. Its
     variance over ``|g_l|^2`` is ``D_l sum_j (s_j |g_j| / s_l |g_l|)^2 + 1``; alone, ``D_l + 1``. The 1 is that of
-    Gaussian noise and is left out: with signs and +-1 noise it differs, and D is large. Joint with noise on values
-    there is no such formula.
+    Gaussian noise and is left out: with signs and +-1 noise it differs, and D is large. Joint with noise on values, or
+    on stages without a true gradient, there is no such formula.
     """
     squares = {stage: float((truth[start:end] ** 2).sum()) for stage, (start, end) in subject.spans.items()}
     sizes = {stage: end - start for stage, (start, end) in subject.spans.items()}
     chosen = [stage for stage in subject.spans if stage in options.weight_noise]
     if options.scope == "layerwise":
         found = {stage: k * sizes[stage] for stage in chosen}
-    elif len(chosen) == len(subject.spans):
+    elif set(chosen) == set(subject.spans) == set(options.weight_noise):
         loss = sum(settings.sigma_of(stage) ** 2 * square for stage, square in squares.items())
         found = {stage: k * sizes[stage] * loss / (settings.sigma_of(stage) ** 2 * squares[stage]) for stage in chosen}
     else:

@@ -1,11 +1,12 @@
 """Independent draws of an estimated gradient, by the same tasks and kernels that schedules run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from alrsim.errors import ExecutionError, OptionError
 from alrsim.estimators.noise import mix
@@ -78,6 +79,25 @@ def subject_of(program: Program, stages: StageGraph, batch: Batch) -> Subject:
     if not names:
         raise ExecutionError("has no parameters, so it has no gradient", where=program.name)
     return Subject(program, stages, batch, tuple(names), spans)
+
+
+def with_signal(subject: Subject, gradient: Mapping[str, Tensor]) -> tuple[Subject, tuple[int, ...]]:
+    """The subject without the stages whose true gradient is exactly zero, and these stages.
+
+    Where every stage's is zero, nothing is taken away.
+    """
+    names = {code.index: code.parameters for code in subject.program.at(1) if code.index in subject.spans}
+    kept = {stage: found for stage, found in names.items() if any(bool(gradient[name].any()) for name in found)}
+    if not kept:
+        return subject, ()
+    spans: dict[int, tuple[int, int]] = {}
+    end = 0
+    for stage in kept:
+        first, last = subject.spans[stage]
+        start, end = end, end + last - first
+        spans[stage] = (start, end)
+    flat = tuple(name for found in kept.values() for name in found)
+    return replace(subject, names=flat, spans=spans), tuple(stage for stage in names if stage not in kept)
 
 
 class Estimate(NamedTuple):

@@ -4,9 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
+from alrsim.cli.gradcheck import DATA_SETS
+from alrsim.cli.planfile import read_plan
+from alrsim.datasets import DATASETS
 from alrsim.report.schemas import load_schema
 
 SMALL = ("--option", "hidden=8", "--batch", 4, "--copies", "2,4,8", "--draws", 2)
@@ -152,6 +156,70 @@ def test_an_interrupt_leaves_no_file(alrsim: Any, tmp_path: Path, monkeypatch: p
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture(scope="session")
+def flat_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose true gradient is zero everywhere."""
+    path = tmp_path_factory.mktemp("models") / "flat.py"
+    path.write_text(
+        "from torch import nn, ones\n"
+        "from alrsim.frontend.source import TorchModel\n\n\n"
+        "class Flat(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.linear = nn.Linear(8, 4)\n\n"
+        "    def forward(self, value):\n"
+        "        return self.linear(value) * 0\n\n\n"
+        "def make():\n"
+        "    return TorchModel('flat', Flat(), lambda batch: (ones(batch, 8),), 4)\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_stages_without_a_true_gradient_are_left_out_loudly(alrsim: Any) -> None:
+    options = ("--option", "image_size=8", "--option", "hidden=8", *SMALL[2:], "--methods", "lr,es")
+    ran = alrsim("gradcheck", "snn", *options, "--json", "-", "--suggest", 0.5)
+    assert ran.status == 0, ran.err
+    assert "exactly zero in stage 0" in ran.err
+    found = document_of("gradcheck", ran.out)
+    assert found["skipped_stages"] == [0, 1]
+    for method in found["methods"]:
+        assert [curve["stage"] for curve in method["curves"]] == [2, None, None]
+        layer, whole, _ = method["curves"]
+        assert whole["cosine"] == layer["cosine"], "the whole gradient is that of the stages that are left"
+
+
+def test_losses_per_node_are_masked_unless_asked_otherwise(alrsim: Any) -> None:
+    line = ("gradcheck", "gcn", "--batch", 2, "--copies", "2,4", "--draws", 2, "--json", "-")
+    by_default = document_of("gradcheck", alrsim(*line, "--methods", "lr,es").out)["methods"]
+    assert [one["mask"] for one in by_default] == ["reach", "none"]
+    unmasked = document_of("gradcheck", alrsim(*line, "--methods", "lr,es", "--mask", "none").out)["methods"]
+    assert [one["mask"] for one in unmasked] == ["none", "none"]
+    assert by_default[0]["curves"] != unmasked[0]["curves"]
+    assert by_default[1]["curves"] == unmasked[1]["curves"]
+
+
+def test_codes_of_noise_and_of_loss_weights_change_what_is_measured(alrsim: Any, tmp_path: Path) -> None:
+    line = ("gradcheck", "mlp", *SMALL, "--methods", "lr", "--json", "-")
+    (plain,) = document_of("gradcheck", alrsim(*line).out)["methods"]
+    (signs,) = document_of("gradcheck", alrsim(*line, "--noise-code", "sign").out)["methods"]
+    (coarse,) = document_of("gradcheck", alrsim(*line, "--weight-code", "int4").out)["methods"]
+    assert [one["noise_code"] for one in (plain, signs, coarse)] == ["plain", "sign", "plain"]
+    assert [one["weight_code"] for one in (plain, signs, coarse)] == ["fp32", "fp32", "int4"]
+    assert signs["curves"][0]["law"]["k"] == pytest.approx(np.pi / 2)
+    cosines = [[point["value"] for point in one["curves"][0]["cosine"]] for one in (plain, signs, coarse)]
+    assert cosines[0] != cosines[1]
+    assert cosines[0] != cosines[2]
+    plan = tmp_path / "plan.json"
+    given = ("--suggest", 0.3, "--sigma", 0.05, "--sigma-rule", "relative", "--noise-code", "sign", "-o", plan)
+    assert alrsim(*line, *given).status == 0
+    assert {(one.sigma, one.sigma_rule, one.noise_code) for one in read_plan(plan)} == {(0.05, "relative", "sign")}
+
+
+def test_the_help_names_every_data_set() -> None:
+    assert tuple(DATASETS) == DATA_SETS
+
+
 BAD: list[tuple[str, str]] = [
     ("gradcheck", "Missing argument 'MODEL'"),
     ("gradcheck mlp --methods bp", "no method with estimated gradients"),
@@ -161,7 +229,13 @@ BAD: list[tuple[str, str]] = [
     ("gradcheck mlp --sigma-rule learned", "a rule of training"),
     ("gradcheck mlp --inject middle", "--inject"),
     ("gradcheck resnet5 --option image_size=8 --batch 2 --data cifar10", "--data-folder"),
-    ("gradcheck snn --option image_size=8 --option hidden=8 --batch 4", "exactly zero"),
+    ("gradcheck {flat}:make --batch 4 --data random", "exactly zero"),
+    ("gradcheck mlp --mask reach", "one loss per sample"),
+    ("gradcheck mlp --mask some", "'some' is no mask"),
+    ("gradcheck gcn --methods es --mask reach", "nothing to mask"),
+    ("gradcheck mlp --noise-code bits", "--noise-code"),
+    ("gradcheck mlp --weight-code int2", "--weight-code"),
+    ("gradcheck mlp --precision noise=sign1", "--noise rademacher"),
     ("gradcheck mlp --methods lr,lr", "listed twice"),
     ("gradcheck mlp --methods ,", "at least one method"),
     ("gradcheck mlp --copies 10..", "neither a range nor a list"),
@@ -201,8 +275,11 @@ BAD: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("line", "message"), BAD, ids=[line for line, _ in BAD])
-def test_bad_input_gets_one_message(alrsim: Any, tmp_path: Path, graph_file: Path, line: str, message: str) -> None:
-    ran = alrsim(*(word.format(graph=graph_file, tmp=tmp_path) for word in line.split()), "--out", tmp_path / "out")
+def test_bad_input_gets_one_message(
+    alrsim: Any, tmp_path: Path, graph_file: Path, flat_file: Path, line: str, message: str
+) -> None:
+    names = {"graph": graph_file, "tmp": tmp_path, "flat": flat_file}
+    ran = alrsim(*(word.format(**names) for word in line.split()), "--out", tmp_path / "out")
     assert ran.status == 1, ran.err
     assert message in ran.err
     assert (ran.out, ran.err.count("error: ")) == ("", 1)

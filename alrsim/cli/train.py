@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from alrsim.cli import train_options as options
+from alrsim.cli.common import typed_options
 from alrsim.cli.model import ModelRequest, request, torch_model
 from alrsim.cli.options import ModelArgument, ModelOptions
 from alrsim.cli.output import check_targets, encode, progress, publish, tell_progress
-from alrsim.cli.parse import choose, choose_literal, require_positive
+from alrsim.cli.parse import choose, choose_literal, parse_segments, require_positive
+from alrsim.cli.planfile import read_plan
+from alrsim.cli.train_checks import precision_of, refuse_unread
 from alrsim.cli.train_text import tell
 from alrsim.errors import FileError, OptionError
 from alrsim.estimators.policy import (
@@ -27,6 +30,7 @@ from alrsim.estimators.policy import (
     NoiseScope,
     Reduction,
     SigmaRule,
+    WeightCode,
 )
 from alrsim.files import write_atomically
 
@@ -48,6 +52,7 @@ CHANGES: Mapping[str, tuple[str, object]] = {
     "noise_code": ("--noise-code", NoiseCode),
     "reduction": ("--reduce", Reduction),
     "scope": ("--scope", NoiseScope),
+    "weight_code": ("--weight-code", WeightCode),
 }
 """Options that change the method's estimators, with what they may say."""
 
@@ -75,6 +80,11 @@ def run(
     noise_code: options.NoiseCode = None,
     reduction: options.Reduce = None,
     scope: options.Scope = None,
+    weight_code: options.WeightCode = None,
+    mask: options.Mask = None,
+    precision: options.Precision = None,
+    segments: options.Segments = None,
+    plan: options.PlanFile = None,
     inject: options.Inject = None,
     cut: options.Cut = None,
     beta: options.Beta = None,
@@ -112,6 +122,7 @@ def run(
             fix="give a zoo name or a factory file.py:make",
         )
     typed = dict(context.params)
+    refuse_unread(typed_options(context), typed)
     file = checkpoint or (None if out is None else out / "checkpoint.pt")
     _check_checkpoint(file, resume)
     job, placement = job_of(asked, typed)
@@ -131,18 +142,22 @@ def job_of(asked: ModelRequest, typed: Mapping[str, Any]) -> "tuple[TrainJob, Pl
     Raises:
         OptionError: the first option that makes no sense.
     """
+    from alrsim.execute.job import Mask
     from alrsim.train.job import OptimizerName, RateSchedule, TrainJob, UpdateRule
     from alrsim.train.learner import LEARNERS
     from alrsim.train.place import Placement
     from alrsim.train.setup import with_model_seed
 
-    choose(typed["method"], LEARNERS, where="--method", what="method")
+    choose(typed["method"], [name for name in LEARNERS if name != "plan"], where="--method", what="method")
+    typed = {**typed, **_planned(typed)}
     for name, key, literal in (
         ("--optimizer", "optimizer", OptimizerName),
         ("--lr-schedule", "rate_schedule", RateSchedule),
         ("--update", "update", UpdateRule),
+        ("--mask", "mask", Mask),
     ):
-        choose_literal(typed[key], literal, where=name)
+        if typed[key] is not None:
+            choose_literal(typed[key], literal, where=name)
     require_positive({"--copies": typed["copies"], "--group": typed["group"], "--steps": typed["steps"]})
     placement = None
     if typed["schedule"] is not None:
@@ -155,21 +170,35 @@ def job_of(asked: ModelRequest, typed: Mapping[str, Any]) -> "tuple[TrainJob, Pl
         )
     same = (
         "method copies group batch microbatches optimizer rate momentum weight_decay update rate_schedule rate_every "
-        "rate_factor eval_every seed monitor target_cosine copies_min copies_max sigma_rate"
+        "rate_factor plan eval_every seed monitor target_cosine copies_min copies_max sigma_rate mask"
     )
     learner = {"beta": typed["beta"], "sigma": typed["kernel_sigma"]}
+    changes = _changes(typed)
     job = TrainJob(
         asked.text,
         model_options=dict(asked.options),
         data=typed["data"] or "",
         data_folder=None if typed["data_folder"] is None else str(typed["data_folder"]),
-        changes=_changes(typed),
+        changes=changes,
+        segments=parse_segments(typed["segments"]),
+        precision=precision_of(typed, changes),
         cut=_cut(typed, placement),
         steps=typed["steps"] or STEPS,
         learner_options=_learner_options(typed["method"], {k: v for k, v in learner.items() if v is not None}),
         **{name: typed[name] for name in same.split()},
     )
     return with_model_seed(job, asked.options), placement
+
+
+def _planned(typed: Mapping[str, Any]) -> dict[str, Any]:
+    """Method, plan and copies where a file says them; the monitor's halves need an even number."""
+    from alrsim.train.methods import most_copies
+
+    if typed["plan"] is None:
+        return {}
+    plan = read_plan(typed["plan"])
+    copies = most_copies(plan)
+    return {"method": "plan", "plan": plan, "copies": copies + (copies % 2 if typed["monitor"] else 0)}
 
 
 def _changes(typed: Mapping[str, Any]) -> dict[str, str | float]:
@@ -225,7 +254,8 @@ def finish(
     asked: ModelRequest, job: "TrainJob", placement: "Placement | None", files: Files, epochs: float | None
 ) -> None:
     """Load, train, write and print."""
-    from alrsim.train.checkpoint import load_checkpoint
+    from alrsim.train.auto import plan_lines, with_stored_plan
+    from alrsim.train.checkpoint import load_checkpoint, read_checkpoint
     from alrsim.train.document import train_document
     from alrsim.train.loop import initial_state
     from alrsim.train.setup import open_training
@@ -233,8 +263,14 @@ def finish(
     with progress(1, "load") as step:
         step(asked.text)
         job, model, splits = with_data(asked, job, epochs)
+        if job.method == "auto" and files.resume and files.checkpoint is not None:
+            job = with_stored_plan(job, read_checkpoint(files.checkpoint)["job"])
         training = open_training(job, placement=placement, model=model, splits=splits)
+        job = training.job
         state = initial_state(training)
+    if job.method == "auto" and job.plan is not None:
+        for line in plan_lines(job.plan, tuple(stage.name for stage in training.stages.stages)):
+            tell_progress(line)
     resumed = None
     if files.resume and files.checkpoint is not None:
         load_checkpoint(files.checkpoint, job, state)

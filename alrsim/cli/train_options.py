@@ -46,8 +46,8 @@ MethodName = Annotated[
     typer.Option(
         "--method",
         metavar="M",
-        help="bp | lr | alr | es | aes | hybrid | a-hybrid | lr-rademacher | lr-laplace | lr-hadamard | fa | "
-        "fa-sequential | hsic.",
+        help="bp | lr | alr | es | aes | hybrid | a-hybrid | lr-rademacher | lr-laplace | lr-hadamard | segments | "
+        "auto (kind and copies of every layer are measured at the start) | fa | fa-sequential | hsic.",
         rich_help_panel=_METHOD,
     ),
 ]
@@ -69,7 +69,8 @@ SigmaRule = Annotated[
     typer.Option(
         "--sigma-rule",
         metavar="R",
-        help="fixed | relative (to the values' spread) | balanced (stages move the loss alike) | learned.",
+        help="fixed | relative (to the values' spread) | balanced (stages move the loss alike) | learned. "
+        "relative and balanced: measured once, at the start.",
         rich_help_panel=_METHOD,
     ),
 ]
@@ -98,6 +99,49 @@ InputCode = Annotated[
 ]
 NoiseCode = Annotated[
     str | None, typer.Option("--noise-code", metavar="C", help="plain | sign.", rich_help_panel=_METHOD)
+]
+WeightCode = Annotated[
+    str | None,
+    typer.Option(
+        "--weight-code", metavar="C", help="Format of the loss weights: fp32 | int8 | int4.", rich_help_panel=_METHOD
+    ),
+]
+Mask = Annotated[
+    str | None,
+    typer.Option(
+        "--mask",
+        metavar="M",
+        help="Losses that weigh a noise element: none (all of its sample), or reach (those that it can influence). "
+        "Default: reach where nodes or positions have losses of their own.",
+        rich_help_panel=_METHOD,
+    ),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        metavar="SPEC",
+        help="Formats of what is kept, such as saved=int8,noise=regenerated. Default: the method's.",
+        rich_help_panel=_METHOD,
+    ),
+]
+Segments = Annotated[
+    str | None,
+    typer.Option(
+        "--segments",
+        metavar="S1,S2",
+        help="segments: first stage of every later segment; noise at their ends, the last one is exact.",
+        rich_help_panel=_METHOD,
+    ),
+]
+PlanFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--plan",
+        metavar="FILE",
+        help="Instead of --method: estimators per stage, of `alrsim gradcheck --suggest C -o FILE`.",
+        rich_help_panel=_METHOD,
+    ),
 ]
 Reduce = Annotated[
     str | None,
@@ -168,7 +212,10 @@ Monitor = Annotated[
 TargetCosine = Annotated[
     float | None,
     typer.Option(
-        "--target-cosine", metavar="C", help="Double or halve the copies to hold this.", rich_help_panel=_MONITOR
+        "--target-cosine",
+        metavar="C",
+        help="Double or halve the copies to hold this; auto: what its plan aims at, too (0.7).",
+        rich_help_panel=_MONITOR,
     ),
 ]
 CopiesMin = Annotated[

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from alrsim.estimators.policy import PRESETS
+from alrsim.files import save_value
 from alrsim.report.schemas import load_schema
 from alrsim.train import loop
 
@@ -101,6 +103,52 @@ def test_a_users_own_model_trains_by_epochs(alrsim: Any, factory_file: Path) -> 
     assert found["job"]["cut"] == "block"
 
 
+def test_a_plan_file_trains_like_the_method_that_it_spells_out(alrsim: Any, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    save_value("plan", PRESETS["hybrid"].plan([True] * 3, copies=4), path)
+    found = document_of(alrsim("train", *SMALL, "--plan", path, "--json", "-").out)
+    named = document_of(alrsim("train", *SMALL, "--method", "hybrid", "--copies", 4, "--json", "-").out)
+    assert [one["kind"] for one in found["job"]["plan"]] == ["es", "es", "lr"]
+    for row in (*found["rows"], *named["rows"]):
+        del row["seconds"]
+    assert found["rows"] == named["rows"]
+    refused = alrsim("train", *SMALL, "--plan", path, "--cut", "balanced:2")
+    assert refused.status == 1
+    assert "the plan has 3 stages, cut balanced:2 of mlp has 2" in refused.err
+    assert "--cut layer" in refused.err
+    assert "--noise" in alrsim("train", *SMALL, "--plan", path, "--noise", "gauss").err
+    assert "give one" in alrsim("train", *SMALL, "--plan", path, "--method", "lr").err
+
+
+def test_auto_measures_its_plan_once_and_goes_on_with_it(
+    alrsim: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command, path = (*SMALL, "--method", "auto", "--copies-max", 6), tmp_path / "run.pt"
+    ran = alrsim("train", *command, "--checkpoint", path, "--json", "-")
+    assert (ran.status, ran.err.startswith("plan: stage")) == (0, True), ran.err
+    first = document_of(ran.out)
+    assert len(first["job"]["plan"]) == 3
+    assert max(one["copies"] for one in first["job"]["plan"]) == first["job"]["copies"] <= 6
+    longer = tuple(8 if value == 4 else value for value in command)
+
+    def never(*_: object) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr("alrsim.train.setup.with_measured_plan", never)
+    again = alrsim("train", *longer, "--checkpoint", path, "--resume", "--json", "-")
+    assert again.status == 0, again.err
+    assert document_of(again.out)["digest"] == first["digest"]
+
+
+def test_segments_formats_and_weight_codes_reach_the_job(alrsim: Any) -> None:
+    options = ("--method", "segments", "--segments", "1", "--copies", 4, "--precision", "saved=bf16,noise=regenerated")
+    ran = alrsim("train", *SMALL, *options, "--weight-code", "int8", "--json", "-")
+    assert ran.status == 0, ran.err
+    job = document_of(ran.out)["job"]
+    assert (job["segments"], job["changes"]) == ([1], {"weight_code": "int8"})
+    assert job["precision"] == {"parameters": "fp32", "activations": "fp32", "saved": "bf16", "noise": "regenerated"}
+
+
 def test_help_is_in_groups(alrsim: Any) -> None:
     text = alrsim("train", "--help").out
     heads = ("Data and steps:", "Gradient estimator:", "Update:", "Monitor:", "Where tasks run:", "Files:")
@@ -129,7 +177,24 @@ def test_help_is_in_groups(alrsim: Any) -> None:
         (("--batch", 10, "--microbatches", 3), "cannot be split evenly"),
         (("--data", "nothing"), "there is no data set"),
         (("--epochs", 0), "--epochs"),
-        (("--target-cosine", 0.5), "--monitor"),
+        (("--method", "lr", "--target-cosine", 0.5), "--monitor"),
+        (("--copies", 4), "bp is exact"),
+        (("--method", "fa", "--group", 2), "fa has no noise"),
+        (("--method", "hsic", "--sigma", 0.1), "hsic has no noise"),
+        (("--method", "lr", "--copies", 3, "--group", 2), "do not divide"),
+        (("--momentum", 0.5), "adam does not read it"),
+        (("--lr-every", 5), "--lr-schedule step"),
+        (("--method", "lr", "--sigma-lr", 0.1), "--sigma-rule learned"),
+        (("--method", "lr", "--copies-min", 4), "--target-cosine"),
+        (("--steps", 5, "--epochs", 1), "give one of them"),
+        (("--method", "auto", "--copies", 5), "what auto measures"),
+        (("--method", "segments"), "--segments 2,4"),
+        (("--method", "lr", "--segments", "1"), "--method segments"),
+        (("--method", "lr", "--mask", "reach"), "one loss per sample"),
+        (("--method", "es", "--mask", "reach"), "reaches every loss"),
+        (("--method", "lr", "--precision", "saved=int9"), "--precision saved"),
+        (("--method", "lr", "--weight-code", "int9"), "--weight-code"),
+        (("--plan", "nowhere.json"), "no such file"),
         (("--update", "signs"), "--update"),
     ],
 )

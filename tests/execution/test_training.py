@@ -317,6 +317,18 @@ GRAPH = {"nodes": "24", "features": "16", "hidden": "4", "classes": "3"}
     [
         ({"copies": 3, "monitor": 2}, "3 is odd"),
         ({"target_cosine": 0.5}, "--monitor"),
+        ({"group": 3}, "do not divide 4"),
+        ({"copies": 2, "monitor": 2, "changes": {"baseline": "copy-mean"}}, "half that the monitor"),
+        (
+            {"monitor": 2, "target_cosine": 0.5, "changes": {"baseline": "copy-mean"}},
+            "may fall to 2",
+        ),
+        (
+            {"copies": 2, "monitor": 2, "changes": {"baseline": "antithetic", "sigma_rule": "learned"}},
+            "2 antithetic pairs",
+        ),
+        ({"segments": (1,)}, "no other method"),
+        ({"method": "segments"}, "--segments"),
         ({"monitor": 2, "target_cosine": 1.5}, "between 0 and 1"),
         ({"batch": 13}, "cannot be split evenly"),
         ({"rate": float("nan")}, "--lr"),
@@ -359,6 +371,50 @@ def test_wrong_data_are_refused_by_the_step():
             batch=replace(batch, targets=batch.targets[:-1]),
             step=0,
         )
+
+
+NODES = TrainJob(
+    "gcn", data="synthetic-graph", method="lr", model_options=GRAPH, batch=4, microbatches=2, copies=4, steps=2
+)
+
+
+def test_losses_per_node_are_masked_by_default_and_no_schedule_changes_a_bit():
+    training, state = run(NODES)
+    assert training.method.mask == "reach"
+    assert same(state.parameters, run(replace(NODES, mask="reach"))[1].parameters)
+    assert same(state.parameters, run(NODES, Placement("lr-free", 2))[1].parameters)
+    assert not same(state.parameters, run(replace(NODES, mask="none"))[1].parameters)
+    assert open_training(SMALL).method.mask == "none", "one loss per sample"
+    assert open_training(replace(NODES, method="bp", copies=1)).method.mask == "none"
+
+
+def test_masked_training_gradients_are_nearer_to_the_true_one():
+    cosines = {}
+    for mask in ("none", "reach"):
+        training = open_training(replace(NODES, mask=mask, copies=16))
+        program, batch = training.program, training.batch(0)
+        _, truth = true_gradient(training.model.module, program.parameters, batch)
+        flat = torch.cat([truth[name].flatten() for name in truth]).double()
+        found = []
+        for step in range(10):
+            step_found = training.method.learn(program.parameters, program.buffers, batch, step, 16).gradients
+            estimate = torch.cat([step_found[name].flatten() for name in truth]).double()
+            found.append(float(torch.cosine_similarity(estimate, flat, 0)))
+        cosines[mask] = sum(found) / len(found)
+    assert cosines["reach"] > 1.2 * cosines["none"] > 0
+
+
+def test_the_last_segment_is_exact_and_the_ones_before_are_not():
+    job = replace(SMALL, method="segments", segments=(1,), copies=4)
+    training = open_training(job)
+    program, batch = training.program, training.batch(0)
+    _, truth = true_gradient(training.model.module, program.parameters, batch)
+    found = training.method.learn(program.parameters, program.buffers, batch, 0, 4).gradients
+    first, *rest = (set(code.parameters) for code in program.at(1))
+    for name in set().union(*rest):
+        torch.testing.assert_close(found[name], truth[name], rtol=1e-4, atol=1e-6)
+    for name in first:
+        assert not torch.allclose(found[name], truth[name], rtol=0.1)
 
 
 @pytest.mark.parametrize("rule", ["relative", "balanced"])

@@ -45,7 +45,6 @@ class Estimator:
         noise_code: ``plain``, or ``sign`` as in ALR.
         weight_code: Format of the loss weights in the gradient product.
         reduction: ``stack``: a product per copy; ``accumulate``: one product of the summed noise.
-        injection: ``pre``: on the pre-activation; ``post``: behind activation, pooling and residual sum.
         scope: ``joint``: all stages in one noisy forward; ``layerwise``: one stage at a time behind a clean prefix.
     """
 
@@ -59,7 +58,6 @@ class Estimator:
     noise_code: NoiseCode = "plain"
     weight_code: WeightCode = "fp32"
     reduction: Reduction = "stack"
-    injection: Injection = "pre"
     scope: NoiseScope = "joint"
 
     def __post_init__(self) -> None:

@@ -45,9 +45,10 @@ DRAWINGS: dict[NoiseKind, Drawing] = {
     # 4 elements per block: 30; the logarithm; mask, scale, sign's shift and join: 4.
     "laplace": Drawing(ceil(PHILOX_BLOCK / 4) + LOGARITHM + 4),
     # A point is one XOR per element, to a float 1, half a cell 1, the normal's inverse distribution function 30
-    # (polynomials of degree 4 and 8, square, quotient, 4 more), in fp64, which counts twice. The generator is built for
-    # every task: 30 columns of bits are scrambled by a 30 x 30 matrix, 3 operations (and, shift, add) per bit.
-    "sobol": Drawing(2 * 33, 3 * 30**3),
+    # (polynomials of degree 4 and 8, square, quotient, 4 more), in fp64, which counts twice. The scramble is made for
+    # every task; for up to 1,024 copies it has a shift and 10 columns, 18 operations (Mersenne twister) per number,
+    # mask and diagonal 2 per column, and 55 pairs of columns with 4 (shift, and, product, XOR), in int64.
+    "sobol": Drawing(2 * 33, 11 * 18 + 2 * (10 * 2 + 55 * 4)),
 }
 """By kind of noise, counted from the arithmetic of :mod:`alrsim.estimators.kernels` (each +, *, /, root, shift, logical
 operation, comparison and conversion is one)."""

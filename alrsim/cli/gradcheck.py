@@ -16,7 +16,6 @@ from alrsim.cli.options import (
     Inject,
     InputCode,
     JsonTarget,
-    ModelArgument,
     ModelOptions,
     Noise,
     NoiseCode,
@@ -26,6 +25,7 @@ from alrsim.cli.options import (
     Reduce,
     Scope,
     Seed,
+    TorchModelArgument,
 )
 from alrsim.cli.output import check_targets, encode, publish
 from alrsim.cli.parse import choose, choose_literal, require_positive
@@ -58,7 +58,7 @@ DATA_SETS = (
 
 def run(
     context: typer.Context,
-    model: ModelArgument,
+    model: TorchModelArgument,
     methods: Annotated[str, typer.Option("--methods", metavar="M1,M2", help=f"Of {', '.join(METHODS)}.")] = "lr,alr",
     copies: Annotated[
         str, typer.Option("--copies", metavar="C", help=f"A range such as 10..2000 ({POINTS} numbers) or a list.")

@@ -14,6 +14,14 @@ ModelArgument = Annotated[
         show_default=False,
     ),
 ]
+TorchModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A torch model: a zoo name (resnet5, mlp, lstm...) or a factory (file.py:make or package.module:make).",
+        show_default=False,
+    ),
+]
 ModelOptions = Annotated[
     list[str] | None,
     typer.Option("--option", metavar="KEY=VALUE", help="Option of a zoo model, such as norm=group. Repeatable."),
@@ -108,7 +116,9 @@ PrecisionText = Annotated[
     typer.Option(
         "--precision",
         metavar="SPEC",
-        help="One format for all (fp32, bf16, fp16) or params=bf16,activations=bf16,saved=int8,noise=regenerated.",
+        help="One format for all (fp32, bf16, fp16) or params=bf16,activations=bf16,saved=int8,noise=regenerated. "
+        "Signs of signed inputs are -1, 0, 1 in saved=int8, but one bit in saved=sign1, where zeros are lost (become 1); "
+        "threshold codes take two bits there.",
     ),
 ]
 Optimizer = Annotated[str, typer.Option("--optimizer", metavar="O", help="sgd | momentum | adam.")]

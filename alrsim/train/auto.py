@@ -37,7 +37,7 @@ def with_measured_plan(job: TrainJob, model: TorchModel, batch: Batch) -> TrainJ
     exported = export_model(model, job.batch)
     stages = build_stages(exported.graph, cut_graph(exported.graph, job.cut))
     program = build_program(exported.graph, exported.program, stages)
-    whole = replace(job, method="lr", microbatches=1, group=None, monitor=0, target_cosine=None)
+    whole = replace(job, method="lr", copies=2, microbatches=1, group=None, monitor=0, target_cosine=None)
     changes: dict[str, Any] = dict(job.changes)
     plan = preset("lr").plan([stage.parameters > 0 for stage in stages.stages], **changes)
     settings = Settings(sigma=sigmas_of(whole, plan, program, batch), seed=job.seed, mask=mask_of(whole, plan, program))
@@ -77,6 +77,6 @@ def plan_lines(plan: Plan, names: tuple[str, ...]) -> list[str]:
     found = []
     for first, last, one in lines:
         where = f"stage {first} ({names[first]})" if first == last else f"stages {first} to {last} ({names[first]}...)"
-        what = "exact" if one.kind == "bp" else f"{one.kind}, {one.noise} noise, {one.copies} copies"
+        what = "exact" if one.kind == "bp" else f"{one.kind}, {one.noise} noise, {one.copies} cop{"y" if one.copies == 1 else "ies"}"
         found.append(f"plan: {where}: {what}")
     return found

@@ -132,7 +132,7 @@ class TrainJob:
             raise OptionError(
                 "needs the monitor that it steers by", where="--target-cosine", fix="add, for example, --monitor 20"
             )
-        if self.monitor and self.copies % 2:
+        if self.monitor and self.copies % 2 and not self.open:
             raise OptionError(
                 f"the monitor splits the copies in two halves, and {self.copies} is odd",
                 where="--copies",
@@ -146,7 +146,7 @@ class TrainJob:
 
     def _check_halves(self) -> None:
         """A monitored step is two of half of the copies, and each must be able to do what the whole can."""
-        if not self.monitor:
+        if not self.monitor or self.open:
             return
         baselines = {one.baseline for one in self.plan or () if one.kind != "bp"} | {self.changes.get("baseline")}
         learned = {one.sigma_rule for one in self.plan or () if one.kind != "bp"} | {self.changes.get("sigma_rule")}
@@ -170,6 +170,11 @@ class TrainJob:
                 where="--group",
                 fix="leave it out",
             )
+
+    @property
+    def open(self) -> bool:
+        """Whether the plan and its copies are still to be measured."""
+        return self.method == "auto" and self.plan is None
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def test_a_plan_file_trains_like_the_method_that_it_spells_out(alrsim: Any, tmp_
 def test_auto_measures_its_plan_once_and_goes_on_with_it(
     alrsim: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command, path = (*SMALL, "--method", "auto", "--copies-max", 6), tmp_path / "run.pt"
+    command, path = (*SMALL, "--method", "auto", "--copies-max", 6, "--monitor", 2), tmp_path / "run.pt"
     ran = alrsim("train", *command, "--checkpoint", path, "--json", "-")
     assert (ran.status, ran.err.startswith("plan: stage")) == (0, True), ran.err
     first = document_of(ran.out)

@@ -117,7 +117,7 @@ PrecisionText = Annotated[
         "--precision",
         metavar="SPEC",
         help="One format for all (fp32, bf16, fp16) or params=bf16,activations=bf16,saved=int8,noise=regenerated. "
-        "Signs of signed inputs are -1, 0, 1 in saved=int8, but one bit in saved=sign1, where zeros are lost (become 1); "
+        "Signs of signed inputs are -1, 0, 1 in saved=int8, but one bit in saved=sign1, where zeros become 1; "
         "threshold codes take two bits there.",
     ),
 ]

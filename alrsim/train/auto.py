@@ -77,6 +77,7 @@ def plan_lines(plan: Plan, names: tuple[str, ...]) -> list[str]:
     found = []
     for first, last, one in lines:
         where = f"stage {first} ({names[first]})" if first == last else f"stages {first} to {last} ({names[first]}...)"
-        what = "exact" if one.kind == "bp" else f"{one.kind}, {one.noise} noise, {one.copies} cop{"y" if one.copies == 1 else "ies"}"
+        draws = "1 copy" if one.copies == 1 else f"{one.copies} copies"
+        what = "exact" if one.kind == "bp" else f"{one.kind}, {one.noise} noise, {draws}"
         found.append(f"plan: {where}: {what}")
     return found

@@ -103,11 +103,17 @@ def default_precision(options: RuleOptions) -> PrecisionPlan:
 
 
 def refuse_lost_noise(options: RuleOptions) -> None:
-    """One bit holds the sign of a number: noise that has more than that would silently become another estimator.
+    """One bit holds the sign of a number: what has more than that would silently become another estimator.
 
     Raises:
-        OptionError: noise in one bit, and gradients that shall see it as it is.
+        OptionError: noise or inputs in one bit, and gradients that shall see them as they are.
     """
+    if options.precision.saved is Precision.SIGN1 and options.input_code == "plain":
+        raise OptionError(
+            "one bit keeps no number, only its sign, and that is another estimator",
+            where="--precision saved=sign1",
+            fix="use --input-code sign or threshold, or method alr, or saved=int8",
+        )
     if options.precision.noise is Precision.SIGN1 and options.noise_code == "plain" and options.noise not in SIGN_NOISE:
         raise OptionError(
             f"one bit keeps no {options.noise} noise, only its sign, and that is another estimator",

@@ -159,6 +159,7 @@ def test_a_real_interrupt_inside_a_verb_says_so(tmp_path: Path) -> None:
         "import os, signal, time\n"
         "import alrsim.execute.calibrate as calibrate\n"
         "from alrsim.cli.main import main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background ignores it
         "def interrupted(*_args, **_options):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    time.sleep(60)\n"

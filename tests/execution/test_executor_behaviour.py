@@ -180,6 +180,12 @@ def test_a_task_that_raises_stops_the_run_and_names_its_token(mlp, problem_of, t
     assert threading.active_count() == before
 
 
+def running_workers() -> list[str]:
+    """The executor's threads; the kernels' pool of helpers lives as long as the process."""
+    names = [thread.name for thread in threading.enumerate()]
+    return [name for name in names if name.startswith("alrsim-") and not name.startswith("alrsim-kernel")]
+
+
 def test_a_failing_worker_wakes_workers_that_wait_for_it(mlp, problem_of):
     graph = RULES["bp"](mlp.stages, OPTIONS)
     chosen = schedule(problem_of(graph, 2), "gpipe")
@@ -191,9 +197,18 @@ def test_a_failing_worker_wakes_workers_that_wait_for_it(mlp, problem_of):
 
     with pytest.raises(ExecutionError, match="lost"):
         run_lanes(graph, lanes, body)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("alrsim-")]
+    assert not running_workers()
 
 
+@pytest.fixture
+def interruptible():
+    """A job that was started in the background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_the_run_with_all_threads_joined(mlp):
     graph = RULES["bp"](mlp.stages, OPTIONS)
     lane = [(index,) for index in range(len(graph.tasks))]
@@ -202,7 +217,7 @@ def test_ctrl_c_ends_the_run_with_all_threads_joined(mlp):
     with pytest.raises(KeyboardInterrupt):
         run_lanes(graph, [lane], lambda _index: time.sleep(0.1))
     timer.join()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("alrsim-")]
+    assert not running_workers()
 
 
 def test_the_process_gets_its_settings_back(mlp):

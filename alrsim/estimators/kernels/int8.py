@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from alrsim.estimators.kernels import gemm
-from alrsim.estimators.kernels.fp32 import fold
+from alrsim.estimators.kernels.real import fold
 from alrsim.estimators.kernels.shapes import ConvShape, LinearShape, Shape, taps_of
 from alrsim.estimators.kernels.state import (
     INTEGER_INPUT,

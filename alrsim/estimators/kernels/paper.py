@@ -4,23 +4,16 @@ Each copy's noise is weighted by its losses, then torch's own weight gradient is
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import grad
 
-from alrsim.estimators.kernels.fp32 import keep_input, keep_noise
 from alrsim.estimators.kernels.gemm import intra_op
+from alrsim.estimators.kernels.real import FP32
 from alrsim.estimators.kernels.shapes import ConvShape, LinearShape, Shape
-from alrsim.estimators.kernels.state import (
-    ANY_INPUT,
-    ANY_NOISE,
-    Product,
-    State,
-    lines,
-    row_weights,
-    weighted_bias,
-)
+from alrsim.estimators.kernels.state import State, lines, row_weights
 
 _GRADIENTS: dict[int, Callable[..., Tensor]] = {
     1: grad.conv1d_weight,
@@ -50,9 +43,4 @@ def _convolution(x: Tensor, weighted: Tensor, shape: ConvShape) -> Tensor:
     return weight_gradient(x, shape.weight, weighted, shape.stride, shape.padding, shape.dilation, shape.groups)
 
 
-def bias(e: State, weights: Tensor, shape: Shape) -> Tensor:
-    """The bias gradient; see :class:`Product`."""
-    return weighted_bias(e.data, weights, shape)
-
-
-PAPER = Product("paper", keep_input, keep_noise, multiply, bias, ANY_INPUT, ANY_NOISE, "fp32 rounding", 2.0**-17)
+PAPER = replace(FP32, name="paper", multiply=multiply)

@@ -237,20 +237,6 @@ def perturbed(
     return out
 
 
-def accumulate_rademacher(
-    total: Tensor, weights: Tensor, key: PhiloxKey, copies: range, samples: range, *, threads: int = 1
-) -> Tensor:
-    """:func:`accumulate_noise` with signs."""
-    return accumulate_noise(total, weights, key, copies, samples, "rademacher", threads=threads)
-
-
-def accumulate_gaussian(
-    total: Tensor, weights: Tensor, key: PhiloxKey, copies: range, samples: range, *, threads: int = 1
-) -> Tensor:
-    """:func:`accumulate_noise` with Gaussian noise."""
-    return accumulate_noise(total, weights, key, copies, samples, "gauss", threads=threads)
-
-
 def _steps(code: int, numbers: int) -> int:
     return numbers // 8 if code in (0, 3) else numbers
 

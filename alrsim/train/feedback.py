@@ -17,41 +17,27 @@ from alrsim.estimators.noise import mix
 from alrsim.execute.executor import Batch
 from alrsim.execute.program import Program
 from alrsim.execute.stagecode import StageCode
-from alrsim.execute.step import StepResult, one_thread
 from alrsim.graph.stages import MODEL_INPUT
-from alrsim.train.staged import Forward, forward, pull, require_local
+from alrsim.train.staged import Forward, LocalRule, pull, require_local
 
 
 @dataclass(frozen=True)
-class DirectFeedback:
+class DirectFeedback(LocalRule):
     """The learner ``fa``.
 
     Attributes:
         matrices: ``(elements of the error, elements of the value)`` per sample, by value.
     """
 
-    program: Program
-    microbatches: int
     matrices: Mapping[str, Tensor]
 
-    def __call__(
-        self,
-        parameters: Mapping[str, Tensor],
-        buffers: Mapping[str, Tensor],
-        batch: Batch,
-        step: int,
-        copies: int = 1,
-        stream: int = 0,
-        sigma: tuple[float, ...] | None = None,
-    ) -> StepResult:
-        with one_thread():
-            done = forward(self.program, self.microbatches, parameters, buffers, batch)
-            gradients: dict[str, Tensor] = {}
-            for code in done.codes:
-                if code.parameters:
-                    signals = [self._signal(done, name) for name in code.outputs]
-                    gradients.update(pull(done, code, signals)[0])
-        return StepResult(gradients, buffers, done.losses, True)
+    def gradients(self, done: Forward, batch: Batch) -> dict[str, Tensor]:
+        gradients: dict[str, Tensor] = {}
+        for code in done.codes:
+            if code.parameters:
+                signals = [self._signal(done, name) for name in code.outputs]
+                gradients.update(pull(done, code, signals)[0])
+        return gradients
 
     def _signal(self, done: Forward, name: str) -> Tensor:
         if name == self.program.output:
@@ -77,7 +63,7 @@ def direct_feedback(program: Program, microbatches: int, seed: int) -> DirectFee
 
 
 @dataclass(frozen=True)
-class SequentialFeedback:
+class SequentialFeedback(LocalRule):
     """The learner ``fa-sequential``.
 
     Every stage ends in its linear map, so that the gradient of its inputs with the feedback in place of the weights
@@ -87,30 +73,17 @@ class SequentialFeedback:
         weights: Feedback in the shape of each parameter, by name.
     """
 
-    program: Program
-    microbatches: int
     weights: Mapping[str, Tensor]
 
-    def __call__(
-        self,
-        parameters: Mapping[str, Tensor],
-        buffers: Mapping[str, Tensor],
-        batch: Batch,
-        step: int,
-        copies: int = 1,
-        stream: int = 0,
-        sigma: tuple[float, ...] | None = None,
-    ) -> StepResult:
-        with one_thread():
-            done = forward(self.program, self.microbatches, parameters, buffers, batch)
-            signals: dict[str, Tensor] = {self.program.output: done.error}
-            gradients: dict[str, Tensor] = {}
-            for code in reversed(done.codes):
-                given = [signals.get(name, torch.zeros_like(done.values[name])) for name in code.outputs]
-                if code.parameters:
-                    gradients.update(pull(done, code, given)[0])
-                self._pass_on(done, code, given, signals)
-        return StepResult(gradients, buffers, done.losses, True)
+    def gradients(self, done: Forward, batch: Batch) -> dict[str, Tensor]:
+        signals: dict[str, Tensor] = {self.program.output: done.error}
+        gradients: dict[str, Tensor] = {}
+        for code in reversed(done.codes):
+            given = [signals.get(name, torch.zeros_like(done.values[name])) for name in code.outputs]
+            if code.parameters:
+                gradients.update(pull(done, code, given)[0])
+            self._pass_on(done, code, given, signals)
+        return gradients
 
     def _pass_on(self, done: Forward, code: StageCode, given: list[Tensor], signals: dict[str, Tensor]) -> None:
         """Add the stage's part to the signal at each of its inputs."""

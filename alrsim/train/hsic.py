@@ -15,8 +15,7 @@ from torch.nn import functional as F
 
 from alrsim.execute.executor import Batch
 from alrsim.execute.program import Program
-from alrsim.execute.step import StepResult, one_thread
-from alrsim.train.staged import forward, pull, require_local
+from alrsim.train.staged import Forward, LocalRule, pull, require_local
 
 BETA, SIGMA, EPSILON = 500.0, 5.0, 1e-5
 """Of the paper's experiments on MNIST."""
@@ -48,39 +47,26 @@ def nhsic(first: Tensor, second: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Bottleneck:
+class Bottleneck(LocalRule):
     """The learner ``hsic``."""
 
-    program: Program
-    microbatches: int
     beta: float = BETA
     sigma: float = SIGMA
 
-    def __call__(
-        self,
-        parameters: Mapping[str, Tensor],
-        buffers: Mapping[str, Tensor],
-        batch: Batch,
-        step: int,
-        copies: int = 1,
-        stream: int = 0,
-        sigma: tuple[float, ...] | None = None,
-    ) -> StepResult:
-        with one_thread():
-            done = forward(self.program, self.microbatches, parameters, buffers, batch)
-            classes = done.error.shape[1]
-            known = F.one_hot(batch.targets.clamp(min=0), classes).double()
-            inputs = normalised(gaussian_kernel(batch.inputs[0].double(), self.sigma))
-            labels = normalised(gaussian_kernel(known, self.sigma))
-            gradients: dict[str, Tensor] = {}
-            for code in done.codes:
-                if code.parameters:
-                    signals = [
-                        done.error if name == self.program.output else self.signal(done.values[name], inputs, labels)
-                        for name in code.outputs
-                    ]
-                    gradients.update(pull(done, code, signals)[0])
-        return StepResult(gradients, buffers, done.losses, True)
+    def gradients(self, done: Forward, batch: Batch) -> dict[str, Tensor]:
+        classes = done.error.shape[1]
+        known = F.one_hot(batch.targets.clamp(min=0), classes).double()
+        inputs = normalised(gaussian_kernel(batch.inputs[0].double(), self.sigma))
+        labels = normalised(gaussian_kernel(known, self.sigma))
+        gradients: dict[str, Tensor] = {}
+        for code in done.codes:
+            if code.parameters:
+                signals = [
+                    done.error if name == self.program.output else self.signal(done.values[name], inputs, labels)
+                    for name in code.outputs
+                ]
+                gradients.update(pull(done, code, signals)[0])
+        return gradients
 
     def signal(self, value: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
         """Gradient of the stage's objective with respect to its output; in fp64, as kernels are nearly singular."""

@@ -3,6 +3,7 @@
 The engine is the one of LR: only where the cotangent comes from differs.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from alrsim.execute.executor import Batch
 from alrsim.execute.losses import sample_losses
 from alrsim.execute.program import Program
 from alrsim.execute.stagecode import StageCode
+from alrsim.execute.step import StepResult, one_thread
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,33 @@ def forward(
         losses = sample_losses(leaf, batch.targets)
         (error,) = torch.autograd.grad(losses.mean(), [leaf])
     return Forward(codes, parameters, buffers, values, losses.detach(), error)
+
+
+@dataclass(frozen=True)
+class LocalRule(ABC):
+    """A learner whose cotangents come from a rule of its own: no noise, so copies and scales mean nothing to it."""
+
+    program: Program
+    microbatches: int
+
+    def __call__(
+        self,
+        parameters: Mapping[str, Tensor],
+        buffers: Mapping[str, Tensor],
+        batch: Batch,
+        step: int,
+        copies: int = 1,
+        stream: int = 0,
+        sigma: tuple[float, ...] | None = None,
+    ) -> StepResult:
+        with one_thread():
+            done = forward(self.program, self.microbatches, parameters, buffers, batch)
+            gradients = self.gradients(done, batch)
+        return StepResult(gradients, buffers, done.losses, True)
+
+    @abstractmethod
+    def gradients(self, done: Forward, batch: Batch) -> dict[str, Tensor]:
+        """Of every parameter, by name."""
 
 
 def pull(

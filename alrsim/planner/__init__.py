@@ -1,0 +1,1 @@
+"""Which plan is best: cuts, placement, rule, copies and formats under a target, with a bound."""

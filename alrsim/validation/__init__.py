@@ -1,0 +1,1 @@
+"""Predicted against measured: a grid of cells that is predicted first, measured, scored and recorded."""

@@ -1,8 +1,13 @@
-"""Passes that only allocate. The cyclic collector would walk their growing lists again and again: not linear."""
+"""Passes that only allocate, and memory that torch does not see.
+
+The cyclic collector would walk the growing lists of a pass that only allocates again and again: not linear.
+"""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+_LISTENERS: list[Callable[[int], None]] = []
 
 
 @contextmanager
@@ -15,3 +20,19 @@ def collector_paused() -> Iterator[None]:
     finally:
         if running:
             gc.enable()
+
+
+def beside(size: int) -> None:
+    """Say that ``size`` bytes are held at this moment that no torch operator made (numpy's own arrays)."""
+    for listener in _LISTENERS:
+        listener(size)
+
+
+@contextmanager
+def listening(listener: Callable[[int], None]) -> Iterator[None]:
+    """Hear every :func:`beside` inside."""
+    _LISTENERS.append(listener)
+    try:
+        yield
+    finally:
+        _LISTENERS.remove(listener)

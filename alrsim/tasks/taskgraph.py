@@ -7,6 +7,7 @@ from functools import cached_property
 
 from alrsim.graph.work import NO_WORK, Work
 from alrsim.tasks.token import NONE, TaskId
+from alrsim.units import Bytes
 
 
 class Category(StrEnum):
@@ -32,6 +33,7 @@ class Task:
         work: What it computes in the activation precision, copies included.
         encoded: What it computes on codes (the product of coded input and coded noise), copies included.
         copies: Replicas of the micro-batch stacked in it.
+        scratch: Bytes that it allocates and frees inside itself, beyond its buffers; 0 if unknown or none.
     """
 
     id: TaskId
@@ -40,6 +42,7 @@ class Task:
     work: Work = NO_WORK
     encoded: Work = NO_WORK
     copies: int = 1
+    scratch: Bytes = 0
 
 
 @dataclass(frozen=True, slots=True)

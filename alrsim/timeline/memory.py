@@ -11,6 +11,7 @@ Lifetimes (half open: a buffer that ends when another begins does not count toge
 - A term of an ordered sum that is ``temp`` lives, on the unit where the sum is taken, until it and all terms of
   smaller rank are in; then it has been added and is gone, whenever the sum is read. The sum itself is another
   buffer: the resident gradient, or the sum's first term, which is not ``temp`` and lives like any other buffer.
+- What a task allocates and frees inside itself (``Task.scratch``) lives on its unit from its start to its end.
 """
 
 from collections import defaultdict
@@ -26,7 +27,8 @@ from alrsim.units import Bytes, Ns
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A buffer on a unit from ``start`` to ``end``; ``end`` is ``None`` for the whole step."""
+    """A buffer on a unit from ``start`` to ``end``; ``end`` is ``None`` for the whole step, ``buffer`` is ``NONE`` for
+    a task's scratch."""
 
     buffer: int
     unit: str
@@ -76,7 +78,7 @@ def _accumulate(unit: str, changes: Mapping[Ns, Mapping[Category, Bytes]]) -> It
 
 
 def lifetimes(graph: TaskGraph, timeline: Timeline, homes: Sequence[str]) -> Iterator[Interval]:
-    """Every buffer on every unit that holds it, terms of sums included. Near-linear in tasks and buffers."""
+    """Every buffer on every unit that holds it, terms of sums and scratch too. Near-linear in tasks and buffers."""
     stays = _Stays(graph, timeline, homes)
     sums: dict[str, list[int]] = defaultdict(list)
     for index, buffer in enumerate(graph.buffers):
@@ -90,6 +92,9 @@ def lifetimes(graph: TaskGraph, timeline: Timeline, homes: Sequence[str]) -> Ite
             yield from stays.copies(index)
     for terms in sums.values():
         yield from stays.terms(sorted(terms, key=lambda index: graph.buffers[index].rank))
+    for task, span in zip(graph.tasks, stays.spans, strict=True):
+        if task.scratch:
+            yield Interval(NONE, span.unit, Category.TEMP, task.scratch, span.start, span.end)
 
 
 class _Stays:

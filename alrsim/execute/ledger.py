@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from alrsim.errors import ExecutionError
+from alrsim.execute.wire import Template
 from alrsim.tasks.taskgraph import Buffer, Category, TaskGraph
 from alrsim.tasks.token import NONE
 
@@ -17,13 +18,14 @@ Key = tuple[str | int, ...]
 
 @dataclass(slots=True)
 class Entry:
-    """A buffer seen in the pass."""
+    """A buffer seen in the pass; without a template it cannot leave its process."""
 
     category: Category
     bytes: int
     stage: int
     producer: int
     readers: dict[int, None] = field(default_factory=dict)
+    template: Template | None = None
 
 
 @dataclass(slots=True)
@@ -34,6 +36,7 @@ class Sum:
     category: Category
     terms: list[tuple[int, int]] = field(default_factory=list)
     readers: dict[int, None] = field(default_factory=dict)
+    templates: list[Template | None] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -11,11 +11,14 @@ import torch
 from alrsim.execute.allocator import keep_freed_memory
 from alrsim.execute.job import Job
 from alrsim.execute.ledger import Ledger, label, measured_graph
+from alrsim.execute.prepared import Scheduled
+from alrsim.execute.session import Fact, Record
 from alrsim.execute.workers import Times, core_count
 from alrsim.schedule.lower import homes
 from alrsim.schedule.schedule import Schedule
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.taskgraph import Category
+from alrsim.tasks.token import NONE
 from alrsim.timeline.memory import memory_points
 from alrsim.timeline.timeline import Span, Timeline, TransferSpan
 
@@ -25,12 +28,21 @@ BUSY = 0.9
 SHORT = 20
 """A task shorter than this many dispatch overheads is flagged."""
 
-Fact = str | int | float | bool | tuple[str, ...]
-
 
 def measured_timeline(
-    job: Job, ledger: Ledger, problem: Problem, schedule: Schedule, times: Times, facts: Mapping[str, Fact]
+    job: Job,
+    ledger: Ledger,
+    problem: Problem,
+    schedule: Schedule,
+    times: Times,
+    facts: Mapping[str, Fact],
+    transfers: tuple[TransferSpan, ...] | None = None,
 ) -> Timeline:
+    """The timeline of one run.
+
+    Args:
+        transfers: What crossed units; ``None``: data was handed over by reference.
+    """
     graph, unit_of = job.graph, schedule.unit_of
     names = tuple(lane.unit for lane in schedule.lanes)
     order = sorted(
@@ -49,11 +61,36 @@ def measured_timeline(
         schedule.digest,
         names,
         spans,
-        _handoffs(job, ledger, schedule, times, home),
+        _handoffs(job, ledger, schedule, times, home) if transfers is None else transfers,
         layer_units=tuple(name for name in names if name in layers),
         facts=facts,
     )
     return replace(timeline, memory=memory_points(real, timeline, [names[unit] for unit in home]))
+
+
+def partial_timeline(
+    job: Scheduled, record: Record | None, session: Mapping[str, Fact], stopped: str
+) -> Timeline | None:
+    """What had ended when a run stopped; ``None`` if nothing had. Memory is left out: lifetimes are unknown."""
+    if record is None or max(record.times.end, default=NONE) < 0:
+        return None
+    schedule, tasks, times = job.schedule, job.prepared.job.graph.tasks, record.times
+    unit_of, names = schedule.unit_of, tuple(lane.unit for lane in schedule.lanes)
+    ended = [task for task in range(len(tasks)) if times.end[task] >= 0]
+    ended.sort(key=lambda task: (times.start[task], unit_of[tasks[task].id], times.end[task]))
+    spans = tuple(
+        Span(tasks[task].id, names[unit_of[tasks[task].id]], times.start[task], times.end[task]) for task in ended
+    )
+    facts: dict[str, Fact] = {
+        "device": device_name(),
+        "torch": torch.__version__,
+        **session,
+        "partial": True,
+        "tasks_done": len(ended),
+        "tasks": len(tasks),
+        "stopped": stopped,
+    }
+    return Timeline("measured", schedule.digest, names, spans, record.transfers or (), facts=facts)
 
 
 def device_name() -> str:

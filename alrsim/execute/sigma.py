@@ -16,6 +16,7 @@ from alrsim.estimators.noise import is_sign
 from alrsim.estimators.policy import NoiseKind
 from alrsim.execute.job import Job, Run
 from alrsim.execute.ledger import Key
+from alrsim.execute.sums import add_tensors
 from alrsim.rules.instances import CLEAN, Instance
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import TaskId
@@ -59,7 +60,7 @@ def add_sigma_gradient(run: Run, task: int, id_: TaskId, one: Instance) -> None:
     even = even_losses(store.get(task, ("loss", id_.microbatch, one.group)), one.draws, clean)
     scores = store.get(task, ("scores", id_.stage, id_.microbatch, one.group))
     term = (even * scores).to(torch.float64).sum() / (job.draws_for(id_.stage) * job.samples)
-    store.add(task, ("sigma", id_.stage), term, term.nbytes, id_.stage, _add)
+    store.add(task, ("sigma", id_.stage), term, term.nbytes, id_.stage, add_tensors)
 
 
 def sigma_gradients(run: Run) -> dict[int, float]:
@@ -87,7 +88,3 @@ def refuse_sigma_gradient(job: Job) -> None:
             where="--sigma-rule",
             fix="use copy groups of at least 2",
         )
-
-
-def _add(total: Tensor | None, term: Tensor) -> Tensor:
-    return term if total is None else total + term

@@ -1,12 +1,17 @@
 """The live data of one run: buffers with reference counts, and sums whose order no schedule can change."""
 
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from alrsim.execute.ledger import Entry, Key, Ledger, Sum
+from alrsim.execute.wire import copied, template_of
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import NONE
+
+if TYPE_CHECKING:
+    from alrsim.execute.part import Part
 
 Fold = Callable[[Any, Any], Any]
 """``fold(sum so far, term) -> sum``; the sum so far is ``None`` before the first term."""
@@ -21,24 +26,40 @@ class Store:
 
     Args:
         last: Recording: the last task that depends on each task (itself if none does); ``None`` frees nothing.
+        part: Counting: the only unit that this store serves; other units have stores in other processes.
     """
 
-    def __init__(self, ledger: Ledger, *, recording: bool, tasks: int, last: Sequence[int] | None = None) -> None:
-        self.ledger, self.recording = ledger, recording
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        recording: bool,
+        tasks: int,
+        last: Sequence[int] | None = None,
+        part: "Part | None" = None,
+    ) -> None:
+        self.ledger, self.recording, self.part = ledger, recording, part
         self._last, self._until = last, dict[Key, int]()
         self._due: list[list[Key]] = [[] for _ in range(tasks)] if recording else []
         self.values: dict[Key, Any] = {}
         self._lock = threading.Lock()
         self._held: dict[Key, dict[int, Any]] = {}
         self._next: dict[Key, int] = {}
-        self._reads = [] if recording else ledger.reads_of(tasks)
-        self._left = {} if recording else {key: len(readers) for key, readers in ledger.readers().items()}
-        self._order = {} if recording else {key: [task for task, _ in sum_.terms] for key, sum_ in ledger.sums.items()}
+        self._reads: Sequence[Sequence[Key]] = []
+        self._left: dict[Key, int] = {}
+        self._order: Mapping[Key, Sequence[int]] = {}
+        if part is not None:
+            self._reads, self._order = part.reads, part.terms
+            self._left = Counter(key for keys in part.reads for key in keys)
+        elif not recording:
+            self._reads = ledger.reads_of(tasks)
+            self._left = {key: len(readers) for key, readers in ledger.readers().items()}
+            self._order = {key: [task for task, _ in sum_.terms] for key, sum_ in ledger.sums.items()}
 
     def put(self, task: int, key: Key, value: Any, category: Category, size: int, stage: int) -> None:
         """Write a buffer; what nobody will read is not kept."""
         if self.recording:
-            self.ledger.entries[key] = Entry(category, size, stage, task)
+            self.ledger.entries[key] = Entry(category, size, stage, task, template=template_of(value))
             self._expect(task, key)
         elif not self._left.get(key) and key[0] not in KEPT:
             return
@@ -61,9 +82,15 @@ class Store:
     ) -> None:
         """Add a term to an ordered sum. A term whose predecessors are missing is held until they are in."""
         if self.recording:
-            self.ledger.sums.setdefault(key, Sum(stage, category)).terms.append((task, size))
+            record = self.ledger.sums.setdefault(key, Sum(stage, category))
+            record.terms.append((task, size))
+            record.templates.append(template_of(term))
             self.values[key] = fold(self.values.get(key), term)
             self._expect(task, key)
+            return
+        if self.part is not None and (key, task) in self.part.sent:
+            self.values["term", *key, task] = copied(term) if key in self._order else term
+        if key not in self._order:
             return
         with self._lock:
             held, order = self._held.setdefault(key, {}), self._order[key]
@@ -77,7 +104,13 @@ class Store:
     def preload(self, key: Key, value: Any, *, category: Category, size: int, stage: int) -> None:
         """A buffer that is there before the step."""
         if self.recording:
-            self.ledger.entries[key] = Entry(category, size, stage, NONE)
+            self.ledger.entries[key] = Entry(category, size, stage, NONE, template=template_of(value))
+        elif not self._left.get(key) or (self.part is not None and not self.part.home[stage]):
+            return
+        self.values[key] = value
+
+    def deliver(self, key: Key, value: Any) -> None:
+        """A buffer that another unit made."""
         self.values[key] = value
 
     def _expect(self, task: int, key: Key) -> None:

@@ -20,6 +20,7 @@ import torch
 
 from alrsim.errors import AlrsimError, ExecutionError
 from alrsim.tasks.taskgraph import TaskGraph
+from alrsim.tasks.token import NONE
 
 _POLL_SECONDS = 0.05
 _SWITCH_SECONDS = 0.0002
@@ -31,7 +32,10 @@ Body = Callable[[int], None]
 
 @dataclass(slots=True)
 class Times:
-    """When tasks ran, in ns after the common start, and how long their thread was computing, by task index."""
+    """When tasks ran, in ns after the common start, and how long their thread was computing, by task index.
+
+    -1: not yet.
+    """
 
     start: list[int]
     end: list[int]
@@ -40,27 +44,58 @@ class Times:
     """``(dependency, lane) -> time`` at which a worker that was waiting for the dependency woke up."""
 
 
+def no_times(tasks: int) -> Times:
+    """Of a run that has not begun."""
+    return Times([NONE] * tasks, [NONE] * tasks, [NONE] * tasks)
+
+
+class LaneError(ExecutionError):
+    """A lane that failed.
+
+    Attributes:
+        lane: Its index.
+        task: Index of the task that it was at, -1 for none.
+        times: Of what had run by then.
+    """
+
+    def __init__(self, what: str, *, where: str, fix: str, lane: int, task: int, times: Times) -> None:
+        super().__init__(what, where=where, fix=fix)
+        self.lane, self.task, self.times = lane, task, times
+
+
 @dataclass(slots=True)
 class _Shared:
     done: list[threading.Event]
     stop: threading.Event
     barrier: threading.Barrier
     times: Times
-    errors: list[tuple[int, BaseException]]
+    errors: list[tuple[int, int, BaseException]]
     origin: list[int]
     finished: list[threading.Event]
+    current: list[int]
+    moves: list[int]
 
 
-def run_lanes(graph: TaskGraph, lanes: Sequence[Sequence[tuple[int, ...]]], body: Body, *, pin: bool = True) -> Times:
+def run_lanes(
+    graph: TaskGraph,
+    lanes: Sequence[Sequence[tuple[int, ...]]],
+    body: Body,
+    *,
+    pin: bool = True,
+    limit: float | None = None,
+    times: Times | None = None,
+) -> Times:
     """Run every lane on a thread of its own.
 
     Args:
         lanes: Per lane the items in order, each the tasks that run back to back.
         body: Called by the lane's thread.
         pin: Pin lane ``i`` to the i-th core that the process may use (modulo their number), where the system can.
+        limit: Seconds without any task beginning or ending after which the run is given up.
+        times: Filled in, for a caller who wants them whatever happens.
 
     Raises:
-        ExecutionError: a task raised; names its token. All threads have ended by then.
+        LaneError: a task raised, or hung; names its token. All threads but a hanging one have ended by then.
     """
     count = len(graph.tasks)
     lane_of = {task: index for index, lane in enumerate(lanes) for item in lane for task in item}
@@ -72,10 +107,12 @@ def run_lanes(graph: TaskGraph, lanes: Sequence[Sequence[tuple[int, ...]]], body
         [threading.Event() for _ in range(count)],
         threading.Event(),
         threading.Barrier(len(lanes) + 1),
-        Times([0] * count, [0] * count, [0] * count),
+        no_times(count) if times is None else times,
         [],
         [],
         [threading.Event() for _ in lanes],
+        [NONE] * len(lanes),
+        [0] * len(lanes),
     )
     cores = available_cores() if pin else []
     threads = [
@@ -88,15 +125,33 @@ def run_lanes(graph: TaskGraph, lanes: Sequence[Sequence[tuple[int, ...]]], body
         for index, lane in enumerate(waits)
     ]
     with _quick_switching():
-        _run_threads(threads, shared)
+        hung = _run_threads(threads, shared, limit)
+    if hung:
+        raise _hanging(graph, hung[0], shared, limit)
     if shared.errors:
-        task, error = shared.errors[0]
-        if isinstance(error, AlrsimError):
-            raise error
-        raise ExecutionError(
-            f"{type(error).__name__}: {error}", where=f"task {graph.tasks[task].id}", fix="see the cause above"
-        ) from error
+        lane, task, error = shared.errors[0]
+        own = isinstance(error, AlrsimError)
+        raise LaneError(
+            error.what if isinstance(error, AlrsimError) else f"{type(error).__name__}: {error}",
+            where=(error.where if isinstance(error, AlrsimError) else "") or f"task {graph.tasks[task].id}",
+            fix=error.fix if isinstance(error, AlrsimError) else "see the cause above",
+            lane=lane,
+            task=task,
+            times=shared.times,
+        ) from (error.__cause__ if own else error)
     return shared.times
+
+
+def _hanging(graph: TaskGraph, lane: int, shared: _Shared, limit: float | None) -> LaneError:
+    task = shared.current[lane]
+    return LaneError(
+        f"hung: nothing began or ended for {limit:g} s",
+        where=f"task {graph.tasks[task].id}" if task != NONE else "run",
+        fix="give it more time with --limit, or look into the task",
+        lane=lane,
+        task=task,
+        times=shared.times,
+    )
 
 
 def available_cores() -> list[int]:
@@ -117,25 +172,39 @@ def _outside(graph: TaskGraph, item: tuple[int, ...]) -> list[int]:
     return list(found)
 
 
-def _run_threads(threads: Sequence[threading.Thread], shared: _Shared) -> None:
+def _run_threads(threads: Sequence[threading.Thread], shared: _Shared, limit: float | None) -> list[int]:
     """Start, wait, join. Waits on events of our own: a ``Thread.join`` that Ctrl-C interrupts takes a running thread
-    for a stopped one in CPython 3.11."""
+    for a stopped one in CPython 3.11.
+
+    Returns:
+        Lanes that hung; their threads are daemons and end with the process.
+    """
+    hung: list[int] = []
     try:
         for thread in threads:
             thread.start()
         shared.barrier.wait()
+        moves, since = 0, time.monotonic()
         for finished in shared.finished:
             while not finished.wait(_POLL_SECONDS):
-                pass
+                if sum(shared.moves) != moves:
+                    moves, since = sum(shared.moves), time.monotonic()
+                elif limit is not None and time.monotonic() - since > limit:
+                    hung = [lane for lane, task in enumerate(shared.current) if task != NONE]
+                    _stop(shared)
+                    break
+            if hung:
+                break
     except BaseException:  # Ctrl-C, or a thread that could not start: nobody may keep waiting
         _stop(shared)
         shared.barrier.abort()
         raise
     finally:
-        for thread, finished in zip(threads, shared.finished, strict=True):
-            if thread.ident is not None:
+        for lane, (thread, finished) in enumerate(zip(threads, shared.finished, strict=True)):
+            if thread.ident is not None and lane not in hung:
                 finished.wait()
                 thread.join()
+    return hung
 
 
 def _stop(shared: _Shared) -> None:
@@ -175,14 +244,17 @@ def _run_lane(
                 return
             for task in tasks:
                 cpu = time.thread_time_ns()
+                shared.current[lane] = task
+                shared.moves[lane] += 1
                 times.start[task] = time.perf_counter_ns() - origin
                 body(task)
                 times.end[task] = time.perf_counter_ns() - origin
                 times.cpu[task] = time.thread_time_ns() - cpu
+                shared.current[lane] = NONE
             for task in tasks:
                 done[task].set()
     except BaseException as error:  # handed to the caller, who names the token
-        shared.errors.append((task, error))
+        shared.errors.append((lane, task, error))
         _stop(shared)
 
 

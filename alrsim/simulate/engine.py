@@ -1,6 +1,6 @@
 """Simulate a schedule of a problem: from an order of tasks to a timeline with transfers and memory."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
@@ -14,11 +14,14 @@ from alrsim.errors import OptionError
 from alrsim.schedule.check import check_and_lower
 from alrsim.schedule.lower import Lowered
 from alrsim.schedule.schedule import Schedule
+from alrsim.simulate.contention import stretches
 from alrsim.simulate.fast import Marks, refusal, run_fast
 from alrsim.simulate.network import Semantics
 from alrsim.simulate.run import Trace, run
+from alrsim.simulate.terms import terms
 from alrsim.tasks.problem import Problem
 from alrsim.timeline.memory import memory_points
+from alrsim.timeline.terms import FACT
 from alrsim.timeline.timeline import MemPoint, Span, SpanColumns, Timeline, TransferSpan, deferred
 
 Engine = Literal["simpy", "fast", "auto"]
@@ -48,6 +51,9 @@ def simulate(
     ZB-H1 with 4 units, 8 micro-batches, f = b = w = 1 and a transfer time of 0.25 takes 30.0 under ``latency`` and
     ``link`` (a sender is never blocked) and 31.75 under ``blocking``.
 
+    Where the problem says what its durations are made of (:class:`alrsim.tasks.problem.Loads`), a task is as fast as
+    its neighbours leave it, moment by moment (:mod:`alrsim.simulate.contention`).
+
     On a host with fewer cores than units a task holds one core from start to end; units that wait for one get it
     first come, first served. Ties are decided as written in :mod:`alrsim.simulate.run`.
 
@@ -58,7 +64,8 @@ def simulate(
             wherever it can, else the reference.
 
     Returns:
-        A timeline tagged ``simulated``, memory included; ``facts["engine"]`` says which engine made it.
+        A timeline tagged ``simulated``, memory included; ``facts["engine"]`` says which engine made it, and where
+        times are in ns ``facts["terms_ns"]`` what the makespan is made of (:mod:`alrsim.timeline.terms`).
 
     Raises:
         OptionError: an unknown semantics or engine, a negative overlap, or a problem that ``fast`` leaves to ``simpy``.
@@ -89,11 +96,36 @@ def simulate(
     if engine == "fast" and why:
         raise OptionError(f"the fast engine leaves this to SimPy: {why}", where="--engine", fix="use auto or simpy")
     if engine == "simpy" or why or (engine == "auto" and len(lowered.duration) < FAST_FROM):
-        facts = {"transfer_semantics": semantics, "engine": "simpy"}
-        trace = run(lowered, semantics=semantics, cores=problem.machine.shared_cores)
+        stretch = None if problem.loads is None else stretches(problem.loads, lowered, overlap)
+        trace = run(lowered, semantics=semantics, cores=problem.machine.shared_cores, stretch=stretch)
+        facts = {
+            "transfer_semantics": semantics,
+            "engine": "simpy",
+            **_terms(problem, lowered, lambda: trace, semantics, overlap),
+        }
         return _timeline(problem, lowered, trace, {**values, "facts": facts})
-    facts = {"transfer_semantics": semantics, "engine": "fast"}
-    return _deferred(problem, lowered, run_fast(lowered, semantics=semantics), {**values, "facts": facts})
+    marks = run_fast(lowered, semantics=semantics)
+    made = cache(lambda: _trace(lowered, marks))
+    facts = {
+        "transfer_semantics": semantics,
+        "engine": "fast",
+        **_terms(problem, lowered, made, semantics, overlap),
+    }
+    return _deferred(problem, lowered, marks, made, {**values, "facts": facts})
+
+
+def _terms(
+    problem: Problem, lowered: Lowered, trace: Callable[[], Trace], semantics: Semantics, overlap: Fraction
+) -> dict[str, tuple[str, ...]]:
+    """What the makespan is made of; steps of abstract units have no such words."""
+    if problem.time_unit != "ns":
+        return {}
+    return {FACT: terms(problem, lowered, trace(), semantics, overlap).fact}
+
+
+def _trace(lowered: Lowered, marks: Marks) -> Trace:
+    starts = (marks.ends - np.array(lowered.duration, dtype=np.int64)).tolist()
+    return Trace(starts, marks.ends.tolist(), marks.sent.tolist(), marks.arrived.tolist())
 
 
 @collector_paused()
@@ -104,14 +136,11 @@ def _timeline(problem: Problem, lowered: Lowered, trace: Trace, values: Mapping[
     return replace(timeline, memory=_memory(problem, lowered, timeline))
 
 
-def _deferred(problem: Problem, lowered: Lowered, marks: Marks, values: Mapping[str, Any]) -> Timeline:
+def _deferred(
+    problem: Problem, lowered: Lowered, marks: Marks, trace: Callable[[], Trace], values: Mapping[str, Any]
+) -> Timeline:
     """Spans, transfers and memory points are made when somebody looks at them."""
     units = values["units"]
-
-    @cache
-    def trace() -> Trace:
-        starts = (marks.ends - np.array(lowered.duration, dtype=np.int64)).tolist()
-        return Trace(starts, marks.ends.tolist(), marks.sent.tolist(), marks.arrived.tolist())
 
     first = np.zeros(len(units) + 1, dtype=np.int64)
     np.cumsum([len(lane) for lane in lowered.lanes], out=first[1:])

@@ -3,8 +3,8 @@
 Fixed lanes decide almost everything. Where every channel has one feeder (any machine with a link of its own for each
 pair of units) all three transfer semantics are a longest path, taken in one sweep
 (:mod:`alrsim.simulate.machine.relax`). Where units share a channel, who asks first depends on the clock, and an event
-loop follows the rules of :mod:`alrsim.simulate.run` (:mod:`alrsim.simulate.machine.events`). Units that share cores are
-left to SimPy.
+loop follows the rules of :mod:`alrsim.simulate.run` (:mod:`alrsim.simulate.machine.events`). Units that share cores,
+or slow each other down, are left to SimPy.
 """
 
 from dataclasses import dataclass
@@ -39,6 +39,8 @@ def refusal(problem: Problem, lowered: Lowered) -> str:
     machine = problem.machine
     if machine.shared_cores is not None and machine.shared_cores < len(machine.units):
         return f"{len(machine.units)} units share {machine.shared_cores} cores"
+    if problem.loads is not None:
+        return "how long a task takes depends on who else is at work"
     # No time is later than if everything ran one after the other.
     if sum(lowered.duration) + sum(message.delay for message in lowered.messages) > np.iinfo(np.int64).max:
         return "times may need more than 64 bits"

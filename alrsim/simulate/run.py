@@ -12,7 +12,7 @@ Rules of an instant, in order (tested in tests/spec/test_engine_ties.py):
 So the result depends on the lowered schedule alone, never on the order in which events were queued.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -20,6 +20,7 @@ from simpy import Environment, Event, Resource
 
 from alrsim.errors import DeadlockError
 from alrsim.schedule.lower import Lowered
+from alrsim.simulate.contention import Neighbours
 from alrsim.simulate.desk import Desk
 from alrsim.simulate.network import Network, Semantics
 from alrsim.tasks.token import NONE
@@ -42,18 +43,26 @@ class Trace:
     arrived: list[int]
 
 
-def run(lowered: Lowered, *, semantics: Semantics = "link", cores: int | None = None) -> Trace:
+def run(
+    lowered: Lowered,
+    *,
+    semantics: Semantics = "link",
+    cores: int | None = None,
+    stretch: Sequence[tuple[int, ...]] | None = None,
+) -> Trace:
     """Simulate a lowered schedule.
 
     Args:
         semantics: What a transfer occupies; see :func:`alrsim.simulate.engine.simulate`.
         cores: How many units can compute at the same moment; ``None``: all.
+        stretch: Per item, its ticks beside 0, 1, ... units at work (:mod:`alrsim.simulate.contention`), instead of
+            the durations of the lowered schedule.
 
     Raises:
         DeadlockError: if the lanes wait for each other; names the item at which each stopped.
     """
     env = Environment()
-    lanes = _Lanes(env, lowered, semantics, cores)
+    lanes = _Lanes(env, lowered, semantics, cores, stretch)
     for unit in range(len(lowered.lanes)):
         env.process(lanes.work(unit))
     for index, message in enumerate(lowered.messages):
@@ -68,12 +77,20 @@ def run(lowered: Lowered, *, semantics: Semantics = "link", cores: int | None = 
 class _Lanes:
     """The units: each runs its lane in order, an item as soon as all that it waits for is there."""
 
-    def __init__(self, env: Environment, lowered: Lowered, semantics: Semantics, cores: int | None) -> None:
+    def __init__(
+        self,
+        env: Environment,
+        lowered: Lowered,
+        semantics: Semantics,
+        cores: int | None,
+        stretch: Sequence[tuple[int, ...]] | None,
+    ) -> None:
         items = len(lowered.duration)
         self.starts, self.ends = [NONE] * items, [NONE] * items
         self._env, self._lowered, self._blocking = env, lowered, semantics == "blocking"
         self._missing, self._successors = _counters(lowered)
         self._asleep: dict[int, Event] = {}
+        self._neighbours = None if stretch is None else Neighbours(env, stretch, len(lowered.lanes))
         self._cores = Resource(env, cores) if cores is not None and cores < len(lowered.lanes) else None
         self._turns: dict[int, Event] = {}
         self._desk = Desk(env, lambda unit: self._turns.pop(unit).succeed())
@@ -82,6 +99,7 @@ class _Lanes:
     def work(self, unit: int) -> Generator[Event, None, None]:
         """The process of one unit."""
         env, missing, sends, cores = self._env, self._missing, self._lowered.sends, self._cores
+        neighbours = self._neighbours
         for item in self._lowered.lanes[unit]:
             if missing[item]:
                 self._asleep[item] = wake = env.event()
@@ -93,8 +111,9 @@ class _Lanes:
                 core = cores.request()
                 yield core
             self.starts[item] = cast(int, env.now)
-            duration = self._lowered.duration[item]
-            if duration:
+            if neighbours is not None:
+                yield from neighbours.hold(unit, item)
+            elif duration := self._lowered.duration[item]:
                 yield env.timeout(duration)
             self.ends[item] = cast(int, env.now)
             if cores is not None:

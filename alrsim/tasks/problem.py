@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 
 from alrsim.errors import OptionError
 from alrsim.hardware.machine import Machine, Unit
@@ -24,6 +25,53 @@ def cost_key(task: Task) -> CostKey:
 
 
 @dataclass(frozen=True)
+class Loads:
+    """What durations are made of where that was measured: how long a task takes depends on who else is at work.
+
+    While ``k`` other units run tasks, a task proceeds as if it took ``alone + (busy - alone) min(k, n) / n`` in all,
+    with ``n`` neighbours; the executor's overhead comes on top, whatever the neighbours do.
+
+    Attributes:
+        alone: ``alone[task][unit]`` in ticks, all other units idle, without the executor's overhead.
+        busy: The same with ``neighbours`` others at work; never less.
+        overhead: Ticks per task that the executor takes besides.
+        neighbours: Units that were at work beside the measured one for ``busy``.
+
+    Raises:
+        OptionError: times that are negative, or shorter beside neighbours than alone.
+    """
+
+    alone: tuple[tuple[Ns, ...], ...]
+    busy: tuple[tuple[Ns, ...], ...]
+    overhead: Ns = 0
+    neighbours: int = 1
+
+    def __post_init__(self) -> None:
+        if self.overhead < 0 or self.neighbours < 1 or len(self.alone) != len(self.busy):
+            raise OptionError(
+                f"{len(self.alone)} and {len(self.busy)} rows, overhead {self.overhead}, {self.neighbours} neighbours",
+                where="loads",
+                fix="give a row per task in both, an overhead of at least 0 and at least 1 neighbour",
+            )
+        for idle, loaded in {(id(a), id(b)): (a, b) for a, b in zip(self.alone, self.busy, strict=True)}.values():
+            if len(idle) != len(loaded) or any(not 0 <= a <= b for a, b in zip(idle, loaded, strict=True)):
+                raise OptionError(
+                    f"a task takes {idle} alone and {loaded} beside neighbours",
+                    where="loads",
+                    fix="times must not be negative, nor shorter beside neighbours than alone",
+                )
+
+    def durations(self, share: Fraction = Fraction(1)) -> tuple[tuple[Ns, ...], ...]:
+        """Fixed durations, as schedulers need them: beside ``share`` of the neighbours, overhead included."""
+        rows: dict[tuple[int, int], tuple[Ns, ...]] = {}
+        for idle, loaded in zip(self.alone, self.busy, strict=True):
+            key = (id(idle), id(loaded))
+            if key not in rows:
+                rows[key] = tuple(a + round((b - a) * share) + self.overhead for a, b in zip(idle, loaded, strict=True))
+        return tuple(rows[id(idle), id(loaded)] for idle, loaded in zip(self.alone, self.busy, strict=True))
+
+
+@dataclass(frozen=True)
 class Problem:
     """Everything that a scheduler decides on and an engine needs.
 
@@ -33,6 +81,8 @@ class Problem:
         loss_unit: Index of the unit that runs the loss module; ``None``: the last stage's unit.
         time_unit: ``ns``, or ``user`` for textbook problems.
         ticks_per_unit: Ticks in one typed unit (1 for ns); reports divide by it.
+        loads: What the durations are made of, if that is known. The simulator then lets neighbours slow each other
+            down as they really overlap; ``durations`` is what schedulers decide on.
 
     Raises:
         OptionError: a missing or negative duration, or a loss unit that does not exist.
@@ -45,6 +95,7 @@ class Problem:
     loss_unit: int | None = None
     time_unit: str = "ns"
     ticks_per_unit: int = 1
+    loads: Loads | None = None
 
     def __post_init__(self) -> None:
         if len(self.durations) != len(self.tasks.tasks):
@@ -55,6 +106,14 @@ class Problem:
                 raise OptionError(f"durations {row} must be {units} non-negative numbers, one per unit")
         if self.loss_unit is not None and not 0 <= self.loss_unit < units:
             raise OptionError(f"loss unit {self.loss_unit} does not exist; the machine has {units} units")
+        loads = self.loads
+        if loads is not None and (len(loads.alone) != len(self.durations) or len(next(iter(loads.alone), ())) != units):
+            raise OptionError(f"loads must have a row of {units} times for each of {len(self.durations)} tasks")
+
+    @property
+    def shortest(self) -> tuple[tuple[Ns, ...], ...]:
+        """Durations that no neighbour lengthens: what lower bounds may count."""
+        return self.durations if self.loads is None else self.loads.durations(Fraction(0))
 
 
 def price(

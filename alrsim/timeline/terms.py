@@ -1,0 +1,60 @@
+"""What a predicted step is made of: the makespan, split along its critical path."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from alrsim.timeline.timeline import Timeline
+from alrsim.units import Ns, format_ns
+
+FACT = "terms_ns"
+"""Key in :attr:`Timeline.facts`: ``("compute=371", "transfer=12", "overhead=3", "contention=26")``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Ticks of the makespan by cause; they add up to it exactly.
+
+    Attributes:
+        compute: Tasks, as they run with idle neighbours. Where a cost model knows no more than durations (roofline:
+            launches included), all of them.
+        transfer: Messages on their way or waiting for a link, copies that block their sender.
+        overhead: What the executor takes per task besides its kernel.
+        contention: What busy neighbours add to tasks.
+    """
+
+    compute: Ns
+    transfer: Ns
+    overhead: Ns = 0
+    contention: Ns = 0
+
+    @property
+    def total(self) -> Ns:
+        return self.compute + self.transfer + self.overhead + self.contention
+
+    @property
+    def fact(self) -> tuple[str, ...]:
+        """As it stands in a timeline's facts."""
+        return tuple(f"{name}={ticks}" for name, ticks in self.named.items())
+
+    @property
+    def named(self) -> dict[str, Ns]:
+        return {
+            "compute": self.compute,
+            "transfer": self.transfer,
+            "overhead": self.overhead,
+            "contention": self.contention,
+        }
+
+
+def terms_of(timeline: Timeline) -> Terms | None:
+    """The terms that the simulator found, ``None`` for a timeline without (measured, or in steps)."""
+    fact = timeline.facts.get(FACT)
+    if not isinstance(fact, tuple):
+        return None
+    return Terms(**{name: int(ticks) for name, _, ticks in (part.partition("=") for part in fact)})
+
+
+def terms_line(terms: Terms, time: Callable[[Ns], str] = format_ns) -> str:
+    """For people: ``of 412 ms: compute 371 ms, transfer 12 ms, overhead 3 ms, contention 26 ms``."""
+    parts = ", ".join(f"{name} {time(ticks)}" for name, ticks in terms.named.items())
+    return f"of {time(terms.total)}: {parts}"

@@ -30,7 +30,7 @@ def backward(run: Run, task: int, id_: TaskId) -> None:
     wanted = [edge for edge in saved.inputs if edge is not None]
     parameters = [get_gradient_edge(run.parameters[name]) for name in code.parameters]
     signals = signals_of(run, task, id_, state, code, saved)
-    found = _pull(saved.outputs, [*wanted, *parameters], signals)
+    found = _pull(saved.outputs, [*wanted, *parameters], signals, again=not _is_last(run, id_, state))
     _put_input_gradients(run, task, id_, state, saved, found[: len(wanted)])
     add_weights(run, task, id_, dict(zip(code.parameters, found[len(wanted) :], strict=True)))
 
@@ -97,14 +97,22 @@ def update(run: Run, task: int, id_: TaskId) -> None:
 
 
 def _pull(
-    outputs: Sequence[GradientEdge | None], sources: Sequence[GradientEdge], signals: Sequence[Tensor]
+    outputs: Sequence[GradientEdge | None],
+    sources: Sequence[GradientEdge],
+    signals: Sequence[Tensor],
+    *,
+    again: bool = True,
 ) -> tuple[Tensor | None, ...]:
-    """autograd.grad; an output that depends on nothing trained is left out."""
+    """autograd.grad; an output that depends on nothing trained is left out.
+
+    Args:
+        again: Somebody else will read the graph. If not, what it saved is freed on the way, as by ``loss.backward()``.
+    """
     pairs = [(output, signal) for output, signal in zip(outputs, signals, strict=True) if output is not None]
     results, given = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     if not results:
         return (None,) * len(sources)
-    return torch.autograd.grad(results, list(sources), given, retain_graph=True, allow_unused=True)
+    return torch.autograd.grad(results, list(sources), given, retain_graph=again, allow_unused=True)
 
 
 def _saved(run: Run, task: int, id_: TaskId) -> tuple[Instance, StageCode, Saved]:
@@ -113,6 +121,11 @@ def _saved(run: Run, task: int, id_: TaskId) -> tuple[Instance, StageCode, Saved
     for key in saved.holds:
         run.store.touch(task, key)
     return state, run.job.program.at(state.copies)[id_.stage], saved
+
+
+def _is_last(run: Run, id_: TaskId, state: Instance) -> bool:
+    """Whether nobody else will read what the forward saved."""
+    return run.store.is_last(("saved", id_.stage, id_.microbatch, state.group))
 
 
 def _put_input_gradients(

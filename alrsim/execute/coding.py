@@ -1,6 +1,7 @@
 """What a forward keeps of its stage's input for an LR gradient, and how the gradient reads it."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -24,7 +25,7 @@ def keep_codes(
     one: Instance,
     code: StageCode,
     inputs: Sequence[Input],
-    interior: Mapping[str, Tensor],
+    interior: Mapping[str, Any],
 ) -> None:
     """Keep what the LR gradient multiplies: a linear map's own input, else every input of the stage."""
     job, stage = run.job, id_.stage

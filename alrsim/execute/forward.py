@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,7 +37,7 @@ def forward(run: Run, task: int, id_: TaskId) -> None:
     parameters = [run.parameters[name] for name in code.parameters]
     buffers = stage_buffers(run, code)
     outputs: Sequence[Tensor]
-    interior: Mapping[str, Tensor]
+    interior: Mapping[str, Any]
     terms: Sequence[Tensor]
     if job.keeps(id_.stage, one) and not job.exits(id_.stage):
         outputs, terms = forward_saving(run, task, id_, code, inputs, parameters, buffers)

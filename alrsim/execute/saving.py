@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import GradientEdge
 
 from alrsim.execute.inputs import Input
 from alrsim.execute.job import Run
 from alrsim.execute.ledger import Key
-from alrsim.execute.stagecode import StageCode
+from alrsim.execute.stagecode import StageCode, edge_of
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import TaskId
 
@@ -32,6 +33,12 @@ class Saved:
     outputs: list[GradientEdge | None]
     products: dict[str, GradientEdge]
     holds: tuple[Key, ...] = ()
+
+
+@cache
+def _anchor(device: torch.device) -> Tensor:
+    """What entered values depend on, so that autograd records them; one for all, because its graph keeps it alive."""
+    return torch.zeros((), requires_grad=True, device=device)
 
 
 class _Enter(torch.autograd.Function):
@@ -58,7 +65,7 @@ def forward_saving(
     """Run with autograd and keep its graph for B, I or W."""
     job, store = run.job, run.store
     edges = job.program.stages.incoming(id_.stage)
-    anchor = torch.zeros((), requires_grad=True)
+    anchor = _anchor(inputs[0].tensor.device)
     wanted = [job.wanted(id_.stage, edge.source) for edge in edges]
     with torch.enable_grad():
         leaves = [
@@ -79,9 +86,9 @@ def forward_saving(
             outputs, interior, terms = code.run(leaves, parameters, buffers)
     names = {name for product in code.products for name in product.values}
     saved = Saved(
-        [_edge(leaf) if flag else None for leaf, flag in zip(leaves, wanted, strict=True)],
-        [_edge(output) for output in outputs],
-        {name: get_gradient_edge(interior[name]) for name in sorted(names)},
+        [edge_of(leaf) if flag else None for leaf, flag in zip(leaves, wanted, strict=True)],
+        [edge_of(output) for output in outputs],
+        {name: interior[name] for name in sorted(names)},
     )
     for resident in (*parameters, *buffers):
         sizes.pop(resident.untyped_storage().data_ptr(), None)
@@ -102,10 +109,6 @@ def forward_saving(
 def _enter(anchor: Tensor, value: Tensor) -> Tensor:
     entered: Tensor = _Enter.apply(anchor, value)  # type: ignore[no-untyped-call]
     return entered
-
-
-def _edge(tensor: Tensor) -> GradientEdge | None:
-    return get_gradient_edge(tensor) if tensor.requires_grad else None
 
 
 def _same(tensor: Tensor) -> Tensor:

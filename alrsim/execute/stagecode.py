@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.fx import Graph as FxGraph
 from torch.fx import GraphModule, Node
 
@@ -60,7 +62,8 @@ class StageCode:
         buffers: Names of the buffers and constants it reads.
         products: Its parametrised operators.
         direct: The linear map that the whole stage ends in, if it does.
-        interior: Values that ``run`` returns besides the outputs: the products' results, then ``direct.value``.
+        interior: What ``run`` returns besides the outputs: for the products' results their edges in autograd's graph,
+            which keep no value alive (``None`` where nothing is recorded), then the value ``direct.value``.
         updates: Running statistics that it moves.
         function: ``function(*inputs, *parameters, *buffers) -> (outputs..., interior..., update terms...)``.
         points: The stage with noise on its marked values, if it has any.
@@ -80,8 +83,8 @@ class StageCode:
 
     def run(
         self, inputs: Sequence[Tensor], parameters: Sequence[Tensor], buffers: Sequence[Tensor]
-    ) -> tuple[Sequence[Tensor], Mapping[str, Tensor], Sequence[Tensor]]:
-        """Outputs, interior values by name, and the terms of the running statistics."""
+    ) -> tuple[Sequence[Tensor], Mapping[str, Any], Sequence[Tensor]]:
+        """Outputs, interior edges and value by name, and the terms of the running statistics."""
         results = self.function(*inputs, *parameters, *buffers)
         first, second = len(self.outputs), len(self.outputs) + len(self.interior)
         return results[:first], dict(zip(self.interior, results[first:second], strict=True)), results[second:]
@@ -131,15 +134,13 @@ class _StageBuilder:
             self._copy(node)
         products, direct = self._products()
         interior = list(dict.fromkeys(name for product in products for name in product.values))
+        by_name = {node.name: node for node in (*self.nodes, *self.inputs)}
+        held = [self._edge(self.map[by_name[name]]) for name in interior]
         if direct is not None:
             interior.append(direct.value)
-        by_name = {node.name: node for node in (*self.nodes, *self.inputs)}
-        results = [
-            *self.outputs,
-            *(by_name[name] for name in interior),
-            *(node for node, update in mutated if update.constant is None),
-        ]
-        self.graph.output(tuple(self.map[node] for node in results))
+            held.append(self.map[by_name[direct.value]])
+        terms = [self.map[node] for node, update in mutated if update.constant is None]
+        self.graph.output((*(self.map[node] for node in self.outputs), *held, *terms))
         self.graph.lint()
         module = GraphModule(torch.nn.Module(), self.graph, f"Stage{self.index}")
         return StageCode(
@@ -181,6 +182,11 @@ class _StageBuilder:
             made.target = max_pool2d
         self.map[node] = made
         return made
+
+    def _edge(self, made: Node) -> Node:
+        """Right behind a value its edge, so that the value itself need not live until the stage is through."""
+        with self.graph.inserting_after(made):
+            return self.graph.call_function(edge_of, (made,))
 
     def _fill(self, node: Node) -> Node:
         """A fresh tensor: without the data that it took its shape from."""
@@ -240,6 +246,11 @@ class _StageBuilder:
             return stacked_sizes(nodes, self.inputs, (*self.parameters, *self.buffers), self.outputs, self.copies)
         except CannotStackError as error:
             raise cannot_stack(self.source, self.index, self.copies, str(error)) from None
+
+
+def edge_of(value: Tensor) -> GradientEdge | None:
+    """A value's edge in autograd's graph, ``None`` if it is in none."""
+    return get_gradient_edge(value) if value.requires_grad else None
 
 
 def cannot_stack(source: Source, stage: int, copies: int, why: str) -> ExecutionError:

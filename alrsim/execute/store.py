@@ -72,6 +72,10 @@ class Store:
             record.readers[task] = None
         return self.values[key]
 
+    def is_last(self, key: Key) -> bool:
+        """Whether one reader is left, so that the buffer goes when that one ends; a recording store cannot know."""
+        return not self.recording and self._left.get(key, 0) == 1
+
     def touch(self, task: int, key: Key) -> None:
         """Read a buffer that this task uses through another one (autograd's saved tensors)."""
         if self.recording and self.ledger.entries[key].producer != task:

@@ -1,1 +1,1 @@
-"""Predicted against measured: a grid of cells that is predicted first, measured, scored and recorded."""
+"""How far predictions are off: a grid of cells predicted, then measured, then scored; recorded runs, replayed."""

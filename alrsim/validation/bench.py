@@ -1,0 +1,96 @@
+"""What of validation touches the executors: calibrated problems, and measured steps of several jobs in turn."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from alrsim.cost.measured import measured_model
+from alrsim.execute.calibrate import MeasuredCosts, calibrate_all
+from alrsim.execute.executor import Prepared, Scheduled, sequential
+from alrsim.execute.executors import find_executor
+from alrsim.execute.measured import measured_facts, measured_timeline
+from alrsim.execute.session import Limits, Session
+from alrsim.execute.workers import core_count
+from alrsim.hardware.machine import Link, Machine
+from alrsim.rules.options import RuleOptions
+from alrsim.tasks.problem import Problem, price
+from alrsim.tasks.taskgraph import TaskGraph
+from alrsim.timeline.timeline import Timeline
+
+SEMANTICS: Mapping[str, str] = {"processes": "blocking"}
+"""Transfer semantics that an executor has; ``link`` where it is not named."""
+
+
+def semantics_of(executor: str) -> str:
+    return SEMANTICS.get(executor, "link")
+
+
+def calibrate_jobs(
+    jobs: Sequence[Prepared], executor: str, units: int, repeats: int, progress: Callable[[int, int], None]
+) -> list[MeasuredCosts]:
+    """Time the tasks of every job, all jobs in turn."""
+    del executor
+    return calibrate_all(jobs, units=units, repeats=repeats, progress=progress)
+
+
+def calibrated(tasks: TaskGraph, machine: Machine, options: RuleOptions, costs: MeasuredCosts) -> Problem:
+    """The problem on measured costs."""
+    links = tuple(Link(link.source, link.target, latency_ns=costs.handoff_ns) for link in machine.links)
+    host = replace(machine, links=links, shared_cores=core_count())
+    model = measured_model({key: time + costs.dispatch_overhead_ns for key, time in costs.table.items()})
+    return price(tasks, host, options.precision, model, name="calibrated")
+
+
+def calibration_note(costs: Sequence[MeasuredCosts]) -> dict[str, Any]:
+    """What a calibration found besides task times, for the report."""
+    first = costs[0]
+    return {
+        "dispatch_overhead_ns": first.dispatch_overhead_ns,
+        "handoff_ns": first.handoff_ns,
+        "repeats": first.repeats,
+        "busy_over_isolated": [round(sum(one.table.values()) / max(1, sum(one.isolated.values())), 4) for one in costs],
+    }
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs jobs, one step at a time, and gives a timeline of each."""
+
+    jobs: Sequence[Scheduled]
+    session: Session
+    overhead: int
+    warmup: int
+
+    def run(self, index: int) -> Timeline:
+        """One step of a job.
+
+        Raises:
+            FailedRun, InterruptedRun: as the executor's session.
+        """
+        job = self.jobs[index]
+        record = self.session.run(index)
+        prepared = job.prepared
+        times = record.times
+        facts = measured_facts(prepared.job, job.schedule, times, [max(times.end)], self.warmup, self.overhead)
+        facts = {**facts, **self.session.facts}
+        return measured_timeline(
+            prepared.job, prepared.ledger, job.problem, job.schedule, times, facts, record.transfers
+        )
+
+    def differing_gradients(self, index: int) -> list[str]:
+        """Parameters whose gradient in the job's last run is not, bit for bit, that of the reference order."""
+        prepared = self.jobs[index].prepared
+        job = prepared.job
+        expected = sequential(job.program, job.graph, prepared.batch, job.options, job.settings).gradients
+        found = self.session.results(index).gradients
+        return [name for name, value in expected.items() if name not in found or not torch.equal(found[name], value)]
+
+
+@contextmanager
+def open_runner(jobs: Sequence[Scheduled], executor: str, warmup: int) -> Iterator[Runner]:
+    """Workers for all jobs, gone at the end whatever happens."""
+    with find_executor(executor)(jobs, Limits()) as session:
+        yield Runner(jobs, session, session.overhead(400), warmup)

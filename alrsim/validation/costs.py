@@ -1,0 +1,110 @@
+"""The costs that a prediction was made from, as a value on disk: enough to predict again without torch or the model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import cast
+
+from alrsim.errors import FileError
+from alrsim.hardware.machine import Machine
+from alrsim.schedule.schedule import Schedule
+from alrsim.simulate.engine import simulate
+from alrsim.simulate.network import Semantics
+from alrsim.tasks.problem import CostKey, Loads, Problem, cost_key
+from alrsim.tasks.scratch import with_scratch
+from alrsim.tasks.taskgraph import TaskGraph
+from alrsim.timeline.timeline import Timeline
+from alrsim.units import Bytes, Ns
+
+Row = tuple[Ns, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CostRow:
+    """What tasks of one kind cost, one time per unit.
+
+    Attributes:
+        stage, kind, copies, clean: The key (:func:`alrsim.tasks.problem.cost_key`).
+        durations: What the schedulers decided on.
+        alone: With idle neighbours, without overhead; empty where durations are fixed.
+        busy: Beside busy neighbours, without overhead; empty where durations are fixed.
+        scratch: Bytes that live only while the task runs.
+    """
+
+    stage: int
+    kind: str
+    copies: int
+    clean: bool
+    durations: Row
+    alone: Row = ()
+    busy: Row = ()
+    scratch: Bytes = 0
+
+    @property
+    def key(self) -> CostKey:
+        return self.stage, self.kind, self.copies, self.clean
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """A problem without its tasks, and how it was simulated.
+
+    Attributes:
+        semantics: Of transfers (``latency``, ``link``, ``blocking``).
+        overhead: Ticks per task beside ``alone`` and ``busy``.
+        neighbours: Units at work for ``busy``.
+    """
+
+    cost_model: str
+    machine: Machine
+    rows: tuple[CostRow, ...]
+    semantics: str = "link"
+    loss_unit: int | None = None
+    overhead: Ns = 0
+    neighbours: int = 1
+
+
+def costs_of(problem: Problem, semantics: str) -> Costs:
+    """What a problem's durations say, by kind of task.
+
+    Raises:
+        ValueError: two tasks of one key cost differently: such a problem is not one of measured costs.
+    """
+    rows: dict[CostKey, CostRow] = {}
+    loads = problem.loads
+    for index, task in enumerate(problem.tasks.tasks):
+        key = cost_key(task)
+        alone, busy = ((), ()) if loads is None else (loads.alone[index], loads.busy[index])
+        row = CostRow(*key, problem.durations[index], alone, busy, task.scratch)
+        if rows.setdefault(key, row) != row:
+            raise ValueError(f"tasks like {task.id} cost differently: {row} and {rows[key]}")
+    more = {} if loads is None else {"overhead": loads.overhead, "neighbours": loads.neighbours}
+    return Costs(problem.cost_model, problem.machine, tuple(rows.values()), semantics, problem.loss_unit, **more)
+
+
+def problem_of(costs: Costs, tasks: TaskGraph, *, where: str = "costs") -> Problem:
+    """The problem again; the inverse of :func:`costs_of` on the same tasks.
+
+    Raises:
+        FileError: the tasks are not those that the costs were recorded for.
+    """
+    table = {row.key: row for row in costs.rows}
+    missing = next((task.id for task in tasks.tasks if cost_key(task) not in table), None)
+    if missing is not None:
+        raise FileError(f"has no cost of {missing}", where=where, fix="record the run again with this version")
+    tasks = with_scratch(tasks, {key: row.scratch for key, row in table.items() if row.scratch})
+    rows = [table[cost_key(task)] for task in tasks.tasks]
+    loads = None
+    if any(row.busy for row in rows):
+        alone, busy = tuple(row.alone for row in rows), tuple(row.busy for row in rows)
+        loads = Loads(alone, busy, costs.overhead, costs.neighbours)
+    durations = tuple(row.durations for row in rows)
+    problem = Problem(tasks, costs.machine, durations, costs.cost_model, costs.loss_unit)
+    return problem if loads is None else replace(problem, loads=loads)
+
+
+Predictor = Callable[[Problem, Schedule, str], Timeline]
+
+
+def predict(problem: Problem, schedule: Schedule, semantics: str) -> Timeline:
+    """Simulate under the transfer semantics of an executor."""
+    return simulate(problem, schedule, semantics=cast(Semantics, semantics))

@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from alrsim.errors import ExecutionError
 from alrsim.estimators.noise import sign_scale
@@ -121,7 +122,7 @@ def encode_noise(value: Tensor, precision: Precision, kind: NoiseKind, *, signs:
     """Code noise; signs of it keep the scale of the full estimator."""
     if not signs and precision is not Precision.SIGN1:
         return encode(value, precision, copies=copies)
-    factor, shape = torch.full((copies,), sign_scale(kind)), tuple(value.shape)
+    factor, shape = torch.full((copies,), sign_scale(kind), device=value.device), tuple(value.shape)
     if precision is Precision.SIGN1:
         return Code(_pack((value >= 0).to(torch.int8), "bipolar"), factor, shape, "bipolar")
     return Code(value.sign().to(torch.int8 if precision is Precision.INT8 else _float_type(precision)), factor, shape)
@@ -163,6 +164,8 @@ def _scaled(value: Tensor, factor: Tensor) -> Tensor:
 
 
 def _pack(codes: Tensor, levels: Levels) -> Tensor:
+    if codes.device.type != "cpu":
+        return _pack_on_device(codes.reshape(-1), levels)
     flat = codes.contiguous().numpy().reshape(-1)
     bits = np.concatenate([flat > 0, flat < 0]) if levels == "ternary" else flat > 0
     return torch.from_numpy(np.packbits(bits))
@@ -170,13 +173,28 @@ def _pack(codes: Tensor, levels: Levels) -> Tensor:
 
 def _unpack(data: Tensor, shape: tuple[int, ...], levels: Levels) -> Tensor:
     count = int(np.prod(shape))
-    bits = np.unpackbits(data.numpy(), count=2 * count if levels == "ternary" else count)
-    value = torch.from_numpy(bits).to(torch.float32)
+    size = 2 * count if levels == "ternary" else count
+    if data.device.type == "cpu":
+        value = torch.from_numpy(np.unpackbits(data.numpy(), count=size)).to(torch.float32)
+    else:
+        value = (data[:, None] >> _places(data) & 1).flatten()[:size].to(torch.float32)
     if levels == "ternary":
         value = value[:count] - value[count:]
     if levels == "bipolar":
         value = value.mul_(2).sub_(1)
     return value.view(shape)
+
+
+def _pack_on_device(flat: Tensor, levels: Levels) -> Tensor:
+    """numpy's packing in torch's operators, for memory that numpy cannot reach."""
+    bits = torch.cat([flat > 0, flat < 0]) if levels == "ternary" else flat > 0
+    padded = functional.pad(bits.to(torch.uint8), (0, -len(bits) % 8)).view(-1, 8)
+    return (padded << _places(padded)).sum(1, dtype=torch.uint8)
+
+
+def _places(like: Tensor) -> Tensor:
+    """Where numpy puts eight bits in a byte: the first one is the highest."""
+    return torch.arange(7, -1, -1, dtype=torch.uint8, device=like.device)
 
 
 def _float_type(precision: Precision) -> torch.dtype:

@@ -64,7 +64,7 @@ def cotangent_rows(weights: Tensor, noise: Tensor, sigma: float, draws: int, bat
 def cotangent(weights: Tensor, noise: Tensor, sigma: float, draws: int, batch: int) -> Tensor:
     """Reduction ``accumulate``: the rows' sum, ``(samples, ...)``, added in ascending order of rows."""
     factor = weights / (draws * batch * sigma)
-    total = torch.zeros(noise.shape[1:])
+    total = torch.zeros(noise.shape[1:], device=noise.device)
     for row, weight in zip(noise, factor, strict=True):
         total.addcmul_(row, weight.view(-1, *(1,) * (row.dim() - 1)))
     return total

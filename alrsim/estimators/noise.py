@@ -48,7 +48,7 @@ def add_weighted(
         return accumulate_noise(total, weights, key, copies, samples, kind)
     factors = weights * sign_scale(kind)
     for index, copy in enumerate(copies):
-        drawn = philox_noise(key, range(copy, copy + 1), samples, total.shape[1:], kind)[0]
+        drawn = philox_noise(key, range(copy, copy + 1), samples, total.shape[1:], kind, device=total.device)[0]
         total.addcmul_(drawn.sign_(), factors[index].view(-1, *(1,) * (drawn.dim() - 1)))
     return total
 

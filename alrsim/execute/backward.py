@@ -136,7 +136,7 @@ def _put_input_gradients(
         gradient = next(given) if asked is not None else None
         if gradient is None and run.job.wanted(id_.stage, edge.source):  # no derivative: a step, or whole numbers
             samples, *shape = run.job.program.shapes[edge.value]
-            gradient = torch.zeros(samples * state.copies, *shape)
+            gradient = torch.zeros(samples * state.copies, *shape, device=run.job.program.device)
         if gradient is not None:
             put_input_gradient(run, task, id_, edge.value, gradient)
 

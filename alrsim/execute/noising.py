@@ -51,9 +51,9 @@ def noise_shapes(job: Job, stage: int) -> list[tuple[int, ...]]:
 def draw(run: Run, stage: int, microbatch: int, one: Instance) -> list[Tensor]:
     """The noise of a stage's leaving or marked values, ``(draws, samples, ...)`` each."""
     job = run.job
-    copies, samples = draws_of(one), samples_of(job, microbatch)
+    copies, samples, device = draws_of(one), samples_of(job, microbatch), job.program.device
     return [
-        philox_noise(noise_key(job, stage, position), copies, samples, shape, job.options.noise)
+        philox_noise(noise_key(job, stage, position), copies, samples, shape, job.options.noise, device=device)
         for position, shape in enumerate(noise_shapes(job, stage))
     ]
 
@@ -76,7 +76,7 @@ def add_unseen(run: Run, stage: int, microbatch: int, position: int, value: Tens
     job, samples = run.job, samples_of(run.job, microbatch)
     key, sigma = noise_key(job, stage, position), job.settings.sigma_of(stage)
     for row, part in enumerate(value.view(one.copies, len(samples), -1)):
-        step = torch.full((1, len(samples)), sigma if row < one.draws else -sigma)
+        step = torch.full((1, len(samples)), sigma if row < one.draws else -sigma, device=value.device)
         copy = one.first + row % one.draws
         accumulate_noise(part, step, key, range(copy, copy + 1), samples, job.options.noise)
     return value
@@ -133,7 +133,8 @@ def summed_noise(
     """
     job = run.job
     folded = [folded_pairs(weight, one.draws) * factor for weight in weights]
-    totals = [torch.zeros(job.program.batch, *shape) for shape in noise_shapes(job, stage)]
+    device = job.program.device
+    totals = [torch.zeros(job.program.batch, *shape, device=device) for shape in noise_shapes(job, stage)]
     again = job.options.precision.noise is Precision.REGENERATED
     if again and all(weight.dim() == 2 for weight in folded):
         copies, samples, signs = draws_of(one), samples_of(job, microbatch), job.options.noise_code == "sign"

@@ -48,7 +48,7 @@ def marked_gradient(run: Run, task: int, id_: TaskId) -> None:
     state = run.job.state_of(id_)
     code = run.job.program.at(state.copies)[id_.stage]
     points, buffers = _points(code), stage_buffers(run, code)
-    added = [torch.zeros(())] * len(points.shapes)
+    added = [torch.zeros((), device=run.job.program.device)] * len(points.shapes)
     if state.noisy:
         # The trajectory needs the noise itself, whatever code of it was kept.
         drawn = draw(run, id_.stage, id_.microbatch, state)

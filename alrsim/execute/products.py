@@ -74,11 +74,13 @@ def stage_products(
     """The stages whose gradient is a product of codes, with the kernel that is fastest for them on this host.
 
     That is: copies are stacked, noise is kept or drawn as signs, the input is coded as integers or bits with a scale
-    per copy, and the stage ends in its linear map, whose result is all that it hands on.
+    per copy, and the stage ends in its linear map, whose result is all that it hands on; and all of it is on a CPU.
     """
     signs = options.noise_code == "sign" or is_sign(options.noise) or options.precision.noise is Precision.SIGN1
     stacked = options.reduction == "stack" and options.scope == "joint" and bool(instances.noisy)
     saved = options.precision.saved
+    if program.device.type != "cpu":
+        return {}  # the kernels are machine code: elsewhere codes are decoded and multiplied by torch
     if not (signs and stacked and options.input_code != "sign-scaled" and saved in (Precision.INT8, Precision.SIGN1)):
         return {}
     found = {}

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
@@ -42,6 +43,27 @@ class Program:
     shapes: Mapping[str, tuple[int, ...]]
     source: Source = field(repr=False)
     cache: dict[int, tuple[StageCode, ...]] = field(default_factory=dict, repr=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are and its stages run."""
+        return self.source.device
+
+    def to(self, device: torch.device | str) -> "Program":
+        """The same program on another device: tensors moved, stages compiled anew (exported graphs name devices)."""
+        place = torch.device(device)
+        if place == self.device:
+            return self
+        source = self.source.to(place)
+        moved = replace(
+            self,
+            parameters={name: value.detach().to(place) for name, value in self.parameters.items()},
+            buffers={name: value.to(place) for name, value in self.buffers.items()},
+            source=source,
+            cache={},
+        )
+        moved.at(1)
+        return moved
 
     def at(self, copies: int) -> tuple[StageCode, ...]:
         """The stages for ``copies`` replicas of the micro-batch stacked in the batch dimension.

@@ -56,7 +56,7 @@ def _reach_of(job: Job, inputs: Mapping[str, Tensor], stage: int) -> tuple[Tenso
     found = []
     for value, shape in enumerate(noise_shapes(job, stage)):
         positions = shape[_axis(job, stage, value) - 1] if len(shape) > 1 else 1
-        reached = torch.zeros(positions, losses, dtype=torch.bool)
+        reached = torch.zeros(positions, losses, dtype=torch.bool, device=job.program.device)
         for first in range(0, positions, _TOGETHER):
             moved = range(first, min(first + _TOGETHER, positions))
             clean = _logits(job, inputs, stage, value, moved, 0.0)
@@ -108,8 +108,9 @@ def _logits(job: Job, inputs: Mapping[str, Tensor], stage: int, value: int, move
             held = [*(read[name] for name in code.inputs), *parameters]
             held += [program.buffers[name] for name in code.buffers]
             if code.index == stage and job.segmentation.inside(stage) and code.points is not None:
-                marks = code.points.cut(*held, *[torch.zeros(())] * len(code.points.shapes))
-                added = [torch.zeros(())] * len(marks)
+                nothing = torch.zeros((), device=program.device)
+                marks = code.points.cut(*held, *[nothing] * len(code.points.shapes))
+                added = [nothing] * len(marks)
                 added[value] = _move(marks[value], 1, moved, size)
                 outputs = code.points.noisy(*held, *added)
             else:
@@ -128,8 +129,8 @@ def _move(value: Tensor, axis: int, moved: range, size: float) -> Tensor:
     rows = value.reshape(len(moved), -1, *value.shape[1:])
     drawn = torch.randn(rows.shape[1:], generator=torch.Generator().manual_seed(0))
     spread = float(value.to(torch.float64).std()) if value.numel() > 1 else 0.0
-    change = torch.zeros(rows.shape)
-    step = drawn * (size * (spread or 1.0))
+    change = torch.zeros(rows.shape, device=value.device)
+    step = (drawn * (size * (spread or 1.0))).to(value.device)
     for copy, position in enumerate(moved):
         if rows.dim() > 3:
             change[copy].select(axis, position).copy_(step.select(axis, position))

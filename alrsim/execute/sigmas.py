@@ -56,7 +56,7 @@ def value_spreads(
             if code.index in weight_noise:
                 noised = weights
             elif code.points is not None:
-                held = [torch.zeros(())] * len(code.points.shapes)
+                held = [torch.zeros((), device=program.device)] * len(code.points.shapes)
                 noised = code.points.cut(*inputs, *weights, *buffers, *held)
         values.update(zip(code.outputs, outputs, strict=True))
         flat = [value.flatten().to(torch.float64) for value in noised if value.is_floating_point()]

@@ -1,8 +1,9 @@
 """The exported torch graph with the stage of every node."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
@@ -12,6 +13,8 @@ from alrsim.errors import ExecutionError
 from alrsim.execute.operators import is_filled, refuse_unsupported
 from alrsim.graph.graph import Graph
 from alrsim.graph.stages import MODEL_INPUT, Edge, StageGraph
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,11 @@ class Source:
     tensors: dict[str, Tensor]
     stage: dict[Node, int]
     count: int
+    device: torch.device = CPU
+
+    def to(self, device: torch.device) -> "Source":
+        """The same graph with its tensors on a device, and made to run there."""
+        return replace(self, tensors={name: value.to(device) for name, value in self.tensors.items()}, device=device)
 
     @classmethod
     def read(cls, graph: Graph, program: ExportedProgram, stages: StageGraph) -> "Source":

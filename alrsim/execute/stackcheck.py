@@ -22,7 +22,9 @@ def check_stacking(source: Source, single: Sequence[StageCode]) -> None:
     """
     stacked = compile_stages(source, 2)
     generator = torch.Generator().manual_seed(0)
-    runs: list[dict[str, Tensor]] = [{node.name: _random(node, generator) for node in source.inputs} for _ in range(2)]
+    runs: list[dict[str, Tensor]] = [
+        {node.name: _random(node, generator).to(source.device) for node in source.inputs} for _ in range(2)
+    ]
     with torch.no_grad():
         for one, both in zip(single, stacked, strict=True):
             inputs = [[values[name] for name in one.inputs] for values in runs]

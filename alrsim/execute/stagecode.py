@@ -180,6 +180,9 @@ class _StageBuilder:
             made.target = stackable(node)
         if node.target is aten("max_pool2d").default:
             made.target = max_pool2d
+        if self.source.device.type != "cpu":
+            made.kwargs = {name: self._place(value) for name, value in made.kwargs.items()}
+            made.args = tuple(self._place(value) for value in made.args)
         self.map[node] = made
         return made
 
@@ -191,11 +194,15 @@ class _StageBuilder:
     def _fill(self, node: Node) -> Node:
         """A fresh tensor: without the data that it took its shape from."""
         value = node.meta["val"]
-        options = {"dtype": value.dtype, "device": value.device}
+        options = {"dtype": value.dtype, "device": self._place(value.device)}
         sizes = list(self.sizes.get(node, tuple(value.shape)))
         made = self.graph.call_function(aten("full").default, (sizes, fill_value(node)), options)
         self.map[node] = made
         return made
+
+    def _place(self, value: Any) -> Any:
+        """The exporter wrote its own device into the graph."""
+        return self.source.device if isinstance(value, torch.device) else value
 
     def _products(self) -> tuple[tuple[Product, ...], LinearMap | None]:
         """Operators that combine parameters with data, and the linear map that the stage ends in, if any."""

@@ -65,7 +65,8 @@ def parameter_gradient(run: Run, task: int, id_: TaskId) -> None:
     code = job.program.at(1)[id_.stage]
     weights = weights_of(run, task, id_.microbatch, one)
     folded = folded_pairs(weights, one.draws).sum(1, keepdim=True) * estimate_factor(job, id_.stage)
-    totals = [torch.zeros(1, *run.parameters[name].shape) for name in code.parameters]
+    device = job.program.device
+    totals = [torch.zeros(1, *run.parameters[name].shape, device=device) for name in code.parameters]
     if job.options.precision.noise is Precision.REGENERATED:
         signs = job.options.noise_code == "sign"
         for index, total in enumerate(totals):
@@ -75,7 +76,10 @@ def parameter_gradient(run: Run, task: int, id_: TaskId) -> None:
         codes: list[Code] = run.store.get(task, ("noise", id_.stage, id_.microbatch, one.group))
         for total, stored in zip(totals, codes, strict=True):
             for row, weight in zip(decode(stored), folded, strict=True):
-                total.add_(row, alpha=float(weight))
+                if device.type == "cpu":
+                    total.add_(row, alpha=float(weight))
+                else:  # a number would have to be waited for
+                    total.addcmul_(row, weight)
     add_weights(run, task, id_, {name: total[0] for name, total in zip(code.parameters, totals, strict=True)})
 
 
@@ -101,7 +105,12 @@ def _draw(run: Run, code: StageCode, one: Instance) -> list[Tensor]:
     """The noise of every parameter, ``(draws, *shape)``."""
     return [
         philox_noise(
-            _key(run.job, code.index, index), draws_of(one), _ONE, run.parameters[name].shape, run.job.options.noise
+            _key(run.job, code.index, index),
+            draws_of(one),
+            _ONE,
+            run.parameters[name].shape,
+            run.job.options.noise,
+            device=run.job.program.device,
         )[:, 0]
         for index, name in enumerate(code.parameters)
     ]

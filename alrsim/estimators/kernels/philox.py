@@ -30,6 +30,7 @@ from torch import Tensor
 from alrsim.errors import OptionError
 from alrsim.estimators.kernels import sobol
 
+CPU = torch.device("cpu")
 PhiloxKind = Literal["rademacher", "gauss", "laplace", "hadamard", "sobol"]
 SIGN_KINDS: frozenset[PhiloxKind] = frozenset({"rademacher", "hadamard"})
 """Noise that is +-1: its bits can be kept instead of its numbers."""
@@ -91,17 +92,23 @@ def philox_noise(
     kind: PhiloxKind = "rademacher",
     *,
     threads: int = 1,
+    device: torch.device = CPU,
 ) -> Tensor:
     """Zero-mean, unit-variance fp32 noise, ``(copies, samples, *shape)``.
 
     Args:
         copies: Which draws of the step; consecutive, below 2^31. Likewise ``samples``, counted over the whole step.
+        device: Where the noise is made; Sobol points are made on the CPU and moved.
 
     Raises:
         OptionError: Sobol noise of more than 21,201 elements per sample.
     """
     if kind == "sobol":
-        return _sobol_noise(key, copies, samples, shape)
+        return _sobol_noise(key, copies, samples, shape).to(device)
+    if device.type != "cpu":
+        from alrsim.estimators.kernels import philox_torch
+
+        return philox_torch.noise(key, copies, samples, shape, kind, device)
     from alrsim.estimators.kernels.machine.compile import spread
     from alrsim.estimators.kernels.machine.philox import fill
 
@@ -192,6 +199,10 @@ def accumulate_noise(
     if kind == "sobol":
         _accumulate_sobol(flat, factors, key, copies, samples)
         return total
+    if total.device.type != "cpu":
+        from alrsim.estimators.kernels import philox_torch
+
+        return philox_torch.accumulate(total, factors, key, copies, samples, kind)
     from alrsim.estimators.kernels.machine.compile import spread
     from alrsim.estimators.kernels.machine.philox import accumulate
 
@@ -210,7 +221,7 @@ def _accumulate_sobol(total: Tensor, weights: Tensor, key: PhiloxKey, copies: ra
         copy = 0
         for noise in sobol.points(key.sample_seed(sample), copies, total.shape[1]):
             for one in noise:
-                total[row] += weights[copy, row] * one
+                total[row] += weights[copy, row] * one.to(total.device)
                 copy += 1
 
 
@@ -231,7 +242,7 @@ def perturbed(
     """
     wide = values.detach().to(torch.float32).expand(len(copies), *values.shape[1:])
     out = wide.clone(memory_format=torch.contiguous_format)
-    scale = torch.full((1, len(samples)), sigma)
+    scale = torch.full((1, len(samples)), sigma, device=out.device)
     for at, copy in enumerate(copies):
         accumulate_noise(out[at], scale, key, range(copy, copy + 1), samples, kind, threads=threads)
     return out

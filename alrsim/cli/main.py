@@ -12,11 +12,13 @@ from alrsim import __version__
 from alrsim.cli.compare import run as compare
 from alrsim.cli.demo import run as demo
 from alrsim.cli.execute import run as execute
+from alrsim.cli.explain import run as explain
 from alrsim.cli.export import run as export
 from alrsim.cli.figure2 import run as figure2
 from alrsim.cli.gradcheck import run as gradcheck
 from alrsim.cli.graph import run as graph
 from alrsim.cli.hardware import app as hardware
+from alrsim.cli.plan import run as plan
 from alrsim.cli.reproduce import run as reproduce
 from alrsim.cli.schedule import run as schedule
 from alrsim.cli.simulate import run as simulate
@@ -46,7 +48,9 @@ app.command("graph")(graph)
 app.command("stages")(stages)
 app.command("schedule")(schedule)
 app.command("simulate")(simulate)
+app.command("plan")(plan)
 app.command("execute")(execute)
+app.command("explain")(explain)
 app.command("gradcheck")(gradcheck)
 app.command("trajectory")(trajectory)
 app.command("reproduce")(reproduce)

@@ -44,12 +44,21 @@ def split_bound(problem: Problem) -> Ns:
     classes = Counter(problem.durations)
     if all(min(row) == max(row) for row in classes):
         return work_bound(problem)
-    prices = [Fraction(price).limit_denominator(10**9) for price in _prices(classes, len(problem.machine.units))]
+    prices = unit_prices(classes, len(problem.machine.units))
     total = sum(prices)
     if total <= 0:
         return work_bound(problem)
     worth = sum(count * min(y * d for y, d in zip(prices, row, strict=True)) for row, count in classes.items())
     return max(work_bound(problem), -(-worth.numerator * total.denominator // (worth.denominator * total.numerator)))
+
+
+def unit_prices(classes: Counter[tuple[Ns, ...]], units: int) -> list[Fraction]:
+    """Prices of the units for :func:`split_bound`, each at least 0: any are valid, these are the best.
+
+    Args:
+        classes: How often there is a task with these durations per unit.
+    """
+    return [Fraction(price).limit_denominator(10**9) for price in _prices(classes, units)]
 
 
 def _prices(classes: Counter[tuple[Ns, ...]], units: int) -> list[float]:

@@ -1,0 +1,323 @@
+"""From a candidate to its problem, a schedule, and what the step costs: time, energy, memory."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
+
+from alrsim.errors import OptionError, ScheduleError
+from alrsim.hardware.machine import Machine
+from alrsim.planner.bounds import Outline, energy_bound, memory_bound, outline, time_bound, unit_powers
+from alrsim.planner.candidate import Base, Candidate, options_of
+from alrsim.planner.source import Source
+from alrsim.rules import RULES
+from alrsim.rules.options import RuleOptions
+from alrsim.schedule.proof import Proof
+from alrsim.schedule.schedule import Schedule
+from alrsim.schedulers import SearchOptions
+from alrsim.schedulers.caps import Caps, Timed, caps_of, timed
+from alrsim.schedulers.gpipe import gpipe
+from alrsim.schedulers.heft import heft_solution
+from alrsim.schedulers.list_schedule import list_with
+from alrsim.schedulers.lr_fixed import lr_fixed
+from alrsim.schedulers.lr_free import lr_free
+from alrsim.schedulers.one_f_one_b import one_f_one_b
+from alrsim.schedulers.placement import Placement, contiguous_blocks, with_loss
+from alrsim.schedulers.serial import serial
+from alrsim.schedulers.starts import within
+from alrsim.schedulers.zb_h1 import zb_h1
+from alrsim.schedulers.zb_v import zb_v
+from alrsim.simulate.engine import simulate
+from alrsim.simulate.network import Semantics
+from alrsim.tasks.problem import CostModel, Problem, price
+from alrsim.timeline.memory import peak_memory
+from alrsim.timeline.metrics import busy
+from alrsim.timeline.timeline import Timeline
+from alrsim.units import Bytes, Ns
+
+Target = Literal["step-time", "memory", "energy", "time-to-cosine"]
+TARGETS: tuple[str, ...] = get_args(Target)
+
+DEFAULT_SEARCH = SearchOptions(placement="stages", gradients="free", effort=0.5)
+"""Whole stages on any unit, LR gradients on any unit too."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a plan is made for.
+
+    Attributes:
+        cost: Gives every task its duration on every unit.
+        search: Freedom and caps, as the schedulers take them; effort is for the best few candidates.
+        idle: Share of its power that an idle unit draws, for energy.
+    """
+
+    source: Source
+    machine: Machine
+    cost: CostModel
+    cost_name: str
+    target: Target = "step-time"
+    base: Base = field(default_factory=Base)
+    search: SearchOptions = field(default_factory=lambda: DEFAULT_SEARCH)
+    semantics: Semantics = "link"
+    idle: float = 0.0
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a step costs.
+
+    Attributes:
+        time: Ticks.
+        energy: Joules; ``None`` where a unit's power is not known.
+        memory: Most bytes live on a unit.
+    """
+
+    time: Ns
+    energy: float | None
+    memory: Bytes
+
+    def of(self, target: Target) -> float:
+        """The number that a target minimises."""
+        if target == "energy":
+            assert self.energy is not None, "refused before"
+            return self.energy
+        return self.memory if target == "memory" else self.time
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """A candidate with what it cannot beat.
+
+    Attributes:
+        bound: In the unit of the target: ticks, joules or bytes.
+        time: Lower bound on the ticks of its step.
+    """
+
+    candidate: Candidate
+    options: RuleOptions
+    bound: float
+    time: Ns
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A candidate with a schedule.
+
+    Attributes:
+        bound: Of the candidate, in the unit of the target; no other placement or order can beat it.
+        proof: What an exact solver proved of this schedule.
+    """
+
+    candidate: Candidate
+    options: RuleOptions
+    problem: Problem
+    schedule: Schedule
+    timeline: Timeline
+    score: Score
+    bound: float
+    proof: Proof | None = None
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """A candidate that no schedule tried fits into memory.
+
+    Attributes:
+        shortages: ``(unit, demand, capacity, what)`` of the schedule that came nearest.
+        proved: An exact solver proved that none does.
+    """
+
+    candidate: Candidate
+    shortages: tuple[tuple[str, int, int, str], ...]
+    proved: bool = False
+
+    @property
+    def excess(self) -> float:
+        """By how much the worst unit is too small, as demand over capacity."""
+        return max((demand / max(1, capacity) for _, demand, capacity, _ in self.shortages), default=1.0)
+
+
+def build_problem(setting: Setting, candidate: Candidate, options: RuleOptions, microbatches: int) -> Problem:
+    """The tasks of so many micro-batches, priced on the machine.
+
+    Raises:
+        OptionError: the rule refuses the candidate.
+        ProfileError: a unit cannot compute in the format asked for.
+    """
+    stages = setting.source.stages(candidate.cut, candidate.microbatches)
+    tasks = RULES[candidate.rule](stages, replace(options, microbatches=microbatches))
+    return price(tasks, setting.machine, options.precision, setting.cost, name=setting.cost_name)
+
+
+def outline_of(setting: Setting, candidate: Candidate, options: RuleOptions) -> Outline:
+    """One micro-batch of a candidate, for bounds."""
+    problem = build_problem(setting, candidate, options, 1)
+    return outline(problem, candidate.microbatches, free=setting.search.placement == "free")
+
+
+def bounded(setting: Setting, candidate: Candidate) -> Bounded:
+    """The candidate's lower bound, without a schedule.
+
+    Raises:
+        OptionError: a combination that does not exist (discrete noise in front of a step function, say).
+    """
+    options = options_of(candidate, setting.base)
+    found = outline_of(setting, candidate, options)
+    time = time_bound(found)
+    bound: float = time
+    if setting.target == "memory":
+        bound = memory_bound(found)
+    elif setting.target == "energy":
+        bound = energy_bound(found, setting.idle, time)
+    return Bounded(candidate, options, bound, time)
+
+
+def score_of(setting: Setting, timeline: Timeline) -> Score:
+    """Time, energy and memory of a timeline."""
+    memory = max(peak_memory(timeline).values(), default=0)
+    if any(unit.power_watts is None for unit in setting.machine.units):
+        return Score(timeline.makespan, None, memory)
+    powers, spent = unit_powers(setting.machine), busy(timeline)
+    joules = sum(
+        power * ((1 - setting.idle) * ticks + setting.idle * timeline.makespan)
+        for power, ticks in zip(powers, spent.values(), strict=True)
+    )
+    return Score(timeline.makespan, joules * 1e-9, memory)
+
+
+def evaluate(setting: Setting, found: Bounded) -> Evaluated | Misfit:
+    """The best of a few heuristic schedules, within the units' memory."""
+    problem = build_problem(setting, found.candidate, found.options, found.candidate.microbatches)
+    caps = caps_of(problem, setting.search)
+    if caps.bytes is not None and _surely_fits(problem, caps):
+        caps = replace(caps, bytes=None)
+    best: Evaluated | None = None
+    nearest: Misfit | None = None
+    for made in _schedules(problem, setting, caps):
+        shortages = tuple(made.shortages(caps)) if caps.any else ()
+        if shortages:
+            misfit = Misfit(found.candidate, shortages)
+            nearest = misfit if nearest is None or misfit.excess < nearest.excess else nearest
+            continue
+        one = judge(setting, found, problem, made.schedule)
+        if best is None or _key(setting, one) < _key(setting, best):
+            best = one
+    if best is not None:
+        return best
+    return nearest or Misfit(found.candidate, ())
+
+
+def judge(
+    setting: Setting, found: Bounded, problem: Problem, schedule: Schedule, proof: Proof | None = None
+) -> Evaluated:
+    """Carry a schedule out in simulated time."""
+    timeline = simulate(problem, schedule, semantics=setting.semantics, engine="auto")
+    score = score_of(setting, timeline)
+    return Evaluated(found.candidate, found.options, problem, schedule, timeline, score, found.bound, proof)
+
+
+def rank_key(setting: Setting, one: Evaluated) -> tuple[float, ...]:
+    """Smaller is better: the target, then time, memory, energy, and the number of tasks."""
+    score = one.score
+    return (score.of(setting.target), score.time, score.memory, score.energy or 0.0, len(one.problem.durations))
+
+
+_key = rank_key
+
+
+def _surely_fits(problem: Problem, caps: Caps) -> bool:
+    """All buffers together, on every unit at once, fit on the smallest one."""
+    assert caps.bytes is not None
+    least = min((cap for cap in caps.bytes if cap is not None), default=None)
+    return least is None or sum(buffer.bytes for buffer in problem.tasks.buffers) <= least
+
+
+def _schedules(problem: Problem, setting: Setting, caps: Caps) -> Iterator[Timed]:
+    """Heuristic schedules inside the freedom, the usual ones of the target."""
+    seen: set[str] = set()
+    for make in _makers(problem, setting, caps):
+        try:
+            schedule = make()
+        except ScheduleError:
+            continue  # it wants another number of stages, or links, or memory
+        if schedule.digest not in seen and within(problem, schedule, setting.search):
+            seen.add(schedule.digest)
+            yield timed(problem, schedule)
+
+
+def _makers(problem: Problem, setting: Setting, caps: Caps) -> Iterator[Callable[[], Schedule]]:
+    units, stages = len(problem.machine.units), problem.tasks.stages
+    kinds = {task.id.kind for task in problem.tasks.tasks}
+    blocks = contiguous_blocks(problem)
+    deep = Caps((units * max(1, -(-stages // units)),) * units, caps.bytes) if caps.live is None else caps
+
+    def listed(placement: Placement, priority: str, within: Caps) -> Callable[[], Schedule]:
+        return lambda: list_with(problem, placement, priority, within)
+
+    if setting.target == "memory":
+        lean = Caps((1,) * units if caps.live is None else tuple(min(1, one) for one in caps.live), None)
+        for placement in _spread(problem, setting.search):
+            yield listed(placement, "depth-first", lean)
+            yield listed(placement, "backward-first", lean)
+    yield listed(blocks, "critical-path", caps)
+    yield listed(blocks, "backward-first", deep)
+    if "W" in kinds:
+        yield lambda: zb_h1(problem)
+        yield lambda: zb_v(problem)
+    elif "G" in kinds:
+        yield lambda: lr_fixed(problem)
+        yield lambda: lr_free(problem)
+    else:
+        yield lambda: one_f_one_b(problem)
+        yield lambda: gpipe(problem)
+    if setting.search.placement in ("stages", "free"):
+        unlike = len({tuple(row) for row in problem.durations if min(row) != max(row)}) > 0
+        if unlike or setting.search.placement == "free":
+            options = SearchOptions(placement=setting.search.placement, memory=False)
+            yield lambda: heft_solution(problem, options).schedule
+        if unlike or setting.target == "energy":
+            for unit in _unlike_units(problem):
+                yield listed(with_loss(problem, [unit] * stages), "depth-first", caps)
+        if setting.search.placement == "free":
+            yield lambda: serial(problem)
+
+
+def _spread(problem: Problem, search: SearchOptions) -> Sequence[Placement]:
+    """Contiguous blocks of equal work; with stages that may move, also those of equal resident bytes."""
+    found = [contiguous_blocks(problem)]
+    if search.placement in ("stages", "free"):
+        units, stages = len(problem.machine.units), problem.tasks.stages
+        sizes = [0] * (stages + 1)
+        for buffer in problem.tasks.buffers:
+            if buffer.resident:
+                sizes[buffer.stage] += buffer.bytes
+        load = [0] * units
+        placed = [0] * stages
+        for stage in sorted(range(stages), key=lambda index: -sizes[index]):  # largest first, to the emptiest unit
+            unit = min(range(units), key=lambda index: (load[index], index))
+            placed[stage] = unit
+            load[unit] += sizes[stage]
+        found.append(with_loss(problem, placed))
+    return found
+
+
+def _unlike_units(problem: Problem) -> list[int]:
+    """One unit of every kind: units with the same durations are alike."""
+    seen: dict[tuple[int, ...], int] = {}
+    for unit in range(len(problem.machine.units)):
+        column = tuple(row[unit] for row in problem.durations)
+        seen.setdefault(column, unit)
+    return list(seen.values())
+
+
+def require_power(setting: Setting) -> None:
+    """Refuse an energy target on a machine without powers.
+
+    Raises:
+        ProfileError: names the unit.
+        OptionError: an idle share outside 0 to 1.
+    """
+    if not 0 <= setting.idle <= 1:
+        raise OptionError(f"is {setting.idle}, must be between 0 and 1", where="--idle-power", fix="for example 0.2")
+    if setting.target == "energy":
+        unit_powers(setting.machine)

@@ -1,0 +1,111 @@
+"""Where no plan fits into memory: what would make one fit, by how much. Every lever is computed by planning again."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from alrsim.errors import AlrsimError
+from alrsim.hardware.machine import Machine
+from alrsim.hardware.precision import Precision, PrecisionPlan
+from alrsim.planner.bounds import memory_bound
+from alrsim.planner.candidate import Candidate, options_of
+from alrsim.planner.evaluate import Bounded, Evaluated, Misfit, Setting, evaluate, outline_of
+from alrsim.planner.space import Space
+from alrsim.units import Bytes, format_bytes
+
+TRIED = 6
+"""Candidates that a lever is tried on: those with the smallest memory bounds."""
+
+Candidates = Callable[[Setting, Space], Sequence[Candidate]]
+
+
+@dataclass(frozen=True)
+class Lever:
+    """A change of the question.
+
+    Attributes:
+        words: What is changed.
+        fits: Whether a plan was found that fits.
+        peak: Most bytes on a unit of the plan that fits, or of the nearest one.
+        short: Bytes by which the worst unit of the nearest plan is still too small; 0 where it fits.
+    """
+
+    words: str
+    fits: bool
+    peak: Bytes
+    short: Bytes
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        if self.fits:
+            return f"{self.words}: fits, with at most {format_bytes(self.peak)} on a unit"
+        return f"{self.words}: still short by {format_bytes(self.short)}"
+
+
+def levers(
+    setting: Setting, space: Space, candidates: Candidates, grow: Callable[[int], Machine] | None
+) -> list[Lever]:
+    """Every lever that applies, those that fit first.
+
+    Args:
+        candidates: The space of candidates of a changed question.
+        grow: A machine with more units.
+    """
+    found = []
+    for words, changed, wider in _changes(setting, space, grow):
+        try:
+            found.append(_try(words, changed, candidates(changed, wider)))
+        except AlrsimError:
+            continue  # the machine has no such format, or is not to be had with so many units
+    return sorted((one for one in found if one is not None), key=lambda one: not one.fits)
+
+
+def _changes(
+    setting: Setting, space: Space, grow: Callable[[int], Machine] | None
+) -> Iterator[tuple[str, Setting, Space]]:
+    batch = setting.source.batch
+    more = [count for count in range(max(space.microbatches) + 1, batch + 1) if batch % count == 0]
+    for count in more[:1] + more[-1:] if len(more) > 1 else more:
+        yield f"{count} micro-batches", setting, replace(space, microbatches=(count,))
+    if setting.search.live is None:
+        live = replace(setting.search, live=1)
+        yield "one micro-batch in flight on a unit", replace(setting, search=live), space
+    half = PrecisionPlan(Precision.BF16, Precision.BF16, Precision.BF16, Precision.BF16)
+    if setting.base.precision == PrecisionPlan():
+        yield "state in bf16", replace(setting, base=replace(setting.base, precision=half)), space
+    if setting.base.optimizer != "sgd":
+        yield "optimizer sgd", replace(setting, base=replace(setting.base, optimizer="sgd")), space
+    if {"lr", "segments"} & set(space.rules):
+        lean = tuple(mode for mode in ("accumulated", "regenerated", "bits") if mode not in space.modes)
+        for mode in lean:
+            yield f"noise {mode}", setting, replace(space, modes=(mode,))
+    units = len(setting.machine.units)
+    if grow is not None:
+        for count in sorted({units + 1, 2 * units, 4 * units}):
+            try:
+                yield f"{count} units", replace(setting, machine=grow(count)), space
+            except AlrsimError:
+                return
+
+
+def _try(words: str, setting: Setting, candidates: Sequence[Candidate]) -> Lever | None:
+    lean = replace(setting, target="memory")
+    known: list[Bounded] = []
+    for candidate in candidates:
+        try:
+            options = options_of(candidate, setting.base)
+            known.append(Bounded(candidate, options, memory_bound(outline_of(setting, candidate, options)), 0))
+        except AlrsimError:
+            continue
+    known.sort(key=lambda one: one.bound)
+    nearest: Misfit | None = None
+    for one in known[:TRIED]:
+        made = evaluate(lean, one)
+        if isinstance(made, Evaluated):
+            return Lever(words, True, made.score.memory, 0)
+        nearest = made if nearest is None or made.excess < nearest.excess else nearest
+    if nearest is None:
+        return None
+    rows = [row for row in nearest.shortages if row[3] == "bytes"]
+    short = max((demand - capacity for _, demand, capacity, _ in rows), default=0)
+    return Lever(words, False, max((demand for _, demand, _, _ in rows), default=0), short)

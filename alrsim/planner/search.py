@@ -1,0 +1,250 @@
+"""Search: bound every candidate, evaluate from the smallest bound on, drop what cannot win, improve the best few."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from time import monotonic
+
+from alrsim.errors import OptionError, ScheduleError
+from alrsim.planner.candidate import Candidate
+from alrsim.planner.evaluate import (
+    Bounded,
+    Evaluated,
+    Misfit,
+    Setting,
+    Target,
+    bounded,
+    build_problem,
+    evaluate,
+    judge,
+    rank_key,
+    require_power,
+)
+from alrsim.schedule.proof import Freedom
+from alrsim.schedulers import SearchOptions, solve
+
+TASKS_PER_EFFORT = 15_000
+"""Tasks of all quickly evaluated candidates together that an idle core handles in about a second."""
+
+IMPROVED = 2
+"""Candidates that the slow search is tried on."""
+
+LEAN, SOLVED = 12, 3
+"""Candidates on which, where nothing fits, the leanest heuristics and the exact solver are tried."""
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a search found.
+
+    Attributes:
+        best: The chosen plan.
+        ranked: Every evaluated candidate, the best one first.
+        misfits: Candidates that were evaluated and did not fit.
+        bound: What no candidate of the space can beat, in the unit of the target.
+        candidates: Size of the space.
+        pruned: Candidates whose bound is no better than the chosen plan.
+        unseen: Candidates that might be better and were not evaluated for want of effort; the bound counts them.
+        refused: Combinations that do not exist, with the reason, each reason once.
+    """
+
+    target: Target
+    best: Evaluated
+    ranked: tuple[Evaluated, ...]
+    misfits: tuple[Misfit, ...]
+    bound: float
+    candidates: int
+    pruned: int
+    unseen: int
+    refused: tuple[str, ...] = ()
+
+    @property
+    def gap(self) -> float:
+        """Chosen over bound, less 1; 0 proves that no candidate of the space is better."""
+        return self.value / self.bound - 1 if self.bound else 0.0
+
+    @property
+    def value(self) -> float:
+        """What the chosen plan costs, in the unit of the target."""
+        return self.best.score.of(self.target)
+
+
+class DoesNotFitError(ScheduleError):
+    """No candidate fits into the units' memory.
+
+    Attributes:
+        nearest: The one that is short by the smallest share.
+    """
+
+    nearest: Misfit
+
+
+def search(setting: Setting, candidates: Sequence[Candidate], tell: Tell = lambda _text: None) -> Outcome:
+    """The best plan of a space of candidates.
+
+    Effort is counted in tasks, not seconds, so that the same question has the same answer on every host.
+
+    Raises:
+        OptionError: no candidate exists.
+        DoesNotFitError: none fits into memory.
+    """
+    require_power(setting)
+    known, refused = bound_all(setting, candidates, tell)
+    if not known:
+        raise OptionError(
+            f"none of {len(candidates)} candidates exists: {'; '.join(refused)}",
+            where="plan",
+            fix="allow other rules or noise modes",
+        )
+    known.sort(key=lambda one: (one.bound, len(one.candidate.cut) * one.candidate.microbatches))
+    evaluated, misfits, rest = _evaluate(setting, known, tell)
+    if not evaluated:
+        evaluated = _rescue(setting, known, misfits)
+    evaluated.sort(key=lambda one: rank_key(setting, one))
+    evaluated = _improve(setting, evaluated, tell)
+    best = evaluated[0]
+    value = best.score.of(setting.target)
+    left = [one for one in rest if one.bound < value]
+    lowest = min([value, *(one.bound for one in evaluated), *(one.bound for one in left)])
+    lowest = min([lowest, *(_bound_of(known, misfit) for misfit in misfits)])
+    return Outcome(
+        setting.target,
+        best,
+        tuple(evaluated),
+        tuple(misfits),
+        lowest,
+        len(candidates),
+        len(rest) - len(left),
+        len(left),
+        tuple(refused),
+    )
+
+
+def bound_all(setting: Setting, candidates: Sequence[Candidate], tell: Tell) -> tuple[list[Bounded], list[str]]:
+    """Bounds of all candidates, and why some do not exist."""
+    known: list[Bounded] = []
+    refused: dict[str, None] = {}
+    tell(f"bound {len(candidates)} candidates")
+    for candidate in candidates:
+        try:
+            known.append(bounded(setting, candidate))
+        except OptionError as error:
+            refused.setdefault(f"{candidate.rule} {candidate.mode}".strip() + f": {error.what}")
+    return known, list(refused)
+
+
+def _bound_of(known: Sequence[Bounded], misfit: Misfit) -> float:
+    """What a candidate that was not made to fit could still reach; nothing better than the rest if it cannot fit."""
+    if misfit.proved:
+        return float("inf")
+    return next(one.bound for one in known if one.candidate == misfit.candidate)
+
+
+def _evaluate(
+    setting: Setting, known: Sequence[Bounded], tell: Tell
+) -> tuple[list[Evaluated], list[Misfit], list[Bounded]]:
+    """Evaluate in the order of bounds until none can win, or the effort is spent."""
+    evaluated: list[Evaluated] = []
+    misfits: list[Misfit] = []
+    spent, best = 0, float("inf")
+    limit = setting.search.effort * TASKS_PER_EFFORT
+    deadline = monotonic() + setting.search.seconds
+    for position, one in enumerate(known):
+        late = spent > limit or monotonic() > deadline
+        if one.bound >= best or (late and evaluated):
+            return evaluated, misfits, list(known[position:])
+        tell(one.candidate.label)
+        made = evaluate(setting, one)
+        if isinstance(made, Misfit):
+            misfits.append(made)
+            spent += len(one.candidate.cut) * one.candidate.microbatches
+            continue
+        spent += len(made.problem.durations)
+        evaluated.append(made)
+        best = min(best, made.score.of(setting.target))
+    return evaluated, misfits, []
+
+
+def _rescue(setting: Setting, known: Sequence[Bounded], misfits: list[Misfit]) -> list[Evaluated]:
+    """Nothing fits by the usual heuristics: try the leanest, then the exact solver on the nearest few.
+
+    Raises:
+        DoesNotFitError: nothing does.
+    """
+    by_candidate = {one.candidate: one for one in known}
+    lean = replace(setting, target="memory")
+    tried: list[Misfit] = []
+    for misfit in sorted(misfits, key=lambda one: one.excess)[:LEAN]:
+        made = evaluate(lean, by_candidate[misfit.candidate])
+        if isinstance(made, Evaluated):
+            misfits.remove(misfit)
+            return [made]
+        tried.append(min(misfit, made, key=lambda one: one.excess))
+    tried.sort(key=lambda one: one.excess)
+    for number, misfit in enumerate(tried[:SOLVED]):
+        try:
+            made = improved(setting, by_candidate[misfit.candidate])
+        except ScheduleError as error:
+            tried[number] = replace(misfit, proved="proved infeasible" in str(error))
+            continue
+        misfits[:] = [one for one in misfits if one.candidate != misfit.candidate]
+        return [made]
+    raise does_not_fit(tried[0], len(misfits))
+
+
+def does_not_fit(nearest: Misfit, tried: int) -> DoesNotFitError:
+    """Demand, capacity and shortage of every unit of the plan that comes nearest."""
+    units = "; ".join(
+        f"unit {unit} needs {demand} {what}, has {capacity}; short by {demand - capacity}"
+        for unit, demand, capacity, what in nearest.shortages
+    )
+    error = DoesNotFitError(
+        f"none of {tried} plans fits into memory; the nearest ({nearest.candidate.label}): {units or 'no schedule'}",
+        where="plan",
+    )
+    error.nearest = nearest
+    return error
+
+
+def _improve(setting: Setting, evaluated: list[Evaluated], tell: Tell) -> list[Evaluated]:
+    """Local search and the exact solver on the best few; a proof may raise a candidate's bound."""
+    if setting.target == "memory":
+        return evaluated
+    for one in evaluated[:IMPROVED]:
+        if one.score.of(setting.target) <= one.bound:
+            continue
+        tell(f"improve {one.candidate.label}")
+        found = Bounded(one.candidate, one.options, one.bound, 0)
+        try:
+            better = improved(setting, found)
+        except ScheduleError:
+            continue
+        kept = min(better, one, key=lambda each: rank_key(setting, each))
+        kept = replace(kept, bound=max(one.bound, better.bound))
+        evaluated[evaluated.index(one)] = kept
+    return sorted(evaluated, key=lambda one: rank_key(setting, one))
+
+
+def improved(setting: Setting, found: Bounded) -> Evaluated:
+    """A candidate with the schedule of ``auto``.
+
+    Raises:
+        ScheduleError: nothing fits.
+    """
+    problem = build_problem(setting, found.candidate, found.options, found.candidate.microbatches)
+    solution = solve(problem, "auto", setting.search)
+    made = judge(setting, found, problem, solution.schedule, solution.proof)
+    proof = solution.proof
+    timed = setting.target in ("step-time", "time-to-cosine")
+    if proof is not None and timed and covers(setting.search, proof.freedom, is_lr=found.candidate.is_lr):
+        made = replace(made, bound=max(made.bound, proof.bound))
+    return made
+
+
+def covers(search: SearchOptions, proved: Freedom, *, is_lr: bool) -> bool:
+    """Whether a bound that was proved for one freedom holds for all that a search may do."""
+    movable = is_lr and search.gradients == "free"
+    if search.placement in (None, "fixed"):
+        return proved in (("gradients", "free") if movable else ("fixed", "gradients", "stages", "free"))
+    return proved == "free" or (search.placement == "stages" and not movable and proved == "stages")

@@ -1,0 +1,114 @@
+"""The decision space: every candidate that a plan may be, listed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from alrsim.cost.cut import cut_graph, time_weights
+from alrsim.errors import OptionError
+from alrsim.hardware.machine import Machine, Unit
+from alrsim.hardware.precision import PrecisionPlan
+from alrsim.planner.candidate import DEFAULT_MODES, MODES, Candidate
+from alrsim.planner.source import Cut, Source
+from alrsim.tasks.problem import CostModel
+
+RULES_OF_PLANS = ("bp", "bp-split", "lr", "segments")
+MOST_MICROBATCHES = 32
+
+
+@dataclass(frozen=True)
+class Space:
+    """What may be chosen from.
+
+    Attributes:
+        rules: Of :data:`RULES_OF_PLANS`.
+        microbatches: Numbers of micro-batches, each a divisor of the batch.
+        cuts: Cuts by name; each gives operator names per stage.
+        copies: LR: numbers of copies.
+        groups: LR: numbers of copy groups; those that do not divide the copies are left out.
+        modes: LR: keys of :data:`~alrsim.planner.candidate.MODES`.
+        layers: Names of the cuts that LR takes; its noise lies on what leaves a stage.
+    """
+
+    rules: tuple[str, ...]
+    microbatches: tuple[int, ...]
+    cuts: dict[str, Cut]
+    copies: tuple[int, ...] = (1,)
+    groups: tuple[int, ...] = (1, 4)
+    modes: tuple[str, ...] = DEFAULT_MODES
+    layers: tuple[str, ...] = ("layer", "block")
+
+    def __post_init__(self) -> None:
+        for name, values, known in (("--rules", self.rules, RULES_OF_PLANS), ("--modes", self.modes, tuple(MODES))):
+            for value in values:
+                if value not in known:
+                    raise OptionError(f"{value!r} is no choice", where=name, fix=f"choose from {', '.join(known)}")
+
+    def words(self) -> str:
+        """The space for people."""
+        parts = [f"rules {', '.join(self.rules)}", f"cuts {', '.join(self.cuts)}"]
+        parts.append(f"micro-batches {', '.join(map(str, self.microbatches))}")
+        if {"lr", "segments"} & set(self.rules):
+            parts.append(f"LR copies {', '.join(map(str, self.copies))}, noise {', '.join(self.modes)}")
+        return "; ".join(parts)
+
+
+def candidates(space: Space) -> Iterator[Candidate]:
+    """Exact rules on every cut, LR on those at its layers."""
+    for count in space.microbatches:
+        for name, cut in space.cuts.items():
+            for rule in ("bp", "bp-split"):
+                if rule in space.rules:
+                    yield Candidate(rule, name, cut, count)
+            if "lr" in space.rules and name in space.layers:
+                yield from lr_candidates(space, name, cut, count)
+
+
+def lr_candidates(space: Space, name: str, cut: Cut, microbatches: int) -> Iterator[Candidate]:
+    """LR with a signal at every stage."""
+    for copies in space.copies:
+        for groups in sorted({count for count in space.groups if copies % count == 0}):
+            group = None if groups == 1 else copies // groups
+            for mode in space.modes:
+                yield Candidate("lr", name, cut, microbatches, copies, group, mode)
+
+
+def microbatch_counts(batch: int, units: int) -> tuple[int, ...]:
+    """Divisors of the batch that are worth a look: powers of two, the units and multiples of them, up to 32 (or the
+    units, if they are more)."""
+    most = max(MOST_MICROBATCHES, units)
+    wanted = {1 << power for power in range(12)} | {units, 2 * units, 3 * units, 4 * units}
+    return tuple(sorted(count for count in wanted if count <= most and batch % count == 0))
+
+
+def cuts_of(source: Source, machine: Machine, cost: CostModel, precision: PrecisionPlan, *, lr: bool) -> dict[str, Cut]:
+    """Balanced cuts for 1 to U and 2 U stages (time on the machine's units), and LR's layers and blocks.
+
+    On unlike units ``balanced`` is measured on a unit of each kind; which unit runs which stage is decided later.
+    """
+    found: dict[str, Cut] = {}
+    seen: set[Cut] = set()
+    graph = source.any_graph()
+    units = len(machine.units)
+    for number, unit in enumerate(kinds_of_units(machine)):
+        weights = time_weights(graph, cost, unit, precision)
+        for stages in sorted({*range(1, units + 1), 2 * units}):
+            try:
+                cut = cut_graph(graph, f"balanced:{stages}", weights=weights)
+            except OptionError:  # fewer pieces than that
+                continue
+            if cut not in seen:
+                seen.add(cut)
+                found[f"balanced:{stages}" + (f" on {unit.device}" if number else "")] = cut
+    if lr:
+        for spec in ("layer", "block"):
+            found[spec] = cut_graph(graph, spec)
+    return found
+
+
+def kinds_of_units(machine: Machine) -> list[Unit]:
+    """One unit of every kind, in machine order."""
+    seen: dict[object, Unit] = {}
+    for unit in machine.units:
+        figures = (unit.device, tuple(unit.peak_flops.items()), unit.memory_bandwidth, unit.launch_overhead_ns)
+        seen.setdefault(figures, unit)
+    return list(seen.values())

@@ -1,10 +1,11 @@
 """The registry of executors. Each file is one function: jobs and limits to a session."""
 
 from alrsim.errors import OptionError
+from alrsim.execute.processes import processes
 from alrsim.execute.session import Executor
 from alrsim.execute.threads import threads
 
-EXECUTORS: dict[str, Executor] = {"threads": threads}
+EXECUTORS: dict[str, Executor] = {"threads": threads, "processes": processes}
 
 
 def find_executor(name: str) -> Executor:
@@ -16,3 +17,8 @@ def find_executor(name: str) -> Executor:
     if name not in EXECUTORS:
         raise OptionError(f"there is no executor {name!r}", where="--executor", fix=f"choose {', '.join(EXECUTORS)}")
     return EXECUTORS[name]
+
+
+def unavailable(name: str) -> str:
+    """Why this host cannot run an executor; empty if it can."""
+    return ""

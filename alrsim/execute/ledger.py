@@ -9,8 +9,11 @@ from dataclasses import dataclass, field, replace
 
 from alrsim.errors import ExecutionError
 from alrsim.execute.wire import Template
+from alrsim.tasks.problem import CostKey
+from alrsim.tasks.scratch import with_scratch
 from alrsim.tasks.taskgraph import Buffer, Category, TaskGraph
 from alrsim.tasks.token import NONE
+from alrsim.units import Bytes
 
 Key = tuple[str | int, ...]
 """A buffer of the run: what it is, then value or stage, micro-batch and copy group."""
@@ -41,10 +44,12 @@ class Sum:
 
 @dataclass(slots=True)
 class Ledger:
-    """Everything that the pass saw."""
+    """Everything that the pass saw; and, once somebody asked, what tasks hold besides
+    (:func:`alrsim.execute.tracking.measure_scratch`)."""
 
     entries: dict[Key, Entry] = field(default_factory=dict)
     sums: dict[Key, Sum] = field(default_factory=dict)
+    scratch: dict[CostKey, Bytes] = field(default_factory=dict)
 
     def reads_of(self, tasks: int) -> list[list[Key]]:
         """Keys that each task reads; a key is freed after its last reader."""
@@ -104,21 +109,24 @@ def require_ordered(graph: TaskGraph, ledger: Ledger) -> None:
 def measured_graph(graph: TaskGraph, ledger: Ledger, resident: Mapping[int, Mapping[Category, int]]) -> TaskGraph:
     """The task graph with the buffers that the run really has, for :func:`alrsim.timeline.memory.memory_points`.
 
+    Parameters are read by whom the rule says: no pass through a store shows it.
+
     Args:
         resident: Bytes per stage and category that live for the whole step.
     """
     buffers: list[Buffer] = []
-    for stage, sizes in resident.items():
-        buffers += [
-            Buffer(f"{stage}:{category}", category, size, stage, resident=True) for category, size in sizes.items()
-        ]
     reads: list[list[int]] = [[] for _ in graph.tasks]
+    read_by = {(buffer.stage, buffer.category): buffer.readers for buffer in graph.buffers if buffer.resident}
 
     def add(buffer: Buffer) -> None:
         for reader in buffer.readers:
             reads[reader].append(len(buffers))
         buffers.append(buffer)
 
+    for stage, sizes in resident.items():
+        for category, size in sizes.items():
+            readers = read_by.get((stage, category), ())
+            add(Buffer(f"{stage}:{category}", category, size, stage, readers=readers, resident=True))
     for key, entry in ledger.entries.items():
         readers = tuple(sorted(entry.readers))
         add(Buffer(label(key), entry.category, entry.bytes, entry.stage, entry.producer, readers))
@@ -131,7 +139,7 @@ def measured_graph(graph: TaskGraph, ledger: Ledger, resident: Mapping[int, Mapp
     tasks = tuple(
         replace(task, reads=tuple(reads[index]), after=_plain(graph, index)) for index, task in enumerate(graph.tasks)
     )
-    return replace(graph, tasks=tasks, buffers=tuple(buffers))
+    return with_scratch(replace(graph, tasks=tasks, buffers=tuple(buffers)), ledger.scratch)
 
 
 def label(key: Key) -> str:

@@ -17,10 +17,10 @@ from alrsim.execute.workers import Times, core_count
 from alrsim.schedule.lower import homes
 from alrsim.schedule.schedule import Schedule
 from alrsim.tasks.problem import Problem
-from alrsim.tasks.taskgraph import Category
+from alrsim.tasks.taskgraph import Category, TaskGraph
 from alrsim.tasks.token import NONE
 from alrsim.timeline.memory import memory_points
-from alrsim.timeline.timeline import Span, Timeline, TransferSpan
+from alrsim.timeline.timeline import MemPoint, Span, Timeline, TransferSpan
 
 BUSY = 0.9
 """A run whose workers had less than this share of their cores while they computed is flagged."""
@@ -65,7 +65,18 @@ def measured_timeline(
         layer_units=tuple(name for name in names if name in layers),
         facts=facts,
     )
-    return replace(timeline, memory=memory_points(real, timeline, [names[unit] for unit in home]))
+    return replace(timeline, memory=_memory(real, timeline, [names[unit] for unit in home]))
+
+
+def _memory(real: TaskGraph, timeline: Timeline, home: Sequence[str]) -> tuple[MemPoint, ...]:
+    """Units that read another's parameters have them from the start: shared, or there before the step."""
+    unit_of = {span.task: span.unit for span in timeline.spans}
+    held = []
+    for buffer in real.buffers:
+        if buffer.resident:
+            there = {unit_of[real.tasks[reader].id] for reader in buffer.readers} - {home[buffer.stage]}
+            held += [TransferSpan(buffer.name, home[buffer.stage], unit, 0, 0, buffer.bytes) for unit in sorted(there)]
+    return memory_points(real, replace(timeline, transfers=(*timeline.transfers, *held)), home)
 
 
 def partial_timeline(
@@ -119,8 +130,8 @@ def _resident(job: Job) -> dict[int, dict[Category, int]]:
 def _handoffs(
     job: Job, ledger: Ledger, schedule: Schedule, times: Times, home: Sequence[int]
 ) -> tuple[TransferSpan, ...]:
-    """A buffer read on another unit is handed over by reference: it is there at its producer's end, or, if the
-    reader was asleep, when it woke up."""
+    """A buffer, or a term of a sum, that is read on another unit is handed over by reference: it is there at its
+    producer's end, or, if the reader was asleep, when it woke up."""
     graph, unit_of = job.graph, schedule.unit_of
     names = tuple(lane.unit for lane in schedule.lanes)
     unit = [unit_of[task.id] for task in graph.tasks]
@@ -131,6 +142,12 @@ def _handoffs(
             start = times.end[entry.producer] if entry.producer >= 0 else 0
             end = max(start, times.woken.get((entry.producer, there), start))
             spans.append(TransferSpan(label(key), names[here], names[there], start, end, entry.bytes))
+    for key, total in ledger.sums.items():
+        for task, size in total.terms:
+            name = f"{label(key)}+{graph.tasks[task].id}"
+            for there in sorted({unit[reader] for reader in total.readers} - {unit[task]}):
+                end = max(times.end[task], times.woken.get((task, there), 0))
+                spans.append(TransferSpan(name, names[unit[task]], names[there], times.end[task], end, size))
     return tuple(sorted(spans, key=lambda span: (span.start, span.source, span.target, span.buffer)))
 
 

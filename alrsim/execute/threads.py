@@ -13,6 +13,7 @@ from alrsim.execute.job import Run
 from alrsim.execute.ledger import Ledger
 from alrsim.execute.prepared import Scheduled, lane_items, new_run, task_body
 from alrsim.execute.results import results_of
+from alrsim.execute.rss import peak_rss, reset_peak_rss
 from alrsim.execute.session import Exchange, Fact, InterruptedRun, Limits, Record, Results, RunError
 from alrsim.execute.store import Store
 from alrsim.execute.workers import LaneError, Times, no_times, run_lanes
@@ -23,6 +24,7 @@ from alrsim.units import Bytes, Ns
 @contextmanager
 def threads(jobs: Sequence[Scheduled], limits: Limits) -> Iterator["ThreadSession"]:
     """Open a session; threads are started for every run."""
+    reset_peak_rss()
     yield ThreadSession(jobs, limits)
 
 
@@ -41,6 +43,7 @@ class ThreadSession:
             "transport": "references",
             "clock": "one clock: time.perf_counter_ns of this process",
             "clock_skew_ns": 0,
+            "peak_rss_bytes": peak_rss(),
         }
 
     def run(self, job: int) -> Record:

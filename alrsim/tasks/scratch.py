@@ -15,10 +15,10 @@ def with_scratch(graph: TaskGraph, table: Mapping[CostKey, Bytes]) -> TaskGraph:
     Tasks that are not in the table keep what they have.
 
     Raises:
-        OptionError: bytes that are negative or not whole.
+        OptionError: bytes that are not whole.
     """
     for key, size in table.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 0:
-            raise OptionError(f"{key} has {size!r} bytes of scratch; need whole bytes from 0", where="scratch table")
+        if isinstance(size, bool) or not isinstance(size, int):
+            raise OptionError(f"{key} has {size!r} bytes of scratch; need whole bytes", where="scratch table")
     tasks = tuple(replace(task, scratch=table.get(cost_key(task), task.scratch)) for task in graph.tasks)
     return replace(graph, tasks=tasks)

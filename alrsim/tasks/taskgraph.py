@@ -33,7 +33,8 @@ class Task:
         work: What it computes in the activation precision, copies included.
         encoded: What it computes on codes (the product of coded input and coded noise), copies included.
         copies: Replicas of the micro-batch stacked in it.
-        scratch: Bytes that it allocates and frees inside itself, beyond its buffers; 0 if unknown or none.
+        scratch: Bytes that it allocates and frees inside itself, beyond its buffers; 0 if unknown or none. Negative
+            where it never holds all that it reads and writes at once: a backward frees what was saved as it goes.
     """
 
     id: TaskId

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from alrsim.cli.fitting import ScheduleFile, fit_file
 from alrsim.cli.model import LoadedModel
-from alrsim.cli.output import progress
+from alrsim.cli.output import progress, warn
 from alrsim.cli.parse import MethodName
 from alrsim.cli.pipeline import (
     Planned,
@@ -20,23 +20,21 @@ from alrsim.cli.pipeline import (
 )
 from alrsim.cli.planning import Setup, plan_all, warn_batch_statistics
 from alrsim.cli.simulating import Simulated
+from alrsim.cost.calibrated import calibrated_problem
+from alrsim.cost.costs import MeasuredCosts
 from alrsim.errors import OptionError
 from alrsim.graph.stages import StageGraph
-from alrsim.hardware.machine import Link, Machine
 from alrsim.hardware.profile import Profile
 from alrsim.rules.options import RuleOptions
 from alrsim.schedule.schedule import Schedule
-from alrsim.tasks.problem import Problem, price
+from alrsim.tasks.problem import Problem
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.timeline.timeline import Timeline
 
 if TYPE_CHECKING:
-    from alrsim.execute.calibrate import MeasuredCosts
     from alrsim.execute.executor import Batch, Prepared
     from alrsim.execute.job import Settings as RunSettings
     from alrsim.execute.program import Program
-
-CALIBRATED = "calibrated"
 
 CutKey = tuple[tuple[str, ...], ...]
 """Operator names per stage."""
@@ -59,7 +57,7 @@ class Bench:
     seed: int
     programs: dict[CutKey, "Program"] = field(default_factory=dict)
     prepared: dict[JobKey, "Prepared"] = field(default_factory=dict)
-    costs: dict[JobKey, "MeasuredCosts"] = field(default_factory=dict)
+    costs: dict[JobKey, MeasuredCosts] = field(default_factory=dict)
 
 
 def require_measurable(profile: Profile, source: str) -> None:
@@ -160,14 +158,19 @@ def calibrate_drafts(bench: Bench, drafts: Sequence[Draft], repeats: int) -> Non
             repeats=repeats,
             progress=lambda count, _all: step(f"step {count}"),
         )
+    if costs[0].host.busy:
+        warn(costs[0].host.words)
     bench.costs.update(zip(keys, costs, strict=True))
 
 
 def plan_draft(bench: Bench, draft: Draft) -> Planned:
     """Schedule and simulate on costs that were measured on this host, task by task."""
     settings = bench.setup.settings
-    problem = calibrated_problem(draft.tasks, bench.setup.machine, draft.options, bench.costs[draft.key])
+    costs = bench.costs[draft.key]
+    problem = calibrated_problem(draft.tasks, bench.setup.machine, draft.options, costs)
     found = build_schedule(problem, draft.method, settings)
+    if "semantics" not in settings.typed:
+        settings = replace(settings, semantics=costs.semantics)
     timeline = predict(problem, found.schedule, settings)
     return Planned(draft.method, draft.stages, draft.options, problem, found.schedule, timeline, found.proof)
 
@@ -192,17 +195,6 @@ def program_of(bench: Bench, stages: StageGraph) -> "Program":
         assert loaded.exported is not None
         bench.programs[key] = build_program(loaded.graph, loaded.exported.program, stages)
     return bench.programs[key]
-
-
-def calibrated_problem(tasks: TaskGraph, machine: Machine, options: RuleOptions, costs: "MeasuredCosts") -> Problem:
-    """Durations as measured, with the executor's own time per task; a message takes one thread hand-off."""
-    from alrsim.cost.measured import measured_model
-    from alrsim.execute.workers import core_count
-
-    links = tuple(Link(link.source, link.target, latency_ns=costs.handoff_ns) for link in machine.links)
-    host = replace(machine, links=links, shared_cores=core_count())
-    model = measured_model({key: time + costs.dispatch_overhead_ns for key, time in costs.table.items()})
-    return price(tasks, host, options.precision, model, name=CALIBRATED)
 
 
 def numbers_of(bench: Bench, stages: StageGraph, options: RuleOptions, method: MethodName | None) -> "RunSettings":

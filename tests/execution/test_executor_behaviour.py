@@ -14,11 +14,13 @@ from torch import nn
 from alrsim.cost.cut import cut_graph
 from alrsim.cost.stages import build_stages
 from alrsim.errors import DeadlockError, ExecutionError, ScheduleError
-from alrsim.execute.calibrate import calibrate, handoff_latency
+from alrsim.execute.calibrate import calibrate, measure_links
 from alrsim.execute.executor import Batch, Scheduled, dispatch_overhead, execute, execute_all, prepare, sequential
 from alrsim.execute.job import Settings
 from alrsim.execute.kernels import KERNELS
 from alrsim.execute.program import build_program
+from alrsim.execute.session import Limits
+from alrsim.execute.threads import threads
 from alrsim.execute.workers import core_count, run_lanes
 from alrsim.frontend.source import TorchModel
 from alrsim.frontend.torch_export import export_model
@@ -275,12 +277,15 @@ def test_calibration_measures_every_stage_kind_and_copies(subject):
     assert set(costs.table) == set(costs.isolated) == keys
     assert all(time > 0 for time in costs.table.values())
     assert seen[-1][0] == seen[-1][1]
-    assert costs.copy_bandwidth > 0
+    assert set(costs.busy) == set(costs.spread) == set(costs.samples) == keys
+    assert all(costs.isolated[key] <= costs.busy[key] for key in keys)
+    assert {(link.source, link.target) for link in costs.links} <= {(0, 1), (1, 0)}
 
 
-def test_the_overheads_are_positive():
+def test_overhead_and_links_take_time():
     assert dispatch_overhead(100) > 0
-    assert handoff_latency(50) > 0
+    with threads([], Limits()) as session:
+        assert all(link.latency_ns > 0 and link.bandwidth is None for link in measure_links(session, 2))
 
 
 class Odd(nn.Module):

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from alrsim.cost.calibrated import calibrated_problem
 from alrsim.cost.cut import cut_graph
-from alrsim.cost.measured import measured_model
 from alrsim.cost.stages import build_stages
 from alrsim.datasets import default_dataset, load_samples
 from alrsim.estimators.policy import preset
@@ -13,17 +13,14 @@ from alrsim.execute.calibrate import calibrate_all
 from alrsim.execute.executor import Batch, Prepared, Scheduled, prepare
 from alrsim.execute.job import Settings
 from alrsim.execute.program import Program, build_program
-from alrsim.execute.workers import core_count
 from alrsim.frontend.torch_export import export_model
 from alrsim.graph.stages import StageGraph
-from alrsim.hardware.machine import Link
 from alrsim.hardware.profile import load_profile, machine_from
 from alrsim.models import build
 from alrsim.rules import RULES
 from alrsim.rules.options import RuleOptions
 from alrsim.rules.policy import default_precision, plan_options, plan_rule
 from alrsim.schedulers import schedule
-from alrsim.tasks.problem import price
 from alrsim.tasks.taskgraph import TaskGraph
 
 HOST = "cpu-2core"
@@ -101,11 +98,7 @@ def scheduled(jobs: Sequence[tuple[Variant, Prepared]], repeats: int) -> list[Sc
     for variant, job in jobs:
         (costs,) = calibrate_all([job], units=variant.units, repeats=repeats)
         machine = machine_from(load_profile(HOST), variant.units)
-        links = tuple(Link(link.source, link.target, latency_ns=costs.handoff_ns) for link in machine.links)
-        machine = replace(machine, links=links, shared_cores=core_count())
-        model = measured_model({key: time + costs.dispatch_overhead_ns for key, time in costs.table.items()})
-        options = job.job.options
-        problem = price(job.job.graph, machine, options.precision, model, name="calibrated")
+        problem = calibrated_problem(job.job.graph, machine, job.job.options, costs)
         order = schedule(problem, "serial" if variant.units == 1 else variant.scheduler)
         found.append(Scheduled(job, problem, order))
     return found

@@ -1,0 +1,65 @@
+"""From measured costs to a scheduling problem: the one way by which every calibrated prediction is made."""
+
+from dataclasses import replace
+from typing import Protocol
+
+from alrsim.cost.costs import LinkFit, MeasuredCosts
+from alrsim.cost.measured import measured_model
+from alrsim.hardware.machine import Link, Machine
+from alrsim.hardware.precision import PrecisionPlan
+from alrsim.tasks.problem import Loads, Problem, cost_key, price
+from alrsim.tasks.taskgraph import TaskGraph
+
+CALIBRATED = "calibrated"
+
+
+class Formats(Protocol):
+    """What is read of a rule's options."""
+
+    @property
+    def precision(self) -> PrecisionPlan: ...
+
+
+def calibrated_problem(tasks: TaskGraph, machine: Machine, options: Formats, costs: MeasuredCosts) -> Problem:
+    """The tasks on a machine whose times, links and cores are those that were measured.
+
+    Schedulers see tasks beside busy neighbours; the simulator lets neighbours slow each other down as they overlap
+    (:class:`alrsim.tasks.problem.Loads`). The executor's overhead is part of every duration.
+
+    Args:
+        machine: Its units and which of them are joined; its figures are replaced.
+
+    Raises:
+        OptionError: a task that was not measured.
+    """
+    host = replace(machine, links=links_of(machine, costs), shared_cores=costs.cores)
+    tasks = with_scratch(tasks, costs)
+    problem = price(tasks, host, options.precision, measured_model(costs.isolated), name=CALIBRATED)
+    loaded = price(tasks, host, options.precision, measured_model(costs.table), name=CALIBRATED)
+    loads = Loads(problem.durations, loaded.durations, costs.dispatch_overhead_ns, max(1, costs.units - 1))
+    return replace(problem, durations=loads.durations(), loads=loads)
+
+
+def links_of(machine: Machine, costs: MeasuredCosts) -> tuple[Link, ...]:
+    """The machine's links with measured figures; a pair that was not measured gets those of the slowest that was."""
+    if not costs.links:
+        return tuple(Link(link.source, link.target) for link in machine.links)
+    known = {(fit.source, fit.target): fit for fit in costs.links}
+    slowest = max(costs.links, key=_for_a_megabyte)
+    return tuple(_link(link, known.get((link.source, link.target), slowest)) for link in machine.links)
+
+
+def _link(link: Link, fit: LinkFit) -> Link:
+    return Link(link.source, link.target, fit.bandwidth, fit.latency_ns, fit.send_ns, link.channels)
+
+
+def _for_a_megabyte(fit: LinkFit) -> float:
+    return fit.send_ns + fit.latency_ns + (1e15 / fit.bandwidth if fit.bandwidth else 0)
+
+
+def with_scratch(tasks: TaskGraph, costs: MeasuredCosts) -> TaskGraph:
+    """The tasks with the temporaries that were measured of them."""
+    if not costs.scratch:
+        return tasks
+    filled = tuple(replace(task, scratch=costs.scratch.get(cost_key(task), task.scratch)) for task in tasks.tasks)
+    return replace(tasks, tasks=filled)

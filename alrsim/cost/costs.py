@@ -1,0 +1,134 @@
+"""What was measured of an executor on a host: task times alone and beside busy neighbours, overhead, links, trust."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Literal
+
+from alrsim.tasks.problem import CostKey
+from alrsim.units import Bytes, Ns, format_ns
+
+BUSY_SHARE = 0.95
+"""Below this share of their cores, tasks were measured beside other programs."""
+
+DRIFT = 0.15
+"""From this spread of a reference kernel between turns, the host was not the same machine throughout."""
+
+SEMANTICS: Mapping[str, Literal["link", "blocking"]] = {"processes": "blocking", "torchrun": "blocking"}
+"""Transfer semantics of an executor whose sender copies; elsewhere ``link``."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFit:
+    """One direction between two units: a sender is busy for ``send_ns + bytes / bandwidth``, and ``latency_ns`` after
+    that the receiver has the data.
+
+    Attributes:
+        bandwidth: Bytes/s; ``None``: a reference is handed over and no bytes move.
+        error: Median of |fit / measured - 1| over the sizes, sending and latency together.
+        points: What was measured: ``(bytes, sender busy, usable at the receiver)``, medians in ns.
+    """
+
+    source: int
+    target: int
+    send_ns: Ns
+    latency_ns: Ns
+    bandwidth: float | None
+    error: float = 0.0
+    points: tuple[tuple[Bytes, Ns, Ns], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HostLoad:
+    """Whether other programs ran during a calibration.
+
+    Attributes:
+        cpu_share: Part of their spans for which tasks had their cores; the rest went to other programs (and to waiting
+            inside kernels).
+        drift: (slowest - fastest) / median of a reference kernel that was timed before every turn.
+    """
+
+    cpu_share: float
+    drift: float
+
+    @property
+    def busy(self) -> bool:
+        return self.cpu_share < BUSY_SHARE or self.drift > DRIFT
+
+    @property
+    def words(self) -> str:
+        """One sentence with both numbers."""
+        word = "the host was busy with other programs" if self.busy else "the host was quiet"
+        advice = "; calibrate again on a quiet host before trusting times" if self.busy else ""
+        return (
+            f"{word} while calibrating: tasks had {self.cpu_share:.0%} of their cores, a reference kernel drifted by "
+            f"{self.drift:.0%} between turns{advice}"
+        )
+
+
+@dataclass(frozen=True)
+class MeasuredCosts:
+    """Costs of one task graph under one executor.
+
+    A key's time in one step is the mean over its tasks; what stands here is the median of that over the repeats. So the
+    times of a step add up to the step, as a measured makespan (a median over repeats, too) does; medians over single
+    tasks would forget the slow ones, which every step has.
+
+    Attributes:
+        isolated: Duration by :func:`alrsim.tasks.problem.cost_key` with idle neighbours, in ns.
+        busy: The same with all other units at work; never less.
+        dispatch_overhead_ns: Executor time per task besides its kernel.
+        links: One fit per direction that was measured.
+        executor: Which executor ran the tasks.
+        units: Units at work at the same time in the busy phase.
+        cores: Cores that the process may use.
+        repeats: Steps measured by each worker.
+        spread: By key, (upper - lower quartile) / median over the repeats, alone.
+        samples: Number of tasks behind each figure of ``busy``.
+        host: What else ran meanwhile.
+        scratch: By key, bytes that a task allocates and frees inside itself.
+        notes: What the reader of a prediction must know: sizes that were interpolated.
+    """
+
+    isolated: Mapping[CostKey, Ns]
+    busy: Mapping[CostKey, Ns]
+    dispatch_overhead_ns: Ns
+    links: tuple[LinkFit, ...] = ()
+    executor: str = "threads"
+    units: int = 1
+    cores: int = 1
+    repeats: int = 1
+    spread: Mapping[CostKey, float] = field(default_factory=dict)
+    samples: Mapping[CostKey, int] = field(default_factory=dict)
+    host: HostLoad = HostLoad(1.0, 0.0)
+    scratch: Mapping[CostKey, Bytes] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def table(self) -> Mapping[CostKey, Ns]:
+        """Fixed times for who must have some: beside busy neighbours, where there are any."""
+        return self.busy if self.units > 1 else self.isolated
+
+    @property
+    def handoff_ns(self) -> Ns:
+        """From the end of a task to the start of a waiting successor elsewhere, for a message of no size."""
+        return round(median(link.send_ns + link.latency_ns for link in self.links)) if self.links else 0
+
+    @property
+    def semantics(self) -> Literal["link", "blocking"]:
+        """The transfer semantics that this executor has."""
+        return SEMANTICS.get(self.executor, "link")
+
+    @property
+    def slowdown(self) -> float:
+        """All busy times over all isolated ones."""
+        return sum(self.busy.values()) / max(1, sum(self.isolated.values()))
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        return (
+            f"calibrated with {self.executor} on {self.units} unit{'s' * (self.units > 1)}, {self.repeats} repeats: "
+            f"{format_ns(self.dispatch_overhead_ns)} per task besides its kernel, {format_ns(self.handoff_ns)} per "
+            f"message besides its bytes, busy neighbours cost {100 * (self.slowdown - 1):.0f} %"
+        )

@@ -19,6 +19,7 @@ from alrsim.cli.gradcheck import run as gradcheck
 from alrsim.cli.graph import run as graph
 from alrsim.cli.hardware import app as hardware
 from alrsim.cli.plan import run as plan
+from alrsim.cli.replay import run as replay
 from alrsim.cli.reproduce import run as reproduce
 from alrsim.cli.schedule import run as schedule
 from alrsim.cli.simulate import run as simulate
@@ -26,6 +27,7 @@ from alrsim.cli.stages import run as stages
 from alrsim.cli.train import run as train
 from alrsim.cli.train_help import GroupedCommand
 from alrsim.cli.trajectory import run as trajectory
+from alrsim.cli.validate import run as validate
 from alrsim.errors import AlrsimError
 
 OK, USER_ERROR, BUG, INTERRUPTED = 0, 1, 2, 130
@@ -54,6 +56,8 @@ app.command("explain")(explain)
 app.command("gradcheck")(gradcheck)
 app.command("trajectory")(trajectory)
 app.command("reproduce")(reproduce)
+app.command("validate")(validate)
+app.command("replay")(replay)
 app.command("train", cls=GroupedCommand)(train)
 app.add_typer(hardware, name="hardware")
 

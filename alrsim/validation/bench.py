@@ -64,6 +64,14 @@ class Runner:
     overhead: int
     warmup: int
 
+    @property
+    def clock(self) -> str:
+        """How the units' clocks are aligned, and what is left of their difference."""
+        facts = self.session.facts
+        skew = facts.get("clock_skew_ns")
+        left = f", residual {skew} ns" if skew else ""
+        return f"{facts.get('clock', 'unknown')}{left}"
+
     def run(self, index: int) -> Timeline:
         """One step of a job.
 

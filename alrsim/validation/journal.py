@@ -7,7 +7,7 @@ can be killed at any instant: a last line that was cut off is dropped, everythin
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -19,6 +19,8 @@ from alrsim.validation.records import Host, Prediction, Step
 
 JOURNAL = "journal.jsonl"
 FORMAT = "alrsim.validation/1"
+CLOCK = "clock"
+"""The note that says how the units' clocks were aligned."""
 _FIX = "give another --out, or delete the file to measure anew"
 
 T = TypeVar("T")
@@ -75,6 +77,11 @@ class Journal:
         """Write a fact of the run down; a later one of the same key replaces it."""
         self.notes[key] = value
         self._append({"note": key, "value": value})
+
+    @property
+    def host(self) -> Host:
+        """With the clock that its workers had."""
+        return replace(self.header.host, clock=str(self.notes.get(CLOCK, "")))
 
     def left(self, cells: Sequence[Cell]) -> int:
         """Steps that are still to be measured."""

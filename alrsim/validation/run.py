@@ -25,7 +25,7 @@ from alrsim.validation.draft import (
     prepare_draft,
     require_disjoint,
 )
-from alrsim.validation.journal import Journal
+from alrsim.validation.journal import CLOCK, Journal
 from alrsim.validation.records import Prediction, blank_prediction, predicted, problem_again, step_of
 
 CALIBRATION_REPEATS = 7
@@ -110,6 +110,7 @@ def _measure_all(plan: Plan, journal: Journal, opened: Opened, drafts: Sequence[
     jobs = [_scheduled(opened, one, journal.predictions[one.cell.name]) for one in drafts]
     header = journal.header
     with open_runner(jobs, plan.executor, header.warmup) as runner:
+        journal.note(CLOCK, runner.clock)
         for _ in range(header.warmup):
             for index in range(len(jobs)):
                 runner.run(index)

@@ -21,12 +21,14 @@ VERBS_WITH_JSON = {
     "hardware-list",
     "hardware-show",
     "hardware-validate",
+    "replay",
     "reproduce",
     "schedule",
     "simulate",
     "stages",
     "train",
     "trajectory",
+    "validate",
 }
 
 

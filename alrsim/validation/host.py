@@ -1,0 +1,58 @@
+"""Where a run is made, for its records."""
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from alrsim import __version__
+from alrsim.validation.records import Host
+
+HOSTS: Mapping[str, str] = {"cuda": "cuda"}
+"""Kind of device by executor; ``cpu`` where it is not named."""
+
+
+def find_host_facts(executor: str, seed: int, threads: int = 1) -> Host:
+    """This host, with what measures on it."""
+    import torch
+
+    from alrsim.execute.measured import device_name
+    from alrsim.execute.workers import core_count
+
+    kind = HOSTS.get(executor, "cpu")
+    device = torch.cuda.get_device_name() if kind == "cuda" else device_name()
+    return Host(kind, device, core_count(), torch.__version__, __version__, find_commit(), executor, threads, seed)
+
+
+def find_commit() -> str:
+    """The commit of the source tree, with ``-dirty`` where files differ; empty for an installed package."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return ""
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return found.stdout.strip()
+
+
+def host_document(host: Host) -> dict[str, Any]:
+    """JSON."""
+    return {
+        "kind": host.kind,
+        "device": host.device,
+        "cores": host.cores,
+        "torch": host.torch,
+        "version": host.version,
+        "commit": host.commit,
+        "executor": host.executor,
+        "threads": host.threads,
+        "seed": host.seed,
+        "clock": host.clock,
+    }

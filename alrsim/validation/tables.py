@@ -1,0 +1,167 @@
+"""A scored run in words and tables: for the terminal, and as markdown."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from alrsim.units import format_ns
+from alrsim.validation.score import CLEAR, Goal, Row, Score, goals
+from alrsim.validation.shares import reason
+from alrsim.validation.statistics import Spread
+
+WORST = 5
+"""Cells that are explained."""
+
+
+def worst_rows(rows: Sequence[Row]) -> list[Row]:
+    """The cells that were predicted worst, worst first."""
+    return sorted(rows, key=lambda row: -abs(row.error))[:WORST]
+
+
+def percent(value: float | None, digits: int = 1, *, sign: bool = False) -> str:
+    """``−3.2 %``; a dash for nothing."""
+    if value is None:
+        return "–"
+    return f"{100 * value:{'+' if sign else ''}.{digits}f} %".replace("-", "−")
+
+
+ERROR_COLUMNS = ("error of", "n", "median", "p95", "bias", "least", "most")
+CLASS_COLUMNS = ("class", *ERROR_COLUMNS[1:])
+GOAL_COLUMNS = ("goal", "limit", "here", "")
+CELL_COLUMNS = ("cell", "predicted", "measured", "quartiles", "error", "memory", "speed-up", "ratio error")
+WORST_COLUMNS = ("cell", "error", "which terms", "tasks by kind")
+
+
+def error_cells(name: str, found: Spread | None) -> list[str]:
+    """One row of a table of errors."""
+    if found is None:
+        return [name, "0", *["–"] * 5]
+    return [
+        name,
+        str(found.count),
+        percent(found.median),
+        percent(found.p95),
+        percent(found.bias, sign=True),
+        percent(found.least, sign=True),
+        percent(found.most, sign=True),
+    ]
+
+
+def summary_rows(score: Score) -> list[list[str]]:
+    """Makespan, speed-up, memory."""
+    return [
+        error_cells("makespan", score.makespan),
+        error_cells("speed-up over the group's first", score.speedup),
+        error_cells("peak memory of a unit", score.memory),
+    ]
+
+
+def goal_cells(goal: Goal) -> list[str]:
+    """One goal."""
+    word = {True: "met", False: "missed", None: "nothing to judge by"}[goal.met]
+    return [goal.text, percent(goal.limit, 0), percent(goal.value), word]
+
+
+def cell_rows(score: Score) -> list[list[str]]:
+    """Every cell; the speed-up is over the first method of its group."""
+    ratios = {name: pair for group in reversed(score.groups) for name, pair in group.speedups.items()}
+    found = []
+    for row in score.rows:
+        ratio = ratios.get(row.cell.name)
+        worst = max(row.peak_errors.values(), key=abs, default=None)
+        found.append(
+            [
+                row.cell.name,
+                format_ns(row.predicted_ns),
+                format_ns(row.makespan_ns),
+                f"{format_ns(row.quartiles_ns[0])} – {format_ns(row.quartiles_ns[1])}",
+                percent(row.error, sign=True),
+                percent(worst, sign=True),
+                "–" if ratio is None else f"{ratio[1]:.2f}x",
+                "–" if ratio is None else percent(ratio[0] / ratio[1] - 1, sign=True),
+            ]
+        )
+    return found
+
+
+def worst_cells(score: Score) -> list[list[str]]:
+    """The worst cells with the reason."""
+    return [
+        [
+            row.cell.name,
+            percent(row.error, sign=True),
+            reason(row.terms),
+            ", ".join(f"{kind} {percent(error, sign=True)}" for kind, error in row.kinds.items()),
+        ]
+        for row in worst_rows(score.rows)
+    ]
+
+
+def order_line(score: Score) -> str:
+    """In words."""
+    right = sum(pair.right for pair in score.pairs)
+    tau = "undefined" if score.tau is None else f"{score.tau:.2f}"
+    words = (
+        f"Order of methods: Kendall tau {tau} (mean over {len(score.groups)} groups); "
+        f"pairs that differ by more than {CLEAR:.0%} measured: ordered right {right} of {len(score.pairs)}."
+    )
+    wrong = [f"{p.faster} is {p.ratio:.2f}x faster than {p.slower}" for p in score.pairs if not p.right]
+    return words + (f" Wrong: {'; '.join(wrong)}." if wrong else "")
+
+
+def headline(document: Mapping[str, Any]) -> str:
+    """Where and how."""
+    host = document["host"]
+    cells = len(document["cells"])
+    clock = f"; clock: {host['clock']}" if host["clock"] else ""
+    return (
+        f"{document['grid']} grid, {cells} cell{'s' * (cells != 1)} of {document['repeats']} repeats; executor "
+        f"{host['executor']}, {host['threads']} thread{'s' * (host['threads'] != 1)} per unit; {host['device']}, "
+        f"{host['cores']} cores; torch {host['torch']}; seed {host['seed']}{clock}"
+    )
+
+
+def markdown(score: Score, document: Mapping[str, Any]) -> str:
+    """The report."""
+    busy = f"\n**Warning: {document['busy_host']}.**\n" if document["busy_host"] else ""
+    parts = [
+        "# Predicted against measured",
+        "",
+        headline(document) + ".",
+        busy,
+        "Every prediction was on disk before anything of its cell was run; costs come from steps of another number of "
+        "micro-batches. Errors are (predicted − measured) / measured.",
+        "",
+        "![predicted against measured](scatter.png)",
+        "",
+        "## Errors",
+        "",
+        *_table(ERROR_COLUMNS, summary_rows(score)),
+        "",
+        order_line(score),
+        "",
+        *_table(GOAL_COLUMNS, [goal_cells(goal) for goal in goals(score)]),
+        "",
+        "## By method and by model",
+        "",
+        *_table(CLASS_COLUMNS, [error_cells(name, one) for name, one in score.classes.items()]),
+        "",
+        "## Worst cells, and why",
+        "",
+        "Terms add up to the error of the makespan: kinds of tasks, overhead (gaps between tasks), transfer, and wait "
+        "(what is needed is not finished yet).",
+        "",
+        *_table(WORST_COLUMNS, worst_cells(score), left=(0, 2, 3)),
+        "",
+        "## Cells",
+        "",
+        *_table(CELL_COLUMNS, cell_rows(score)),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    rule = "|" + "|".join("---" if index in left else "---:" for index in range(len(columns))) + "|"
+    return [line(columns), rule, *map(line, rows)]

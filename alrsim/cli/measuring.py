@@ -249,7 +249,7 @@ def execute_method(bench: Bench, method: MethodName, repeats: int) -> Simulated:
         step(method.label)
         timeline = run_planned(bench, plan, repeats)
     about = {"model": setup.loaded.name, "hardware": setup.profile.name}
-    return Simulated(method.label, about, plan.problem, plan.schedule, timeline)
+    return Simulated(method.label, about, plan.problem, plan.schedule, timeline, predicted=plan.timeline)
 
 
 def execute_file(bench: Bench, file: ScheduleFile, repeats: int) -> Simulated:
@@ -268,4 +268,7 @@ def execute_file(bench: Bench, file: ScheduleFile, repeats: int) -> Simulated:
         step(file.path.name)
         timeline = run_schedule(bench, stages, fitted.problem, fitted.schedule, options, numbers, repeats)
     about = {"model": setup.loaded.name, "hardware": setup.profile.name}
-    return Simulated(file.path.name, about, fitted.problem, fitted.schedule, timeline, fitted.notes)
+    predicted = predict(fitted.problem, fitted.schedule, setup.settings)
+    return Simulated(
+        file.path.name, about, fitted.problem, fitted.schedule, timeline, fitted.notes, predicted=predicted
+    )

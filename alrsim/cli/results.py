@@ -11,6 +11,7 @@ from alrsim.report.result import CompareResult, MeasuredResult, MethodResult, Sh
 from alrsim.timeline.comparison import Comparison
 from alrsim.timeline.memory import memory_by_category, peak_memory
 from alrsim.timeline.metrics import bubble_size, named_shares, speedup
+from alrsim.timeline.terms import terms_of
 from alrsim.timeline.timeline import Timeline
 from alrsim.units import format_ns
 
@@ -62,6 +63,7 @@ def method_result(planned: Planned, first: Planned, measured: Timeline | None, b
         notes=tasks.notes,
         measured=None if measured is None or base is None else measured_result(timeline, measured, base),
         gap=planned.gap,
+        terms=terms_of(timeline),
     )
 
 

@@ -49,6 +49,7 @@ from alrsim.report.bound import bound_document, bound_line
 from alrsim.report.tables import format_time
 from alrsim.schedule.proof import Gap
 from alrsim.schedule.recipe import Recipe
+from alrsim.timeline.terms import terms_line, terms_of
 
 
 def run(
@@ -92,7 +93,7 @@ def run(
     profile, machine = find_machine(hardware, units)
     loaded = load_with_warnings(request(model, option, bind, batch, microbatches))
     (planned,) = plan_all(Setup(loaded, settings, profile, machine), [chosen])
-    order, found = planned.schedule, planned.gap
+    order, found, terms = planned.schedule, planned.gap, terms_of(planned.timeline)
     if output is not None:
         _write(planned, recipe_of(planned, loaded), output)
     document: dict[str, Any] = {
@@ -106,6 +107,7 @@ def run(
         "digest": order.digest,
         "makespan_ns": planned.timeline.makespan,
         "bound": None if found is None else bound_document(found),
+        "terms_ns": None if terms is None else terms.named,
         "schedule": order.as_dict(),
     }
     publish(document, json_target=json, text=lambda: tell(document, output, planned, found))
@@ -138,5 +140,7 @@ def tell(document: dict[str, Any], output: Path | None, planned: Planned, found:
     time = partial(format_time, cost_model=model)
     bound = "" if found is None else "; " + bound_line(found, time)
     say(f"makespan {time(planned.timeline.makespan)}{bound}")
+    if (terms := terms_of(planned.timeline)) is not None:
+        say(terms_line(terms))
     if output is not None:
         say(f"wrote {output}")

@@ -26,6 +26,7 @@ from alrsim.schedule.fit import Fitted
 from alrsim.schedule.proof import Gap, Proof, gap
 from alrsim.schedule.schedule import Schedule
 from alrsim.tasks.problem import Problem
+from alrsim.timeline.terms import terms_line, terms_of
 from alrsim.timeline.timeline import Timeline
 
 
@@ -55,6 +56,7 @@ class Simulated:
         name: Of the schedule: its file or its method.
         about: Model and hardware, or the durations.
         notes: What was changed to fit the schedule to the problem.
+        predicted: Of a measured run: the prediction of the same schedule.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Simulated:
     timeline: Timeline
     notes: tuple[str, ...] = ()
     proof: Proof | None = None
+    predicted: Timeline | None = None
 
     @property
     def gap(self) -> Gap | None:
@@ -290,6 +293,13 @@ def simulation_files(done: Simulated) -> dict[str, bytes]:
     return files
 
 
+def tell_terms(done: Simulated) -> None:
+    """What the prediction is made of; of a measured run the prediction of the same schedule."""
+    predicted = done.timeline if done.predicted is None else done.predicted
+    if (terms := terms_of(predicted)) is not None:
+        say(f"predicted by cost model {predicted.cost_model}: {terms_line(terms)}")
+
+
 def tell(done: Simulated, out: Path | None, files: Mapping[str, bytes], output: Path | None) -> None:
     """Chart and numbers, for people."""
     from alrsim.report.tables import bound_text, metrics_table
@@ -299,6 +309,7 @@ def tell(done: Simulated, out: Path | None, files: Mapping[str, bytes], output: 
     show(metrics_table(done.timeline))
     if (found := done.gap) is not None:
         say(bound_text(found, done.timeline))
+    tell_terms(done)
     for note in done.problem.tasks.notes:
         say(f"note: {note}")
     for name in files:

@@ -6,6 +6,7 @@ from typing import Any
 
 from alrsim.report.bound import bound_document
 from alrsim.schedule.proof import Gap
+from alrsim.timeline.terms import Terms
 from alrsim.units import Bytes, Ns, format_bytes
 
 
@@ -65,6 +66,7 @@ class MethodResult:
         shortages: Units whose memory is too small.
         notes: Choices of the rule and of the scheduler that the reader should know.
         gap: The predicted makespan beside its lower bounds.
+        terms: What the predicted makespan is made of; ``None`` in steps.
     """
 
     method: str
@@ -79,6 +81,7 @@ class MethodResult:
     notes: tuple[str, ...] = ()
     measured: MeasuredResult | None = None
     gap: Gap | None = None
+    terms: Terms | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,7 @@ def _method_document(method: MethodResult) -> dict[str, Any]:
         ],
         "notes": list(method.notes),
         "bound": None if method.gap is None else bound_document(method.gap),
+        "terms_ns": None if method.terms is None else method.terms.named,
         "measured": None if method.measured is None else _measured_document(method.measured),
     }
 

@@ -50,6 +50,10 @@ def compare_table(result: CompareResult) -> Table:
         ["makespan", *(format_time(m.makespan_ns, result.cost_model) for m in methods)],
         ["speed-up", *(f"{m.speedup:.2f}x" for m in methods)],
     ]
+    made = [m.terms.named for m in methods if m.terms is not None]
+    if len(made) == len(methods):
+        names_of_terms = [name for name in made[0] if any(named[name] for named in made)]
+        rows += [[f"of it {name}", *(format_ns(named[name]) for named in made)] for name in names_of_terms]
     gaps = [m.gap for m in methods if m.gap is not None]
     if len(gaps) == len(methods):
         rows += [

@@ -55,6 +55,8 @@ def terms_of(timeline: Timeline) -> Terms | None:
 
 
 def terms_line(terms: Terms, time: Callable[[Ns], str] = format_ns) -> str:
-    """For people: ``of 412 ms: compute 371 ms, transfer 12 ms, overhead 3 ms, contention 26 ms``."""
-    parts = ", ".join(f"{name} {time(ticks)}" for name, ticks in terms.named.items())
+    """For people: ``of 412 ms: compute 371 ms, transfer 12 ms, overhead 3 ms, contention 26 ms``; the last two only
+    where a cost model knows of them."""
+    said = {name: ticks for name, ticks in terms.named.items() if ticks or name in ("compute", "transfer")}
+    parts = ", ".join(f"{name} {time(ticks)}" for name, ticks in said.items())
     return f"of {time(terms.total)}: {parts}"

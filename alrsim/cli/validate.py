@@ -25,7 +25,7 @@ def run(
     ] = False,
     executor: Annotated[
         str, typer.Option("--executor", metavar="E", help="What runs the steps: threads | processes | ...")
-    ] = "threads",
+    ] = "processes",
     cells: Annotated[
         str | None,
         typer.Option(
@@ -164,7 +164,7 @@ def tell(score: "Score", document: Mapping[str, Any]) -> None:
     show(plain_table(tables.ERROR_COLUMNS, tables.summary_rows(score)))
     say(tables.order_line(score))
     say("\nWorst cells, and which terms of the makespan were off:")
-    show(plain_table(tables.WORST_COLUMNS, tables.worst_cells(score), left=4))
+    show(plain_table(tables.WORST_COLUMNS, tables.worst_cells(score), left=5))
     show(plain_table(tables.GOAL_COLUMNS, [tables.goal_cells(goal) for goal in goals(score)]))
     if document["busy_host"]:
         warn(document["busy_host"])

@@ -1,57 +1,38 @@
-"""What of validation touches the executors: calibrated problems, and measured steps of several jobs in turn."""
+"""What of validation touches the executors: measured costs, and measured steps of several jobs in turn."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from alrsim.cost.measured import measured_model
-from alrsim.execute.calibrate import MeasuredCosts, calibrate_all
+from alrsim.cost.costs import MeasuredCosts
+from alrsim.execute.calibrate import calibrate_all
 from alrsim.execute.executor import Prepared, Scheduled, sequential
 from alrsim.execute.executors import find_executor
 from alrsim.execute.measured import measured_facts, measured_timeline
 from alrsim.execute.session import Limits, Session
-from alrsim.execute.workers import core_count
-from alrsim.hardware.machine import Link, Machine
-from alrsim.rules.options import RuleOptions
-from alrsim.tasks.problem import Problem, price
-from alrsim.tasks.taskgraph import TaskGraph
+from alrsim.execute.tracking import measure_scratch
 from alrsim.timeline.timeline import Timeline
-
-SEMANTICS: Mapping[str, str] = {"processes": "blocking"}
-"""Transfer semantics that an executor has; ``link`` where it is not named."""
-
-
-def semantics_of(executor: str) -> str:
-    return SEMANTICS.get(executor, "link")
 
 
 def calibrate_jobs(
     jobs: Sequence[Prepared], executor: str, units: int, repeats: int, progress: Callable[[int, int], None]
 ) -> list[MeasuredCosts]:
-    """Time the tasks of every job, all jobs in turn."""
-    del executor
-    return calibrate_all(jobs, units=units, repeats=repeats, progress=progress)
-
-
-def calibrated(tasks: TaskGraph, machine: Machine, options: RuleOptions, costs: MeasuredCosts) -> Problem:
-    """The problem on measured costs."""
-    links = tuple(Link(link.source, link.target, latency_ns=costs.handoff_ns) for link in machine.links)
-    host = replace(machine, links=links, shared_cores=core_count())
-    model = measured_model({key: time + costs.dispatch_overhead_ns for key, time in costs.table.items()})
-    return price(tasks, host, options.precision, model, name="calibrated")
+    """Time the tasks of every job, all jobs in turn, and measure what they allocate inside themselves."""
+    found = calibrate_all(jobs, executor=executor, units=units, repeats=repeats, progress=progress)
+    return [replace(one, scratch=dict(measure_scratch(job))) for one, job in zip(found, jobs, strict=True)]
 
 
 def calibration_note(costs: Sequence[MeasuredCosts]) -> dict[str, Any]:
     """What a calibration found besides task times, for the report."""
     first = costs[0]
     return {
-        "dispatch_overhead_ns": first.dispatch_overhead_ns,
-        "handoff_ns": first.handoff_ns,
-        "repeats": first.repeats,
-        "busy_over_isolated": [round(sum(one.table.values()) / max(1, sum(one.isolated.values())), 4) for one in costs],
+        "busy": first.host.busy,
+        "host": first.host.words,
+        "summary": first.summary,
+        "slowdown": [round(one.slowdown, 4) for one in costs],
     }
 
 
@@ -100,5 +81,7 @@ class Runner:
 @contextmanager
 def open_runner(jobs: Sequence[Scheduled], executor: str, warmup: int) -> Iterator[Runner]:
     """Workers for all jobs, gone at the end whatever happens."""
+    for job in jobs:
+        measure_scratch(job.prepared)  # not timed; what a measured timeline says of memory needs it
     with find_executor(executor)(jobs, Limits()) as session:
         yield Runner(jobs, session, session.overhead(400), warmup)

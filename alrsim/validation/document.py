@@ -21,7 +21,7 @@ def validation_document(score: Score, journal: Journal, left: int) -> dict[str, 
         "repeats": header.repeats,
         "warmup": header.warmup,
         "host": host_document(journal.host),
-        "busy_host": busy_host(score),
+        "busy_host": busy_host(score, journal),
         "steps_left": left,
         "makespan_error": spread_document(score.makespan),
         "speedup_error": spread_document(score.speedup),
@@ -94,15 +94,15 @@ def _row_document(row: Row) -> dict[str, Any]:
     }
 
 
-def busy_host(score: Score) -> str:
-    """A sentence, empty if the host was quiet as far as the tasks' own processor time tells."""
-    if not score.rows:
-        return ""
+def busy_host(score: Score, journal: Journal) -> str:
+    """A sentence; empty if the host was quiet while calibrating and measuring, as far as the tasks' own processor time
+    tells."""
     busy, all_ = sum(row.busy for row in score.rows), sum(row.repeats for row in score.rows)
-    lowest = min(row.cpu_share for row in score.rows)
-    if not busy:
-        return ""
-    return (
-        f"the host was busy in {busy} of {all_} measured steps (tasks had as little as {lowest:.0%} of their cores): "
-        "measure again on a quiet host before trusting these errors"
-    )
+    found = [value for value in journal.notes.values() if isinstance(value, dict) and value.get("busy")]
+    words = []
+    if found:
+        words.append(f"the host was busy during {len(found)} calibrations ({found[0].get('host', '')})")
+    if busy:
+        lowest = min(row.cpu_share for row in score.rows)
+        words.append(f"the host was busy in {busy} of {all_} measured steps (a cell had {lowest:.0%} of its cores)")
+    return "; ".join(words) + "; measure again on a quiet host before trusting these errors" if words else ""

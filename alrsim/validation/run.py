@@ -4,15 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from alrsim.cost.calibrated import calibrated_problem
 from alrsim.execute.executor import Scheduled
 from alrsim.schedulers import solve
-from alrsim.validation.bench import (
-    calibrate_jobs,
-    calibrated,
-    calibration_note,
-    open_runner,
-    semantics_of,
-)
+from alrsim.validation.bench import calibrate_jobs, calibration_note, open_runner
 from alrsim.validation.cells import MODELS, UNITS, Cell, Grid
 from alrsim.validation.draft import (
     Draft,
@@ -85,7 +80,7 @@ def _predict_all(plan: Plan, journal: Journal, opened: Opened, drafts: Sequence[
     found = []
     for one in drafts:
         machine = find_host(one.cell.units)
-        problem = calibrated(one.tasks, machine, one.options, table[one.key])
+        problem = calibrated_problem(one.tasks, machine, one.options, table[one.key])
         schedule = solve(problem, one.cell.scheduler).schedule
         blank = blank_prediction(
             one.cell,
@@ -95,7 +90,7 @@ def _predict_all(plan: Plan, journal: Journal, opened: Opened, drafts: Sequence[
             one.stages,
             schedule,
             problem,
-            semantics_of(plan.executor),
+            table[one.key].semantics,
             calibrations[one.key].reference.digest,
         )
         found.append(predicted(blank, problem))

@@ -28,7 +28,7 @@ ERROR_COLUMNS = ("error of", "n", "median", "p95", "bias", "least", "most")
 CLASS_COLUMNS = ("class", *ERROR_COLUMNS[1:])
 GOAL_COLUMNS = ("goal", "limit", "here", "")
 CELL_COLUMNS = ("cell", "predicted", "measured", "quartiles", "error", "memory", "speed-up", "ratio error")
-WORST_COLUMNS = ("cell", "error", "which terms", "tasks by kind")
+WORST_COLUMNS = ("cell", "error", "which terms", "tasks by kind", "the prediction is made of")
 
 
 def error_cells(name: str, found: Spread | None) -> list[str]:
@@ -91,9 +91,16 @@ def worst_cells(score: Score) -> list[list[str]]:
             percent(row.error, sign=True),
             reason(row.terms),
             ", ".join(f"{kind} {percent(error, sign=True)}" for kind, error in row.kinds.items()),
+            made_of(row),
         ]
         for row in worst_rows(score.rows)
     ]
+
+
+def made_of(row: Row) -> str:
+    """``compute 371.0, transfer 12.1 ms``: the predicted makespan along its critical path."""
+    named = [(name, int(ticks) / 1e6) for name, _, ticks in (part.partition("=") for part in row.parts)]
+    return ", ".join(f"{name} {time:.1f}" for name, time in named) + " ms" if named else "–"
 
 
 def order_line(score: Score) -> str:
@@ -150,7 +157,7 @@ def markdown(score: Score, document: Mapping[str, Any]) -> str:
         "Terms add up to the error of the makespan: kinds of tasks, overhead (gaps between tasks), transfer, and wait "
         "(what is needed is not finished yet).",
         "",
-        *_table(WORST_COLUMNS, worst_cells(score), left=(0, 2, 3)),
+        *_table(WORST_COLUMNS, worst_cells(score), left=(0, 2, 3, 4)),
         "",
         "## Cells",
         "",

@@ -1,6 +1,6 @@
 """``alrsim compare``: the main job. Methods side by side on one model and machine, predicted and measured."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,12 +17,14 @@ from alrsim.cli.options import (
     Copies,
     Cut,
     Engine,
+    ExecutorName,
     FirstInputGradient,
     Group,
     Hardware,
     Inject,
     InputCode,
     JsonTarget,
+    Limit,
     Loss,
     Microbatches,
     ModelArgument,
@@ -50,6 +52,8 @@ from alrsim.cli.parse import DEFAULT_METHODS, parse_methods, require_positive
 from alrsim.cli.pipeline import Planned, find_machine, refuse_unread, settings_from
 from alrsim.cli.planning import Setup, plan_all
 from alrsim.cli.results import compare_result, cost_model_note, report_files
+from alrsim.cli.running import Running, check_running
+from alrsim.errors import OptionError
 from alrsim.report.result import CompareResult, compare_document, verdict
 from alrsim.report.tables import compare_table, headline
 from alrsim.timeline.timeline import Timeline
@@ -93,6 +97,8 @@ def run(
     semantics: Semantics = "link",
     engine: Engine = "auto",
     overlap: Overlap = "1",
+    executor: ExecutorName = "threads",
+    limit: Limit = None,
     repeats: Repeats = 5,
     seed: Seed = 0,
     json: JsonTarget = None,
@@ -100,6 +106,7 @@ def run(
 ) -> None:
     """Compare methods on a model and a machine: time, every named bubble, memory; with --measure also for real."""
     check_targets(json, out)
+    running = running_of(typed_options(context), executor, limit, measure=measure)
     settings = settings_from(context.params, typed_options(context))
     chosen = parse_methods(methods)
     refuse_unread(settings, chosen)
@@ -112,10 +119,24 @@ def run(
     setup = Setup(loaded, settings, profile, machine)
     measured: list[Timeline | None] = [None] * len(chosen)
     if measure:
-        planned, measured = plan_and_measure(setup, chosen, repeats=repeats, seed=seed)
+        planned, measured = plan_and_measure(setup, chosen, repeats=repeats, seed=seed, running=running)
     else:
         planned = plan_all(setup, chosen)
     finish(setup, planned, measured, json, out)
+
+
+def running_of(typed: Collection[str], executor: str, limit: float | None, *, measure: bool) -> Running:
+    """How to measure; options about it are refused where nothing is measured.
+
+    Raises:
+        OptionError: as :func:`alrsim.cli.running.check_running`.
+    """
+    if measure:
+        return check_running(executor, limit)
+    unread = next((name for name in ("executor", "limit") if name in typed), None)
+    if unread is not None:
+        raise OptionError("says how schedules are measured", where=f"--{unread}", fix="add --measure, or leave it out")
+    return Running()
 
 
 def finish(

@@ -16,12 +16,14 @@ from alrsim.cli.options import (
     Chunks,
     Copies,
     Cut,
+    ExecutorName,
     FirstInputGradient,
     Group,
     Hardware,
     Inject,
     InputCode,
     JsonTarget,
+    Limit,
     Loss,
     Microbatches,
     ModelArgument,
@@ -49,6 +51,7 @@ from alrsim.cli.output import check_targets, publish
 from alrsim.cli.parse import parse_method, require_positive
 from alrsim.cli.pipeline import Settings, find_machine, refuse_unread, settings_from
 from alrsim.cli.planning import Setup
+from alrsim.cli.running import check_running
 from alrsim.cli.simulating import Simulated, simulation_document, simulation_files, tell
 from alrsim.errors import OptionError
 
@@ -90,17 +93,20 @@ def run(
     first_input_gradient: FirstInputGradient = False,
     time_limit: TimeLimit = None,
     search: Search = None,
+    executor: ExecutorName = "threads",
+    limit: Limit = None,
     repeats: Repeats = 5,
     seed: Seed = 0,
     json: JsonTarget = None,
     out: OutFolder = None,
     output: OutputFile = None,
 ) -> None:
-    """Run a schedule on this host, one worker thread per unit; the timeline is that of the median repeat."""
+    """Run a schedule on this host, one worker per unit; the timeline is that of the median repeat."""
     check_targets(json, out, output)
     require_positive({"--repeats": repeats})
     if (schedule is None) == (method is None):
         raise OptionError("needs --schedule FILE or --method, one of the two", where="execute", fix="--method bp:1f1b")
+    running = check_running(executor, limit)
     settings = settings_from(context.params, typed_options(context))
     chosen = None if method is None else parse_method(method)
     if chosen is not None:
@@ -114,7 +120,7 @@ def run(
     require_measurable(profile, asked.source)
     if file is not None:
         asked = replace(asked, batch=batch_of(file, batch, torch_model=True))
-    bench = open_bench(Setup(load_with_warnings(asked), settings, profile, machine), seed)
+    bench = open_bench(Setup(load_with_warnings(asked), settings, profile, machine), seed, running)
     if chosen is not None:
         done = execute_method(bench, chosen, repeats)
     else:

@@ -19,6 +19,7 @@ from alrsim.cli.pipeline import (
     trainable,
 )
 from alrsim.cli.planning import Setup, plan_all, warn_batch_statistics
+from alrsim.cli.running import Running
 from alrsim.cli.simulating import Simulated
 from alrsim.cost.calibrated import calibrated_problem
 from alrsim.cost.costs import MeasuredCosts
@@ -48,6 +49,7 @@ class Bench:
 
     Attributes:
         dataset: Name of the data set.
+        running: What runs it.
         costs: Calibrated costs by what they depend on.
     """
 
@@ -55,6 +57,7 @@ class Bench:
     batch: "Batch"
     dataset: str
     seed: int
+    running: Running = field(default_factory=Running)
     programs: dict[CutKey, "Program"] = field(default_factory=dict)
     prepared: dict[JobKey, "Prepared"] = field(default_factory=dict)
     costs: dict[JobKey, MeasuredCosts] = field(default_factory=dict)
@@ -80,7 +83,7 @@ def require_measurable(profile: Profile, source: str) -> None:
         )
 
 
-def open_bench(setup: Setup, seed: int) -> Bench:
+def open_bench(setup: Setup, seed: int, running: Running | None = None) -> Bench:
     """Draw one batch: scikit-learn's digits where they fit the model, random data elsewhere."""
     from alrsim.datasets import default_dataset, load_samples
     from alrsim.execute.executor import Batch
@@ -89,11 +92,11 @@ def open_bench(setup: Setup, seed: int) -> Bench:
     assert model is not None, "require_measurable lets only torch models through"
     name = default_dataset(model)
     samples = load_samples(name, model, setup.loaded.samples * setup.settings.microbatches, seed)
-    return Bench(setup, Batch(samples.inputs, samples.labels), name, seed)
+    return Bench(setup, Batch(samples.inputs, samples.labels), name, seed, running or Running())
 
 
 def plan_and_measure(
-    setup: Setup, methods: Sequence[MethodName], *, repeats: int, seed: int
+    setup: Setup, methods: Sequence[MethodName], *, repeats: int, seed: int, running: Running | None = None
 ) -> tuple[list[Planned], list[Timeline | None]]:
     """Calibrate, schedule, simulate and run every method.
 
@@ -103,7 +106,7 @@ def plan_and_measure(
     from alrsim.execute.executor import Scheduled, execute_all
 
     warn_batch_statistics(setup.loaded.graph, methods)
-    bench = open_bench(setup, seed)
+    bench = open_bench(setup, seed, running)
     drafts = [draft_method(bench, method) for method in methods]
     calibrate_drafts(bench, drafts, repeats)
     planned = [plan_draft(bench, draft) for draft in drafts]
@@ -112,7 +115,13 @@ def plan_and_measure(
         for draft, plan in zip(drafts, planned, strict=True)
     ]
     with progress(len(jobs) * (repeats + 1), "run") as step:
-        done = execute_all(jobs, repeats=repeats, progress=lambda count, _all: step(methods[count % len(jobs)].label))
+        done = execute_all(
+            jobs,
+            executor=bench.running.executor,
+            limits=bench.running.limits,
+            repeats=repeats,
+            progress=lambda count, _all: step(methods[count % len(jobs)].label),
+        )
     return planned, [with_dataset(bench, one.timeline) for one in done]
 
 
@@ -154,6 +163,8 @@ def calibrate_drafts(bench: Bench, drafts: Sequence[Draft], repeats: int) -> Non
     with progress(2 * len(keys) * (repeats + 1), "calibrate") as step:
         costs = calibrate_all(
             [bench.prepared[key] for key in keys],
+            executor=bench.running.executor,
+            limits=bench.running.limits,
             units=units,
             repeats=repeats,
             progress=lambda count, _all: step(f"step {count}"),
@@ -237,7 +248,17 @@ def run_schedule(
     from alrsim.execute.executor import execute
 
     program = program_of(bench, stages)
-    done = execute(program, problem, schedule, bench.batch, options, numbers, repeats=repeats)
+    done = execute(
+        program,
+        problem,
+        schedule,
+        bench.batch,
+        options,
+        numbers,
+        executor=bench.running.executor,
+        limits=bench.running.limits,
+        repeats=repeats,
+    )
     return with_dataset(bench, done.timeline)
 
 

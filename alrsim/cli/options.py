@@ -177,6 +177,24 @@ OutputFile = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of noise and data in measured runs.")]
 Repeats = Annotated[int, typer.Option("--repeats", metavar="N", help="Measured runs; the median is reported.")]
+ExecutorName = Annotated[
+    str,
+    typer.Option(
+        "--executor",
+        metavar="E",
+        help="What runs the schedule: threads (workers of this process) | processes (one pinned process per unit) | "
+        "torchrun | cuda.",
+    ),
+]
+Limit = Annotated[
+    float | None,
+    typer.Option(
+        "--limit",
+        metavar="SECONDS",
+        help="Give a run up when no task begins or ends for that long. Default: 300.",
+        show_default=False,
+    ),
+]
 Repair = Annotated[bool, typer.Option("--repair", help="Correct the known fault of PyTorch's own 1F1B rows.")]
 Signs = Annotated[
     bool, typer.Option("--signs", help="A schedule file of rule lr is one of ALR: codes of input and noise are signs.")

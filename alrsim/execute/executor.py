@@ -14,7 +14,7 @@ from alrsim.execute.prepared import Batch, Prepared, Scheduled, lane_items, new_
 from alrsim.execute.program import Program
 from alrsim.execute.session import Fact, InterruptedRun, Limits, Record, Results, RunError
 from alrsim.execute.threads import dispatch_overhead
-from alrsim.execute.tracking import measure_scratch
+from alrsim.execute.tracking import task_scratch
 from alrsim.hardware.machine import abstract_machine
 from alrsim.rules.options import RuleOptions
 from alrsim.schedule.check import check
@@ -193,7 +193,7 @@ def _conclude(
     middle = sorted(range(len(measured)), key=lambda index: (makespans[index], index))[(len(measured) - 1) // 2]
     record, prepared = measured[middle], job.prepared
     facts = measured_facts(prepared.job, job.schedule, record.times, makespans, warmup, dispatch_overhead_ns)
-    measure_scratch(prepared)  # not timed: the session is over
+    task_scratch(prepared)  # not timed: the session is over
     timeline = measured_timeline(
         prepared.job, prepared.ledger, job.problem, job.schedule, record.times, {**facts, **session}, record.transfers
     )

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field, replace
 
 from alrsim.errors import ExecutionError
 from alrsim.execute.wire import Template
-from alrsim.tasks.problem import CostKey
-from alrsim.tasks.scratch import with_scratch
 from alrsim.tasks.taskgraph import Buffer, Category, TaskGraph
 from alrsim.tasks.token import NONE
 from alrsim.units import Bytes
@@ -21,7 +19,8 @@ Key = tuple[str | int, ...]
 
 @dataclass(slots=True)
 class Entry:
-    """A buffer seen in the pass; without a template it cannot leave its process."""
+    """A buffer seen in the pass; without a template it cannot leave its process. One that shares the storage of
+    another, its ``base``, takes no memory of its own where it was made, but keeps that one's."""
 
     category: Category
     bytes: int
@@ -29,6 +28,7 @@ class Entry:
     producer: int
     readers: dict[int, None] = field(default_factory=dict)
     template: Template | None = None
+    base: Key | None = None
 
 
 @dataclass(slots=True)
@@ -45,11 +45,11 @@ class Sum:
 @dataclass(slots=True)
 class Ledger:
     """Everything that the pass saw; and, once somebody asked, what tasks hold besides
-    (:func:`alrsim.execute.tracking.measure_scratch`)."""
+    (:func:`alrsim.execute.tracking.task_scratch`)."""
 
     entries: dict[Key, Entry] = field(default_factory=dict)
     sums: dict[Key, Sum] = field(default_factory=dict)
-    scratch: dict[CostKey, Bytes] = field(default_factory=dict)
+    scratch: list[Bytes] = field(default_factory=list)
 
     def reads_of(self, tasks: int) -> list[list[Key]]:
         """Keys that each task reads; a key is freed after its last reader."""
@@ -127,19 +127,33 @@ def measured_graph(graph: TaskGraph, ledger: Ledger, resident: Mapping[int, Mapp
         for category, size in sizes.items():
             readers = read_by.get((stage, category), ())
             add(Buffer(f"{stage}:{category}", category, size, stage, readers=readers, resident=True))
+    keeping = _keeping(ledger)
     for key, entry in ledger.entries.items():
-        readers = tuple(sorted(entry.readers))
-        add(Buffer(label(key), entry.category, entry.bytes, entry.stage, entry.producer, readers))
+        size = entry.bytes if entry.base is None else 0
+        add(Buffer(label(key), entry.category, size, entry.stage, entry.producer, tuple(sorted(keeping[key]))))
     for key, sum_ in ledger.sums.items():
         readers = tuple(sorted(sum_.readers))
         for rank, (task, size) in enumerate(sum_.terms):
             category = sum_.category if rank == 0 else Category.TEMP
             name = f"{label(key)}+{graph.tasks[task].id}"
             add(Buffer(name, category, size, sum_.stage, task, readers, False, label(key), rank))
+    scratch = ledger.scratch or [task.scratch for task in graph.tasks]
     tasks = tuple(
-        replace(task, reads=tuple(reads[index]), after=_plain(graph, index)) for index, task in enumerate(graph.tasks)
+        replace(task, reads=tuple(reads[index]), after=_plain(graph, index), scratch=scratch[index])
+        for index, task in enumerate(graph.tasks)
     )
-    return with_scratch(replace(graph, tasks=tasks, buffers=tuple(buffers)), ledger.scratch)
+    return replace(graph, tasks=tasks, buffers=tuple(buffers))
+
+
+def _keeping(ledger: Ledger) -> dict[Key, dict[int, None]]:
+    """Tasks that keep every buffer: those that read it or a view of it."""
+    found = {key: dict(entry.readers) for key, entry in ledger.entries.items()}
+    for key, entry in ledger.entries.items():
+        if entry.base is not None:
+            found[entry.base].update(found[key])
+            if entry.producer != NONE:
+                found[entry.base][entry.producer] = None
+    return found
 
 
 def label(key: Key) -> str:

@@ -90,7 +90,7 @@ def forward_saving(
         [edge_of(output) for output in outputs],
         {name: interior[name] for name in sorted(names)},
     )
-    for resident in (*parameters, *buffers):
+    for resident in (*parameters, *run.buffers.values()):
         sizes.pop(resident.untyped_storage().data_ptr(), None)
     known: list[tuple[Key | None, Tensor]] = [(value.key, value.tensor) for value in inputs]
     known += [

@@ -1,9 +1,12 @@
 """The live data of one run: buffers with reference counts, and sums whose order no schedule can change."""
 
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from alrsim.execute.ledger import Entry, Key, Ledger, Sum
 from alrsim.execute.wire import copied, template_of
@@ -41,6 +44,7 @@ class Store:
         self.ledger, self.recording, self.part = ledger, recording, part
         self._last, self._until = last, dict[Key, int]()
         self._due: list[list[Key]] = [[] for _ in range(tasks)] if recording else []
+        self._owners: dict[int, tuple[weakref.ref[torch.UntypedStorage], Key]] = {}
         self.values: dict[Key, Any] = {}
         self._lock = threading.Lock()
         self._held: dict[Key, dict[int, Any]] = {}
@@ -59,7 +63,9 @@ class Store:
     def put(self, task: int, key: Key, value: Any, category: Category, size: int, stage: int) -> None:
         """Write a buffer; what nobody will read is not kept."""
         if self.recording:
-            self.ledger.entries[key] = Entry(category, size, stage, task, template=template_of(value))
+            base = self._owner(key, value)
+            own = size if base is None else value.nbytes
+            self.ledger.entries[key] = Entry(category, own, stage, task, template=template_of(value), base=base)
             self._expect(task, key)
         elif not self._left.get(key) and key[0] not in KEPT:
             return
@@ -108,6 +114,7 @@ class Store:
     def preload(self, key: Key, value: Any, *, category: Category, size: int, stage: int) -> None:
         """A buffer that is there before the step."""
         if self.recording:
+            self._owner(key, value)
             self.ledger.entries[key] = Entry(category, size, stage, NONE, template=template_of(value))
         elif not self._left.get(key) or (self.part is not None and not self.part.home[stage]):
             return
@@ -116,6 +123,17 @@ class Store:
     def deliver(self, key: Key, value: Any) -> None:
         """A buffer that another unit made."""
         self.values[key] = value
+
+    def _owner(self, key: Key, value: Any) -> Key | None:
+        """Recording: the buffer that a tensor shares its storage with; without one it owns the storage from now on."""
+        if not isinstance(value, torch.Tensor):
+            return None
+        storage = value.untyped_storage()
+        reference, owner = self._owners.get(storage._cdata, (None, key))
+        if reference is not None and reference() is not None:
+            return owner
+        self._owners[storage._cdata] = weakref.ref(storage), key
+        return None
 
     def _expect(self, task: int, key: Key) -> None:
         """Recording: note how long what this task wrote may be needed."""

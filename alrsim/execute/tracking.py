@@ -166,20 +166,31 @@ def tracked_peak(prepared: Prepared) -> Tracked:
     return Tracked(tuple(before), tuple(peaks), after)
 
 
-def measure_scratch(prepared: Prepared) -> Mapping[CostKey, Bytes]:
-    """What tasks allocate and free inside themselves, by :func:`alrsim.tasks.problem.cost_key`: the most bytes that a
-    task had live above what was there when it began and the buffers that it writes (which count from its start).
+def measure_scratch(prepared: Prepared) -> dict[CostKey, Bytes]:
+    """What tasks allocate and free inside themselves, by :func:`alrsim.tasks.problem.cost_key`: the most of all tasks
+    of a key. See :func:`task_scratch`."""
+    found: dict[CostKey, Bytes] = {}
+    for task, size in zip(prepared.job.graph.tasks, task_scratch(prepared), strict=True):
+        key = cost_key(task)
+        found[key] = max(found.get(key, size), size)
+    return found
+
+
+def task_scratch(prepared: Prepared) -> list[Bytes]:
+    """Of every task the most bytes that it had live above what was there when it began and the buffers that it writes
+    (which count from its start).
 
     A backward frees what was saved while its gradients come into being, and may never have both: then it is less
-    than nothing, at most by the ``temp`` buffers that it writes. The pass is run once for each prepared job.
+    than nothing, at most by the ``temp`` buffers that it writes. The pass is run once for each prepared job, which
+    then knows it: measured timelines have it from then on.
     """
     known = prepared.ledger.scratch
     if not known:
         tracked, made, temp = tracked_peak(prepared), made_bytes(prepared), made_bytes(prepared, Category.TEMP)
-        for index, task in enumerate(prepared.job.graph.tasks):
-            key = cost_key(task)
-            extra = max(tracked.peaks[index] - tracked.before[index] - made[index], -temp[index])
-            known[key] = max(known.get(key, extra), extra)
+        known += [
+            max(peak - before - size, -least)
+            for peak, before, size, least in zip(tracked.peaks, tracked.before, made, temp, strict=True)
+        ]
     return known
 
 
@@ -187,7 +198,7 @@ def made_bytes(prepared: Prepared, only: Category | None = None) -> list[Bytes]:
     """Bytes of the buffers and terms of sums (of a category) that each task writes, as the recording pass saw them."""
     made = [0] * len(prepared.job.graph.tasks)
     for entry in prepared.ledger.entries.values():
-        if entry.producer >= 0 and only in (None, entry.category):
+        if entry.producer >= 0 and entry.base is None and only in (None, entry.category):
             made[entry.producer] += entry.bytes
     for total in prepared.ledger.sums.values():
         for rank, (task, size) in enumerate(total.terms):

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from alrsim.allocation import collector_paused
 from alrsim.tasks.taskgraph import Buffer, Category, TaskGraph
 from alrsim.tasks.token import NONE
-from alrsim.timeline.timeline import MemPoint, Timeline
+from alrsim.timeline.timeline import MemPoint, Timeline, TransferSpan
 from alrsim.units import Bytes, Ns
 
 
@@ -106,9 +106,9 @@ class _Stays:
         self.spans = [spans[task.id] for task in graph.tasks]
         names = {buffer.name: index for index, buffer in enumerate(graph.buffers)}
         assert len(names) == len(graph.buffers), "two buffers have the same name"
-        self.arrivals: dict[int, dict[str, tuple[Ns, Ns]]] = defaultdict(dict)
+        self.arrivals: dict[int, dict[str, TransferSpan]] = defaultdict(dict)
         for transfer in timeline.transfers:
-            self.arrivals[names[transfer.buffer]][transfer.target] = transfer.start, transfer.end
+            self.arrivals[names[transfer.buffer]][transfer.target] = transfer
 
     def home(self, buffer: Buffer) -> str:
         return self.homes[buffer.stage] if buffer.producer == NONE else self.spans[buffer.producer].unit
@@ -129,7 +129,7 @@ class _Stays:
 
     def gone(self, index: int) -> Ns:
         """End of the last transfer that takes the buffer away, 0 if there is none."""
-        return max((end for _, end in self.arrivals[index].values()), default=0) if index in self.arrivals else 0
+        return max((one.end for one in self.arrivals[index].values()), default=0) if index in self.arrivals else 0
 
     def original(self, index: int) -> Interval:
         """The buffer where it was made."""
@@ -144,8 +144,8 @@ class _Stays:
             return
         buffer = self.graph.buffers[index]
         last = self.read_until(buffer)
-        for unit, (start, arrived) in self.arrivals[index].items():
-            yield Interval(index, unit, buffer.category, buffer.bytes, start, max(arrived, last.get(unit, 0)))
+        for unit, sent in self.arrivals[index].items():
+            yield Interval(index, unit, buffer.category, sent.bytes, sent.start, max(sent.end, last.get(unit, 0)))
 
     def terms(self, ranked: Sequence[int]) -> Iterator[Interval]:
         """The terms of one sum, which is taken on every unit that reads them, else where each was made."""
@@ -157,15 +157,15 @@ class _Stays:
             copies = self.arrivals.get(index, {})
             made_so_far = max(made_so_far, made)
             for unit in reduced:
-                reduced[unit] = max(reduced[unit], copies[unit][1] if unit in copies else made)
+                reduced[unit] = max(reduced[unit], copies[unit].end if unit in copies else made)
             if buffer.category is not Category.TEMP:
                 yield self.original(index)
                 yield from self.copies(index)
                 continue
             end = reduced.get(here, made) if reduced else made_so_far
             yield Interval(index, here, buffer.category, buffer.bytes, start, max(end, self.gone(index)))
-            for unit, (begun, arrived) in copies.items():
-                yield Interval(index, unit, buffer.category, buffer.bytes, begun, reduced.get(unit, arrived))
+            for unit, sent in copies.items():
+                yield Interval(index, unit, buffer.category, sent.bytes, sent.start, reduced.get(unit, sent.end))
 
     def _reducing_units(self, ranked: Iterable[int]) -> list[str]:
         readers = {reader for index in ranked for reader in self.graph.buffers[index].readers}

@@ -14,6 +14,7 @@ VERBS_WITH_JSON = {
     "compare",
     "demo",
     "execute",
+    "explain",
     "export",
     "figure2",
     "gradcheck",

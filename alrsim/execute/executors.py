@@ -1,11 +1,13 @@
 """The registry of executors. Each file is one function: jobs and limits to a session."""
 
 from alrsim.errors import OptionError
+from alrsim.execute.cuda import cuda
 from alrsim.execute.processes import processes
 from alrsim.execute.session import Executor
+from alrsim.execute.streams import missing_cuda
 from alrsim.execute.threads import threads
 
-EXECUTORS: dict[str, Executor] = {"threads": threads, "processes": processes}
+EXECUTORS: dict[str, Executor] = {"threads": threads, "processes": processes, "cuda": cuda}
 
 
 def find_executor(name: str) -> Executor:
@@ -21,4 +23,4 @@ def find_executor(name: str) -> Executor:
 
 def unavailable(name: str) -> str:
     """Why this host cannot run an executor; empty if it can."""
-    return ""
+    return missing_cuda() if name == "cuda" else ""

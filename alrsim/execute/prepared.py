@@ -37,6 +37,10 @@ class Batch:
     inputs: tuple[Tensor, ...]
     targets: Tensor
 
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same samples on another device."""
+        return Batch(tuple(value.to(device) for value in self.inputs), self.targets.to(device))
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -87,6 +91,19 @@ def prepare(
     run_lanes(graph, [order], task_body(prepared, run), pin=False)
     require_ordered(graph, prepared.ledger)
     return prepared
+
+
+def prepared_on(prepared: Prepared, device: torch.device) -> Prepared:
+    """The same job on another device: recorded anew, because what is kept there may take other bytes.
+
+    Raises:
+        ExecutionError: anything that the executor cannot do there.
+    """
+    job = prepared.job
+    if job.program.device == device:
+        return prepared
+    program, batch = job.program.to(device), prepared.batch.to(device)
+    return prepare(program, job.graph, batch, job.options, job.settings, kernels=prepared.kernels)
 
 
 def lane_items(graph: TaskGraph, schedule: Schedule) -> list[list[tuple[int, ...]]]:

@@ -61,7 +61,7 @@ def test_a_unit_that_waits_for_a_busy_link_or_a_shared_core_says_so(alrsim: Any,
     at = (queued["start"] + queued["end"]) / 2
     text = explained(alrsim, *slow, "--unit", queued["unit"], "--at", at)["answer"]["text"]
     assert "The link is busy with other messages until then." in text[0]
-    model = (graph_file, "--method", "bp:gpipe", "--units", 3, "--hardware", "cpu-2core")
+    model = (graph_file, "--method", "lr:lr-fixed", "--units", 3, "-m", 8, "--hardware", "cpu-2core")
     causes = {one["cause"] for one in explained(alrsim, *model)["stretches"]}
     assert "core" in causes  # two cores, three units
 

@@ -11,17 +11,22 @@ from alrsim.cli.parse import parse_precision
 from alrsim.cli.pipeline import FP32, cost_model_of, find_machine, is_abstract
 from alrsim.cli.plan_asked import Asked
 from alrsim.cost.cut import cut_graph
-from alrsim.errors import OptionError
+from alrsim.errors import FileError, OptionError
+from alrsim.files import read_json
 from alrsim.hardware.machine import Machine
 from alrsim.hardware.profile import Profile, machine_from
-from alrsim.planner.candidate import Base, Candidate
+from alrsim.planner.candidate import MODES, Base, Candidate
 from alrsim.planner.evaluate import Evaluated, Setting
 from alrsim.planner.explain import Bottleneck, OneMore, bottleneck, one_more_unit, with_twin
+from alrsim.planner.gradient import DEFAULT_PER_DIM, SOURCE, cosine, default_model, measured_per_dim, noise_of
 from alrsim.planner.levers import levers
-from alrsim.planner.search import DoesNotFitError, Outcome, search
+from alrsim.planner.reach import lr_candidates
+from alrsim.planner.search import DoesNotFitError, More, Outcome, search
 from alrsim.planner.source import Source
 from alrsim.planner.space import Space, candidates, cuts_of, microbatch_counts
+from alrsim.rules.segmentation import segmentation_of
 from alrsim.schedule.recipe import Recipe
+from alrsim.units import Ns
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,8 @@ class Answer:
         samples: Samples of the whole batch.
         why: What makes the chosen plan as long as it is.
         more: The same question for one unit more; ``None`` where it was not asked or has no answer.
+        per_dim: Noise-to-signal of one copy per noise dimension.
+        source_of_noise: Where that comes from.
     """
 
     asked: Asked
@@ -41,6 +48,8 @@ class Answer:
     outcome: Outcome
     why: Bottleneck
     more: OneMore | None
+    per_dim: float
+    source_of_noise: str
 
     @property
     def best(self) -> Evaluated:
@@ -69,14 +78,15 @@ def plan_model(asked: Asked) -> Answer:
     setting = Setting(source, machine, cost, name, asked.target, base, asked.search, asked.semantics, asked.idle_power)
     space = space_of(asked, setting, counts)
     listed = list_candidates(asked, setting, space)
+    per_dim, source_of_noise = per_dim_of(asked, source)
     try:
         with progress(len(listed), "plan") as step:
-            outcome = search(setting, listed, step)
+            outcome = search(setting, listed, step, rest_of(asked, setting, space, per_dim))
     except DoesNotFitError as error:
         raise with_levers(error, asked, profile, setting, space) from None
     why = bottleneck(outcome.best.problem, outcome.best.timeline)
-    more = _one_more(asked, profile, setting, space, outcome, why) if asked.what_if else None
-    return Answer(asked, profile, setting, space, outcome, why, more)
+    more = _one_more(asked, profile, setting, space, outcome, why, per_dim) if asked.what_if else None
+    return Answer(asked, profile, setting, space, outcome, why, more, per_dim, source_of_noise)
 
 
 def load_sizes(asked: Asked, units: int) -> tuple[Source, tuple[int, ...]]:
@@ -124,23 +134,74 @@ def space_of(asked: Asked, setting: Setting, counts: tuple[int, ...]) -> Space:
 
 
 def list_candidates(asked: Asked, setting: Setting, space: Space) -> list[Candidate]:
-    """Every candidate of the space."""
+    """Every candidate of the space; for a cosine those with exact gradients, LR's follow from what they take."""
+    if asked.cosine is not None:
+        return list(candidates(replace(space, rules=tuple(rule for rule in space.rules if rule.startswith("bp")))))
     return list(candidates(space))
 
 
+def rest_of(asked: Asked, setting: Setting, space: Space, per_dim: float) -> More | None:
+    """LR's part of the space for a cosine."""
+    cosine = asked.cosine
+    if cosine is None or not {"lr", "segments"} & set(space.rules):
+        return None
+
+    def more(known: Ns) -> tuple[Sequence[Candidate], Ns]:
+        found = lr_candidates(setting, space, cosine, known, per_dim)
+        return found.candidates, found.floor
+
+    return more
+
+
+def per_dim_of(asked: Asked, source: Source) -> tuple[float, str]:
+    """Noise-to-signal of one copy per noise dimension, and where the number comes from.
+
+    Raises:
+        FileError: the file of gradcheck holds none.
+    """
+    if asked.noise_per_dim is not None:
+        return asked.noise_per_dim, "as typed"
+    if asked.quality is None:
+        return DEFAULT_PER_DIM, SOURCE
+    document = read_json(asked.quality)
+    if not isinstance(document, dict) or not isinstance(document.get("cut"), str):
+        raise FileError("is no result of gradcheck", where=str(asked.quality), fix="alrsim gradcheck MODEL --json FILE")
+    samples = min(source.graphs)
+    graph = source.stages(cut_graph(source.graphs[samples], document["cut"]), source.batch // samples)
+    return measured_per_dim(document, graph, str(asked.quality))
+
+
+def cosine_of(answer: "Answer", one: Evaluated) -> float:
+    """The expected cosine of a plan's gradient with the true one; 1 for exact rules."""
+    if not one.candidate.is_lr:
+        return 1.0
+    graph = answer.setting.source.stages(one.candidate.cut, one.candidate.microbatches)
+    shape = segmentation_of(one.candidate.rule, graph, one.options)
+    noise = noise_of(default_model(graph, answer.per_dim), shape) / max(1, graph.batch)
+    return cosine(noise, one.candidate.copies, MODES[one.candidate.mode])
+
+
 def _one_more(
-    asked: Asked, profile: Profile, setting: Setting, space: Space, outcome: Outcome, why: Bottleneck
+    asked: Asked,
+    profile: Profile,
+    setting: Setting,
+    space: Space,
+    outcome: Outcome,
+    why: Bottleneck,
+    per_dim: float,
 ) -> OneMore | None:
     """The same space of rules, micro-batches and modes, with the cuts that one unit more allows."""
 
     def grow() -> Machine:
         return larger(profile, setting.machine, len(setting.machine.units) + 1, why.unit)
 
-    def again(machine: Machine) -> Sequence[Candidate]:
+    def again(machine: Machine) -> Outcome:
         changed = replace(setting, machine=machine)
-        return list_candidates(asked, changed, space_of(asked, changed, space.microbatches))
+        wider = space_of(asked, changed, space.microbatches)
+        listed = list_candidates(asked, changed, wider)
+        return search(changed, listed, more=rest_of(asked, changed, wider, per_dim))
 
-    return one_more_unit(setting, outcome, grow, again)
+    return one_more_unit(outcome, grow, again)
 
 
 def larger(profile: Profile, machine: Machine, units: int, like: str | None = None) -> Machine:

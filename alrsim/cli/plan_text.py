@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from alrsim.cli.output import say, show
-from alrsim.cli.plan_model import Answer
+from alrsim.cli.plan_model import Answer, cosine_of
 from alrsim.planner.evaluate import Evaluated, Target
 from alrsim.planner.exact import freedom_of
 from alrsim.report.bound import bound_document
@@ -102,6 +102,7 @@ def _row(answer: Answer, one: Evaluated) -> dict[str, Any]:
         "energy_joules": one.score.energy,
         "peak_memory_bytes": dict(peak_memory(one.timeline)),
         "forwards_per_step": one.problem.tasks.forwards_per_step,
+        "expected_cosine": cosine_of(answer, one),
         "bound": one.bound,
         "schedule_bound": None if found is None else bound_document(found),
         "digest": one.schedule.digest,
@@ -142,6 +143,12 @@ def notes(answer: Answer) -> list[str]:
             found.append(f"the best plan with exact gradients: {exact.candidate.label}: {value}")
         elif outcome.best.candidate.is_lr:
             found.append("no plan with exact gradients was evaluated: their bounds are no better")
+    if target == "time-to-cosine":
+        found.append(f"quality model: {answer.per_dim:.4g} per noise dimension; {answer.source_of_noise}")
+        if not outcome.best.candidate.is_lr:
+            found.append(
+                "an exact gradient (BP) reaches every cosine in one step, and no LR plan reaches this one sooner"
+            )
     if outcome.unseen:
         found.append(f"{outcome.unseen} candidates might be better and were not tried: --search effort=4")
     if answer.setting.cost_name == "roofline":
@@ -187,9 +194,12 @@ def tell(answer: Answer, output: Path | None) -> None:
     say(
         f"{value_text(outcome.value, target)}; lower bound {value_text(outcome.bound, target)}, gap "
         f"{100 * outcome.gap:.1f} % over all {outcome.candidates} candidates: {outcome.pruned} excluded by their "
-        f"bounds, {len(outcome.ranked)} carried out, {len(outcome.misfits)} did not fit; any order, {freedom_words(answer)}"
+        f"bounds, {len(outcome.ranked)} carried out, {len(outcome.misfits)} did not fit; any order, "
+        f"{freedom_words(answer)}"
     )
     say(f"space: {answer.space.words()}")
+    if answer.asked.cosine is not None:
+        say(f"expected cosine: {cosine_of(answer, best):.3f}")
     say(f"why: {answer.why.words}")
     if answer.more is not None:
         label = answer.more.best.candidate.label

@@ -189,7 +189,7 @@ def evaluate(setting: Setting, found: Bounded) -> Evaluated | Misfit:
     """The best of a few heuristic schedules, within the units' memory."""
     problem = build_problem(setting, found.candidate, found.options, found.candidate.microbatches)
     caps = caps_of(problem, setting.search)
-    if caps.bytes is not None and _surely_fits(problem, caps):
+    if surely_fits(problem, caps):
         caps = replace(caps, bytes=None)
     best: Evaluated | None = None
     nearest: Misfit | None = None
@@ -225,11 +225,10 @@ def rank_key(setting: Setting, one: Evaluated) -> tuple[float, ...]:
 _key = rank_key
 
 
-def _surely_fits(problem: Problem, caps: Caps) -> bool:
-    """All buffers together, on every unit at once, fit on the smallest one."""
-    assert caps.bytes is not None
-    least = min((cap for cap in caps.bytes if cap is not None), default=None)
-    return least is None or sum(buffer.bytes for buffer in problem.tasks.buffers) <= least
+def surely_fits(problem: Problem, caps: Caps) -> bool:
+    """All buffers of the step together, and a copy of each, fit on the smallest unit."""
+    least = min((cap for cap in caps.bytes or () if cap is not None), default=None)
+    return least is None or 2 * sum(buffer.bytes for buffer in problem.tasks.buffers) <= least
 
 
 def _schedules(problem: Problem, setting: Setting, caps: Caps) -> Iterator[Timed]:

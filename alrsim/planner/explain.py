@@ -1,14 +1,13 @@
 """Why a plan takes as long as it does: its critical path, its busiest unit, and what one more unit would change."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from alrsim.errors import AlrsimError
 from alrsim.hardware.machine import Link, Machine
-from alrsim.planner.candidate import Candidate
-from alrsim.planner.evaluate import Evaluated, Setting
-from alrsim.planner.search import Outcome, search
+from alrsim.planner.evaluate import Evaluated
+from alrsim.planner.search import Outcome
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import KIND_NAMES, NONE, TaskId
 from alrsim.timeline.metrics import busy
@@ -115,21 +114,16 @@ class OneMore:
     best: Evaluated
 
 
-def one_more_unit(
-    setting: Setting,
-    outcome: Outcome,
-    grow: Callable[[], Machine],
-    candidates: Callable[[Machine], Sequence[Candidate]],
-) -> OneMore | None:
+def one_more_unit(outcome: Outcome, grow: Callable[[], Machine], plan: Callable[[Machine], Outcome]) -> OneMore | None:
     """Plan again for one unit more, by the same search; ``None`` where there is no such machine or nothing fits.
 
     Args:
         grow: The larger machine.
-        candidates: The decision space on a machine.
+        plan: The search on a machine.
     """
     try:
         machine = grow()
-        again = search(replace(setting, machine=machine), candidates(machine))
+        again = plan(machine)
     except AlrsimError:
         return None
     if not again.value:

@@ -18,9 +18,13 @@ from alrsim.planner.evaluate import (
     judge,
     rank_key,
     require_power,
+    surely_fits,
 )
+from alrsim.planner.reach import NEVER
 from alrsim.schedule.proof import Freedom
 from alrsim.schedulers import SearchOptions, solve
+from alrsim.schedulers.caps import caps_of
+from alrsim.units import Ns
 
 TASKS_PER_EFFORT = 15_000
 """Tasks of all quickly evaluated candidates together that an idle core handles in about a second."""
@@ -80,10 +84,20 @@ class DoesNotFitError(ScheduleError):
     nearest: Misfit
 
 
-def search(setting: Setting, candidates: Sequence[Candidate], tell: Tell = lambda _text: None) -> Outcome:
+More = Callable[[Ns], tuple[Sequence[Candidate], Ns]]
+"""From the time of a plan that is known to candidates that might take less, and what all that are left out take at
+least."""
+
+
+def search(
+    setting: Setting, candidates: Sequence[Candidate], tell: Tell = lambda _text: None, more: More | None = None
+) -> Outcome:
     """The best plan of a space of candidates.
 
     Effort is counted in tasks, not seconds, so that the same question has the same answer on every host.
+
+    Args:
+        more: The rest of the space, listed once a plan is known.
 
     Raises:
         OptionError: no candidate exists.
@@ -91,22 +105,48 @@ def search(setting: Setting, candidates: Sequence[Candidate], tell: Tell = lambd
     """
     require_power(setting)
     known, refused = bound_all(setting, candidates, tell)
+    evaluated, misfits, rest = _evaluate(setting, known, tell)
+    floor, count = float("inf"), len(candidates)
+    if more is not None:
+        best = min((one.score.time for one in evaluated), default=NEVER)
+        if best == NEVER:  # the first of each kind, to have something to beat
+            firsts, reasons = bound_all(setting, more(NEVER)[0], tell)
+            evaluated, misfits, _ = _evaluate(setting, firsts, tell)
+            known, refused, count = firsts, refused + reasons, count + len(firsts)
+            best = min((one.score.time for one in evaluated), default=NEVER - 1)
+        listed, floor = more(best)
+        others, reasons = bound_all(setting, listed, tell)
+        found = _evaluate(setting, others, tell, best)
+        evaluated, misfits, rest = evaluated + found[0], misfits + found[1], rest + found[2]
+        known, refused, count = known + others, refused + reasons, count + len(listed)
     if not known:
         raise OptionError(
-            f"none of {len(candidates)} candidates exists: {'; '.join(refused)}",
+            f"none of {count} candidates exists: {'; '.join(refused) or 'no LR plan reaches the cosine'}",
             where="plan",
             fix="allow other rules or noise modes",
         )
-    known.sort(key=lambda one: (one.bound, len(one.candidate.cut) * one.candidate.microbatches))
-    evaluated, misfits, rest = _evaluate(setting, known, tell)
     if not evaluated:
         evaluated = _rescue(setting, known, misfits)
     evaluated.sort(key=lambda one: rank_key(setting, one))
     evaluated = _improve(setting, evaluated, tell)
+    return _conclude(setting, known, evaluated, misfits, rest, floor, refused, count)
+
+
+def _conclude(
+    setting: Setting,
+    known: Sequence[Bounded],
+    evaluated: Sequence[Evaluated],
+    misfits: Sequence[Misfit],
+    rest: Sequence[Bounded],
+    floor: float,
+    refused: Sequence[str],
+    count: int,
+) -> Outcome:
+    """The bound of the whole space is the least of all that might still be reached."""
     best = evaluated[0]
     value = best.score.of(setting.target)
     left = [one for one in rest if one.bound < value]
-    lowest = min([value, *(one.bound for one in evaluated), *(one.bound for one in left)])
+    lowest = min([value, floor, *(one.bound for one in evaluated), *(one.bound for one in left)])
     lowest = min([lowest, *(_bound_of(known, misfit) for misfit in misfits)])
     return Outcome(
         setting.target,
@@ -114,10 +154,10 @@ def search(setting: Setting, candidates: Sequence[Candidate], tell: Tell = lambd
         tuple(evaluated),
         tuple(misfits),
         lowest,
-        len(candidates),
+        count,
         len(rest) - len(left),
         len(left),
-        tuple(refused),
+        tuple(dict.fromkeys(refused)),
     )
 
 
@@ -142,12 +182,13 @@ def _bound_of(known: Sequence[Bounded], misfit: Misfit) -> float:
 
 
 def _evaluate(
-    setting: Setting, known: Sequence[Bounded], tell: Tell
+    setting: Setting, known: list[Bounded], tell: Tell, best: float = float("inf")
 ) -> tuple[list[Evaluated], list[Misfit], list[Bounded]]:
     """Evaluate in the order of bounds until none can win, or the effort is spent."""
+    known.sort(key=lambda one: (one.bound, len(one.candidate.cut) * one.candidate.microbatches))
     evaluated: list[Evaluated] = []
     misfits: list[Misfit] = []
-    spent, best = 0, float("inf")
+    spent = 0
     limit = setting.search.effort * TASKS_PER_EFFORT
     deadline = monotonic() + setting.search.seconds
     for position, one in enumerate(known):
@@ -233,7 +274,10 @@ def improved(setting: Setting, found: Bounded) -> Evaluated:
         ScheduleError: nothing fits.
     """
     problem = build_problem(setting, found.candidate, found.options, found.candidate.microbatches)
-    solution = solve(problem, "auto", setting.search)
+    search = setting.search
+    if search.memory and surely_fits(problem, caps_of(problem, search)):
+        search = replace(search, memory=False)  # nothing to watch while orders are tried
+    solution = solve(problem, "auto", search)
     made = judge(setting, found, problem, solution.schedule, solution.proof)
     proof = solution.proof
     timed = setting.target in ("step-time", "time-to-cosine")

@@ -7,7 +7,7 @@ size that is asked for.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from alrsim.cost.stages import build_stages
@@ -31,6 +31,8 @@ class Source:
     name: str
     graphs: Mapping[int, Graph]
     batch: int
+    built: dict[tuple[Cut, int], StageGraph] = field(default_factory=dict, repr=False, compare=False)
+    """Stage graphs made so far: counting operators takes longer than everything that is done with the counts."""
 
     def any_graph(self) -> Graph:
         """The graph of the largest micro-batch."""
@@ -42,13 +44,19 @@ class Source:
         Raises:
             ModelError: the size is not known and does not follow from two that are.
         """
-        samples = self.batch // microbatches
+        key = cut, self.batch // microbatches
+        if key not in self.built:
+            self.built[key] = self._build(*key)
+        return self.built[key]
+
+    def _build(self, cut: Cut, samples: int) -> StageGraph:
         if samples in self.graphs:
             return build_stages(self.graphs[samples], cut)
         if len(self.graphs) < 2:
             raise ModelError(f"is not known at {samples} samples", where=self.name, fix="give it at two sizes")
-        low, high = sorted(self.graphs)[0], sorted(self.graphs)[-1]
-        return between(build_stages(self.graphs[low], cut), low, build_stages(self.graphs[high], cut), high, samples)
+        low, high = min(self.graphs), max(self.graphs)
+        ends = (self.stages(cut, self.batch // size) for size in (low, high))
+        return between(next(ends), low, next(ends), high, samples)
 
 
 def between(first: StageGraph, low: int, other: StageGraph, high: int, samples: int) -> StageGraph:

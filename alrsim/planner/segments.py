@@ -1,0 +1,164 @@
+"""Where to cut BP by LR: the best segments of a run of stages, by dynamic programming over labels.
+
+A *part* is a segment that a cut could make: stages ``first..last`` with a signal at their end, or an exact head that
+reaches the loss. What a choice of parts costs adds up (work), or is the worst of them (the way from the losses through
+a part's gradients), and its noise adds up, too, times the number of parts with noise. A label holds those three numbers
+for the parts up to some stage; a label that is no better in any of them than another with as many noisy parts is
+dropped. All three only make things worse, so nothing optimal is lost.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+from alrsim.units import Ns
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A possible segment.
+
+    Attributes:
+        noise: Its share of the noise of one copy, if it were the only noisy part; 0 for an exact head.
+        work: Ticks of all tasks of its stages in the step, each on its fastest unit.
+        path: Ticks from the losses through its gradients and one update, at least.
+        exact: An exact head.
+        places: 1 if noise is added at its end; 0 for an exact head, and where there are no parameters.
+    """
+
+    noise: float
+    work: Ns
+    path: Ns
+    exact: bool = False
+    places: int = 1
+
+
+Parts = Mapping[tuple[int, int, bool], Part]
+"""By ``(first stage, last stage, exact)``; exact parts end at the last stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Segments of all stages.
+
+    Attributes:
+        starts: First stage of every segment after the first.
+        exact: The last segment is an exact head.
+        noise: r of one copy: the parts' noise times the number of noisy parts.
+        time: Lower bound on the step: work shared out evenly, or the forward and the longest part, if that is longer.
+    """
+
+    starts: tuple[int, ...]
+    exact: bool
+    noise: float
+    time: Ns
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    noise: float
+    work: Ns
+    path: Ns
+    starts: tuple[int, ...]
+    exact: bool = False
+
+    def beats(self, other: "_Label") -> bool:
+        return self.noise <= other.noise and self.work <= other.work and self.path <= other.path
+
+
+def best_cuts(parts: Parts, stages: int, units: int, limit: float, *, forward: Ns = 0, shared: Ns = 0) -> Choice | None:
+    """The segments with the least time among those whose noise is at most ``limit``; ``None`` if there are none.
+
+    Ties: less noise, then fewer segments, then earlier cuts. A single exact head is BP and no choice here.
+
+    Args:
+        units: Over which work is shared out.
+        forward: Ticks from the start of the step to the losses, at least.
+        shared: Work beside that of the parts.
+    """
+    found = None
+    for noisy, labels in _labels(parts, stages).items():
+        for label in labels:
+            if noisy and noisy * label.noise <= limit:
+                found = _better(found, _choice(label, noisy, units, forward, shared))
+    return found
+
+
+def brute_force_cuts(
+    parts: Parts, stages: int, units: int, limit: float, *, forward: Ns = 0, shared: Ns = 0
+) -> Choice | None:
+    """:func:`best_cuts` by trying every set of cuts: the yardstick for small numbers of stages."""
+    found = None
+    for starts, exact in all_cuts(stages):
+        label = _walk(parts, stages, starts, exact)
+        if label is None:
+            continue
+        noisy = sum(part.places for part in chosen_parts(parts, stages, starts, exact) if part is not None)
+        if noisy and noisy * label.noise <= limit:
+            found = _better(found, _choice(label, noisy, units, forward, shared))
+    return found
+
+
+def all_cuts(stages: int) -> Iterator[tuple[tuple[int, ...], bool]]:
+    """Every ``(starts, exact head)``."""
+    for count in range(stages):
+        for starts in combinations(range(1, stages), count):
+            yield starts, False
+            yield starts, True
+
+
+def _walk(parts: Parts, stages: int, starts: tuple[int, ...], exact: bool) -> _Label | None:
+    noise, work, path = 0.0, 0, 0
+    for part in chosen_parts(parts, stages, starts, exact):
+        if part is None:
+            return None
+        noise, work, path = noise + part.noise, work + part.work, max(path, part.path)
+    return _Label(noise, work, path, starts, exact)
+
+
+def chosen_parts(parts: Parts, stages: int, starts: tuple[int, ...], exact: bool) -> list[Part | None]:
+    """The parts of a set of cuts; ``None`` for those that are not allowed."""
+    ends = [*starts, stages]
+    return [parts.get((first, end - 1, exact and end == stages)) for first, end in zip([0, *starts], ends, strict=True)]
+
+
+def _labels(parts: Parts, stages: int) -> dict[int, list[_Label]]:
+    """Labels of all stages by the number of noisy parts."""
+    at: list[dict[int, list[_Label]]] = [{} for _ in range(stages + 1)]
+    at[0][0] = [_Label(0.0, 0, 0, ())]
+    for end in range(1, stages + 1):
+        for first in range(end):
+            for exact in (False, True) if end == stages else (False,):
+                part = parts.get((first, end - 1, exact))
+                if part is None:
+                    continue
+                for noisy, labels in at[first].items():
+                    row = at[end].setdefault(noisy + part.places, [])
+                    for label in labels:
+                        starts = (*label.starts, first) if first else label.starts
+                        _add(row, _join(label, part, starts))
+    return at[stages]
+
+
+def _join(label: _Label, part: Part, starts: tuple[int, ...]) -> _Label:
+    return _Label(label.noise + part.noise, label.work + part.work, max(label.path, part.path), starts, part.exact)
+
+
+def _add(row: list[_Label], label: _Label) -> None:
+    """Keep the labels that no other beats."""
+    if any(other.beats(label) for other in row):
+        return
+    row[:] = [other for other in row if not label.beats(other)]
+    row.append(label)
+
+
+def _choice(label: _Label, noisy: int, units: int, forward: Ns, shared: Ns) -> Choice:
+    time = max(-(-(shared + label.work) // units), forward + label.path)
+    return Choice(label.starts, label.exact, noisy * label.noise, time)
+
+
+def _better(found: Choice | None, other: Choice) -> Choice:
+    def key(one: Choice) -> tuple[object, ...]:
+        return one.time, one.noise, len(one.starts), one.exact, one.starts
+
+    return other if found is None or key(other) < key(found) else found

@@ -13,6 +13,7 @@ from benchmarks.economics import main as economics
 from benchmarks.fast import main as fast
 from benchmarks.measure import Row
 from benchmarks.optimality import main as optimality
+from benchmarks.pipelined import main as pipelined
 from benchmarks.steps import main as steps
 from benchmarks.suites import SUITES
 from benchmarks.training import main as training
@@ -20,7 +21,14 @@ from benchmarks.training import main as training
 TARGETS = {"engine alone": 100_000, "evaluate, arrays ready": 1_000_000}
 """Tasks per second that the project wants to keep, by the start of the row's name."""
 
-COMMANDS = {"training": training, "optimality": optimality, "steps": steps, "economics": economics, "fast": fast}
+COMMANDS = {
+    "training": training,
+    "optimality": optimality,
+    "steps": steps,
+    "economics": economics,
+    "fast": fast,
+    "pipelined": pipelined,
+}
 
 
 def main() -> None:

@@ -132,11 +132,17 @@ def tasks_of(bench: Bench, variant: Variant) -> tuple[TaskGraph, RuleOptions]:
     return RULES[plan_rule(plan)](bench.stages, options), options
 
 
+def prepared_of(bench: Bench, variant: Variant) -> Prepared:
+    """The step, recorded once."""
+    tasks, options = tasks_of(bench, variant)
+    return prepare(bench.program, tasks, bench.batch, options, Settings(), kernels=variant.kernels)
+
+
 def job_of(bench: Bench, variant: Variant, units: int = 1, *, pinned: bool = True) -> Job:
     """Ready to run: on one worker in the reference order, on several as a list schedule of
     measured times has it."""
-    tasks, options = tasks_of(bench, variant)
-    prepared = prepare(bench.program, tasks, bench.batch, options, Settings(), kernels=variant.kernels)
+    prepared = prepared_of(bench, variant)
+    tasks = prepared.job.graph
     lanes: Sequence[Sequence[tuple[int, ...]]] = [[(index,) for index in range(len(tasks.tasks))]]
     if units > 1:
         problem = timed(prepared, units)

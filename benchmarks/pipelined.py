@@ -94,11 +94,12 @@ def _sequential(model: Model, copies: int, repeats: int, document: dict[str, Any
         Step("ALR stacked, one unit", prepared_of(whole, Variant("", "alr", copies)), "serial"),
     ]
     for count, bench in parts.items():
-        variant = Variant("", "alr", copies)
-        for scheduler in ("lr-fixed", "lr-free"):
-            steps.append(
-                Step(f"ALR {scheduler}, {count} micro-batches, 2 units", prepared_of(bench, variant), scheduler)
-            )
+        prepared = prepared_of(bench, Variant("", "alr", copies))
+        for name in ("lr-fixed", "lr-free"):
+            steps += [Step(f"ALR {name}, {count} micro-batches, 2 units", prepared, name)]
+    if copies > 10 and not copies % 10:
+        groups = prepared_of(whole, Variant("", "alr", copies, 10))
+        steps += [Step("ALR lr-free, whole batch in groups of 10 copies, 2 units", groups, "lr-free")]
     times = _in_turn(steps, repeats)
     lines = [
         "",

@@ -1,9 +1,13 @@
 """Small models, exported and cut once for all executor tests."""
 
 import copy
+import importlib.util
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -94,3 +98,15 @@ def autograd_reference(
 @pytest.fixture(scope="session")
 def autograd() -> Callable[..., tuple[dict[str, Tensor], dict[str, Tensor]]]:
     return autograd_reference
+
+
+@pytest.fixture(scope="session")
+def pretended() -> ModuleType:
+    """The module of the pretended device, ``pretended.py``."""
+    found = importlib.util.spec_from_file_location("alrsim_pretended", Path(__file__).with_name("pretended.py"))
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    sys.modules[found.name] = module
+    found.loader.exec_module(module)
+    return module

@@ -249,3 +249,21 @@ class PretendedDevice:
 
     def peak(self) -> int:
         return 0
+
+
+@contextmanager
+def pretending() -> Iterator[None]:
+    """This thread and those that it starts may ask for tensors of a pretended device; clocks start anew."""
+    run = threading.Thread.run
+
+    def entered(thread: threading.Thread) -> None:
+        with Pretend():
+            run(thread)
+
+    CLOCKS.forget()
+    threading.Thread.run = entered  # type: ignore[method-assign]
+    try:
+        with Pretend():
+            yield
+    finally:
+        threading.Thread.run = run  # type: ignore[method-assign]

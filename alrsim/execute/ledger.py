@@ -151,7 +151,7 @@ def _keeping(ledger: Ledger) -> dict[Key, dict[int, None]]:
     for key, entry in ledger.entries.items():
         if entry.base is not None:
             found[entry.base].update(found[key])
-            if entry.producer != NONE:
+            if entry.producer != ledger.entries[entry.base].producer:
                 found[entry.base][entry.producer] = None
     return found
 

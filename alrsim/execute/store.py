@@ -44,7 +44,7 @@ class Store:
         self.ledger, self.recording, self.part = ledger, recording, part
         self._last, self._until = last, dict[Key, int]()
         self._due: list[list[Key]] = [[] for _ in range(tasks)] if recording else []
-        self._owners: dict[int, tuple[weakref.ref[torch.UntypedStorage], Key]] = {}
+        self._owners: dict[int, tuple[weakref.ref[torch.UntypedStorage], list[tuple[Key, int]]]] = {}
         self.values: dict[Key, Any] = {}
         self._lock = threading.Lock()
         self._held: dict[Key, dict[int, Any]] = {}
@@ -114,7 +114,9 @@ class Store:
     def preload(self, key: Key, value: Any, *, category: Category, size: int, stage: int) -> None:
         """A buffer that is there before the step."""
         if self.recording:
-            self._owner(key, value)
+            base = self._owner(key, value)
+            if base is not None:
+                self._owners[value.untyped_storage()._cdata][1].append((key, value.data_ptr()))
             self.ledger.entries[key] = Entry(category, size, stage, NONE, template=template_of(value))
         elif not self._left.get(key) or (self.part is not None and not self.part.home[stage]):
             return
@@ -129,11 +131,13 @@ class Store:
         if not isinstance(value, torch.Tensor):
             return None
         storage = value.untyped_storage()
-        reference, owner = self._owners.get(storage._cdata, (None, key))
-        if reference is not None and reference() is not None:
-            return owner
-        self._owners[storage._cdata] = weakref.ref(storage), key
-        return None
+        reference, owners = self._owners.get(storage._cdata, (None, []))
+        if reference is None or reference() is None:
+            self._owners[storage._cdata] = weakref.ref(storage), [(key, value.data_ptr())]
+            return None
+        # Inputs of all micro-batches are parts of one storage; a view of one lies behind its beginning.
+        before = [owner for owner, begin in owners if begin <= value.data_ptr()]
+        return before[-1] if before else owners[0][0]
 
     def _expect(self, task: int, key: Key) -> None:
         """Recording: note how long what this task wrote may be needed."""

@@ -239,3 +239,11 @@ def test_the_peak_of_resident_memory_begins_again_where_the_system_lets_it():
     del held
     if reset_peak_rss():
         assert peak_rss() < high - (32 << 20)
+
+
+def test_a_view_of_an_input_belongs_to_its_own_micro_batch(subject):
+    _, prepared = prepared_step(subject, "snn", "operator", microbatches=3)
+    views = {key: entry.base for key, entry in prepared.ledger.entries.items() if entry.base is not None}
+    flat = {key: base for key, base in views.items() if base[0] == "input"}
+    assert len(flat) == 3
+    assert all(key[2] == base[2] for key, base in flat.items())

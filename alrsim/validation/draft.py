@@ -67,7 +67,8 @@ class Draft:
 
 
 def open_model(spec: ModelSpec, microbatches: int, seed: int) -> Opened:
-    """Build, export, and draw data for a step of so many micro-batches (digits where they fit, else random)."""
+    """Build, export, and draw data for steps of up to so many micro-batches (digits where they fit, else random)."""
+    microbatches = max(microbatches, CALIBRATION_MICROBATCHES)
     model = build(spec.name, **dict(spec.options))
     exported = export_model(model, spec.samples)
     dataset = default_dataset(model)

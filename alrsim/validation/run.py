@@ -1,14 +1,14 @@
 """A validation run: per model calibrate, predict and write down, then measure in turns and write down."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from alrsim.cost.calibrated import calibrated_problem
 from alrsim.execute.executor import Scheduled
 from alrsim.schedulers import solve
 from alrsim.validation.bench import calibrate_jobs, calibration_note, open_runner
-from alrsim.validation.cells import MODELS, UNITS, Cell, Grid
+from alrsim.validation.cells import MODELS, UNITS, Cell, Grid, ModelSpec
 from alrsim.validation.draft import (
     Draft,
     JobKey,
@@ -23,9 +23,6 @@ from alrsim.validation.draft import (
 from alrsim.validation.journal import CLOCK, Journal
 from alrsim.validation.records import Prediction, blank_prediction, predicted, problem_again, step_of
 
-CALIBRATION_REPEATS = 7
-
-
 @dataclass(frozen=True)
 class Plan:
     """What to do.
@@ -34,6 +31,7 @@ class Plan:
         cells: Of the grid, those that are asked for.
         check_gradients: Compare every cell's gradients with the reference order's.
         tell: Says what is going on, one line at a time.
+        models: Sizes by the name that cells give.
     """
 
     grid: Grid
@@ -42,6 +40,8 @@ class Plan:
     seed: int = 0
     check_gradients: bool = False
     tell: Callable[[str], None] = lambda _text: None
+    calibration_repeats: int = 7
+    models: Mapping[str, ModelSpec] = field(default_factory=lambda: MODELS)
 
 
 def run_validation(plan: Plan, journal: Journal) -> None:
@@ -57,7 +57,7 @@ def run_validation(plan: Plan, journal: Journal) -> None:
         if not left:
             continue
         plan.tell(f"[{number}/{len(models)}] {model}: {len(cells)} cells, {left} steps to measure")
-        opened = open_model(MODELS[model], max(cell.microbatches for cell in cells), plan.seed)
+        opened = open_model(plan.models[model], max(cell.microbatches for cell in cells), plan.seed)
         drafts = {cell.name: draft(opened, cell) for cell in cells}
         _predict_all(plan, journal, opened, [one for name, one in drafts.items() if name not in journal.predictions])
         _measure_all(plan, journal, opened, [drafts[cell.name] for cell in cells if journal.left([cell])])
@@ -74,7 +74,7 @@ def _predict_all(plan: Plan, journal: Journal, opened: Opened, drafts: Sequence[
     require_disjoint(calibrations.values(), drafts, {})
     plan.tell(f"  calibrate: {len(calibrations)} kinds of step")
     jobs = [prepare_draft(opened, one) for one in calibrations.values()]
-    costs = calibrate_jobs(jobs, plan.executor, UNITS, CALIBRATION_REPEATS, lambda _done, _all: None)
+    costs = calibrate_jobs(jobs, plan.executor, UNITS, plan.calibration_repeats, lambda _done, _all: None)
     table = dict(zip(calibrations, costs, strict=True))
     journal.note(f"calibration of {opened.spec.name}", calibration_note(costs))
     found = []

@@ -3,7 +3,7 @@
 Of every unit, from 0 to the makespan: each instant belongs to a kind of task that runs, or is
 
 * ``wait``: what the next task needs is not finished yet, or nothing follows;
-* ``transfer``: it is finished on another unit and has not come, or the unit is sending;
+* ``transfer``: it is finished on another unit and has not come, or a message leaves or comes;
 * ``overhead``: everything is there, and the next task has not begun.
 """
 
@@ -31,7 +31,7 @@ def time_shares(tasks: TaskGraph, timeline: Timeline) -> dict[str, Ns]:
     for span in timeline.spans:
         lanes[span.unit].append(span)
     for unit, lane in lanes.items():
-        sending = _merged((one.start, one.end) for one in timeline.transfers if one.source == unit)
+        moving = _merged((one.start, one.end) for one in timeline.transfers if unit in (one.source, one.target))
         now = 0
         for span in sorted(lane, key=lambda one: (one.start, one.end)):
             needs = [spans[tasks.tasks[other].id] for other, _ in tasks.dependencies(tasks.index[span.task])]
@@ -42,9 +42,9 @@ def time_shares(tasks: TaskGraph, timeline: Timeline) -> dict[str, Ns]:
             if last is not None and last.end >= ready and last.unit != unit:
                 total[TRANSFER] += late
             else:
-                sent = sum(max(0, min(end, span.start) - max(start, ready)) for start, end in sending)
-                total[TRANSFER] += sent
-                total[OVERHEAD] += late - sent
+                moved = sum(max(0, min(end, span.start) - max(start, ready)) for start, end in moving)
+                total[TRANSFER] += moved
+                total[OVERHEAD] += late - moved
             total[span.task.kind] += span.end - max(span.start, now)
             now = max(now, span.end)
         total[WAIT] += timeline.makespan - now

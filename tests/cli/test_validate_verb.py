@@ -1,0 +1,88 @@
+"""``alrsim validate`` and ``alrsim replay``: what they print, write, resume and refuse."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from alrsim.report.schemas import load_schema
+from alrsim.validation.cells import GRIDS
+
+TWO = "mlp/m4/bp:gpipe,mlp/m4/bp:zb-h1"
+
+
+def document_of(verb: str, text: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(text)
+    Draft202012Validator(load_schema(verb)).validate(found)
+    return found
+
+
+def test_two_cells_from_prediction_to_picture_and_back_from_their_records(alrsim: Any, tmp_path: Path) -> None:
+    out, records = tmp_path / "run", tmp_path / "records"
+    argv = ("validate", "--quick", "--executor", "threads", "--cells", TWO, "--repeats", 1, "--out", out)
+    ran = alrsim(*argv, "--record", records)
+    assert ran.status == 0
+    assert {path.name for path in out.iterdir()} == {"journal.jsonl", "validate.json", "validate.md", "scatter.png"}
+    document = document_of("validate", (out / "validate.json").read_text())
+    assert [cell["name"] for cell in document["cells"]] == TWO.split(",")
+    assert document["steps_left"] == 0
+    assert {one["goal"] for one in document["goals"]} >= {"median makespan error", "largest peak memory error"}
+    (group,) = document["groups"]
+    assert group["first"] == "mlp/m4/bp:gpipe"
+    assert (out / "scatter.png").read_bytes().startswith(b"\x89PNG")
+    assert "wait" in (out / "validate.md").read_text()
+    assert "Kendall tau" in ran.out
+    assert "recorded 2 runs" in ran.out
+    assert "calibrate" in ran.err
+
+    before = (out / "journal.jsonl").read_bytes()
+    again = alrsim(*argv, "--json", "-")
+    assert again.status == 0
+    assert "2 of 2 steps are there already" in again.err
+    assert document_of("validate", again.out) == document
+    assert (out / "journal.jsonl").read_bytes() == before
+
+    played = alrsim("replay", records, "--json", "-")
+    assert (played.status, played.err) == (0, "")
+    replayed = document_of("replay", played.out)
+    assert (replayed["runs"], replayed["worse"], replayed["changed"]) == (2, 0, 0)
+    errors = {cell["name"]: cell["error"] for cell in document["cells"]}
+    assert {one["name"]: pytest.approx(one["error_now"]) for one in replayed["traces"]} == errors
+    words = alrsim("replay", *sorted(records.iterdir()), "--accept").out
+    assert "2 recorded runs: median makespan error" in words
+    assert "wrote" not in words, "nothing has changed"
+
+
+def test_the_list_measures_nothing(alrsim: Any) -> None:
+    ran = alrsim("validate", "--list", "--quick")
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out.splitlines()[:-1] == [cell.name for cell in GRIDS["quick"].cells]
+    document = document_of("validate", alrsim("validate", "--list", "--cells", "lstm/*", "--json", "-").out)
+    assert document["cells"] == [cell.name for cell in GRIDS["full"].cells if cell.model == "lstm"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (("validate", "--cells", "resnet7/*"), ("'resnet7/*' matches no cell", "mlp/m4/bp:gpipe")),
+        (("validate", "--cells", ","), ("names no cell",)),
+        (("validate", "--repeats", "0"), ("--repeats", "must be at least 1")),
+        (("validate", "--quick", "--executor", "fibres"), ("'fibres' is no executor", "threads")),
+        (("validate", "--json", ""), ("--json",)),
+        (("replay", "/nowhere/at/all"), ("no such file",)),
+        (("replay", "/"), ("holds no recorded run",)),
+        (("replay",), ("TRACE",)),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_measured(
+    alrsim: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    argv = tuple(str(tmp_path) if part == "/" else part for part in argv)
+    ran = alrsim(*argv)
+    assert ran.status == 1
+    assert all(word in ran.err for word in words), ran.err
+    assert ran.out == ""
+    assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 
-from alrsim.errors import AlrsimError
 from alrsim.execute.arena import Arena
 from alrsim.execute.job import Run
 from alrsim.execute.ledger import Ledger
@@ -28,6 +27,7 @@ from alrsim.execute.rank import Mail, run_actions, take
 from alrsim.execute.results import part_values
 from alrsim.execute.store import Store
 from alrsim.execute.wire import Leaf, Template, flatten
+from alrsim.execute.workers import error_words
 from alrsim.schedule.actions import Action
 from alrsim.tasks.token import NONE
 
@@ -86,8 +86,11 @@ def serve(post: Post, arena: Arena, assignments: Sequence[Assignment]) -> None:
         try:
             reply = ("ok", getattr(worker, command)(*arguments))
         except BaseException as error:  # the parent names the unit and the token
-            reply = ("error", _words(error))
-        post.pipe.send(reply)
+            reply = ("error", error_words(error))
+        try:
+            post.pipe.send(reply)
+        except OSError:
+            return
 
 
 class Worker:
@@ -231,6 +234,7 @@ def _settle(post: Post) -> None:
         pipe.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the parent held it back for the fork
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != post.parent:  # it died before it could be asked
@@ -242,16 +246,6 @@ def _settle(post: Post) -> None:
             os.sched_setaffinity(0, {post.core})
         except OSError:
             return
-
-
-def _words(error: BaseException) -> tuple[str, str, str]:
-    """What, where and fix of an error, as text: nothing but text and arrays crosses processes."""
-    if isinstance(error, AlrsimError):
-        return error.what, error.where, error.fix
-    text = f"{type(error).__name__}: {error}"
-    if isinstance(error, MemoryError) or "allocate memory" in text:
-        return f"out of memory: {text}", "", "use fewer copies, smaller micro-batches or a smaller state format"
-    return text, "", "see the cause above"
 
 
 assert NONE == -1, "clocks are cleared with it"

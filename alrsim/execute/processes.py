@@ -3,12 +3,14 @@
 The workers are forked, so they have the jobs without a copy. A message is copied by its sender into shared memory that
 has no name, and read there in place. Between two units on one host that is faster than torch.distributed's gloo, which
 passes everything through a socket (``python -m benchmarks transports`` measures both). Nothing outlives the session:
-the workers die with their parent, and the memory with the workers.
+the workers die with their parent (with the thread that opened the session, to be exact, which must live as long as it),
+and the memory with the workers.
 """
 
 import gc
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -29,10 +31,14 @@ from alrsim.execute.results import joined_results
 from alrsim.execute.session import Exchange, Fact, InterruptedRun, Limits, Record, Results, RunError
 from alrsim.execute.workers import Times, available_cores
 from alrsim.schedule.lower import homes
+from alrsim.tasks.token import NONE
 from alrsim.timeline.timeline import TransferSpan
-from alrsim.units import Bytes, Ns
+from alrsim.units import Bytes, Ns, format_bytes
 
 _POLL_SECONDS = 0.1
+_DYING_SECONDS = 2.0
+"""Longest time from a broken pipe to its worker's end."""
+
 _HEAD_START_NS = 1_500_000
 """From the order to start to the start: time for every worker to read it."""
 
@@ -83,8 +89,13 @@ class ProcessSession:
             for job, division, (offsets, _) in zip(jobs, self._divisions, places, strict=True)
         ]
         self._names = [lane.unit for lane in max((job.schedule.lanes for job in jobs), key=len)]
+        self._over = False
         self._workers, self._pipes = _fork(units, self._arena, self._assignments)
-        self._skew = self._measured_skew()
+        try:
+            self._skew = self._measured_skew()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def facts(self) -> Mapping[str, Fact]:
@@ -111,7 +122,13 @@ class ProcessSession:
         return [_times(*(row[:count].tolist() for row in self._arena.tasks[unit])) for unit in range(workers)]
 
     def exchange(self, source: int, target: int, size: Bytes, repeats: int) -> list[Exchange]:
-        repeats, size = min(repeats, EXCHANGES), min(size, self._arena.size)
+        if size > self._arena.size:
+            raise ExecutionError(
+                f"a message of {format_bytes(size)} does not fit into {format_bytes(self._arena.size)}",
+                where="--executor processes",
+                fix="measure links with smaller messages",
+            )
+        repeats = min(repeats, EXCHANGES)
         self._arena.clear()
         self._together(None, {source: ("send", target, size, repeats), target: ("receive", source, repeats)})
         sent, left, arrived = (row[:repeats].tolist() for row in self._arena.exchanges)
@@ -126,12 +143,19 @@ class ProcessSession:
 
     def close(self) -> None:
         """End every worker; those that do not listen are killed."""
-        for pipe in self._pipes:
-            with suppress(OSError, ValueError):
-                pipe.send(("stop",))
-        _end(self._workers, patience=1.0)
-        for pipe in self._pipes:
-            pipe.close()
+        try:
+            if not self._over:
+                self._over = True
+                for pipe in self._pipes:
+                    with suppress(OSError):
+                        pipe.send(("stop",))
+                _join(self._workers, patience=1.0)
+        finally:
+            _kill(self._workers)
+            for worker in self._workers:
+                worker.close()
+            for pipe in self._pipes:
+                pipe.close()
 
     def _record(self, job: int) -> Record:
         """What the arena says: also of a run that did not end."""
@@ -155,6 +179,7 @@ class ProcessSession:
 
     def _together(self, job: int | None, orders: Mapping[int, tuple[Any, ...]]) -> list[Any]:
         """Give orders to several workers, start them at the same time, and wait for all."""
+        self._require_open()
         try:
             for unit, order in orders.items():
                 self._pipes[unit].send(order)
@@ -168,72 +193,89 @@ class ProcessSession:
             self._kill()
             raise InterruptedRun(record) from None
         except OSError:  # a pipe broke: its worker is gone
-            self._raise_dead(job)
-            raise
+            raise self._dead(job) from None
 
     def _ask(self, unit: int, *order: Any) -> Any:
-        self._pipes[unit].send(order)
+        self._require_open()
+        try:
+            self._pipes[unit].send(order)
+        except OSError:
+            raise self._dead(None) from None
         return self._gather(None, [unit], "ok", self._limits.join_seconds)[0]
+
+    def _require_open(self) -> None:
+        if self._over:
+            raise RunError("the session is over: its workers have ended", record=None, fix="open a new one")
 
     def _gather(self, job: int | None, units: Sequence[int], word: str, patience: float) -> list[Any]:
         """An answer of every unit; ``patience`` is the longest time without anything beginning or ending."""
         found: dict[int, Any] = {}
         moves, since = -1, time.monotonic()
         while len(found) < len(units):
-            open_ = [unit for unit in units if unit not in found]
-            ready = wait([*(self._pipes[unit] for unit in open_), *self._sentinels()], _POLL_SECONDS)
-            for unit in open_:
+            waiting = [unit for unit in units if unit not in found]
+            sentinels = [worker.sentinel for unit, worker in enumerate(self._workers) if unit not in found]
+            ready = wait([*(self._pipes[unit] for unit in waiting), *sentinels], _POLL_SECONDS)
+            for unit in waiting:
                 if self._pipes[unit] in ready:
                     found[unit] = self._read(job, unit, word)
-            if any(unit not in found and not self._workers[unit].is_alive() for unit in range(len(self._workers))):
-                self._raise_dead(job)
+            if any(unit not in found and not worker.is_alive() for unit, worker in enumerate(self._workers)):
+                raise self._dead(job)
             if (now := int(self._arena.states[:, 1].sum())) != moves or ready:
                 moves, since = now, time.monotonic()
             elif time.monotonic() - since > patience:
-                self._raise_hanging(job, patience)
+                raise self._hanging(job, waiting, patience)
         return [found[unit] for unit in units]
-
-    def _sentinels(self) -> list[int]:
-        return [worker.sentinel for worker in self._workers]
 
     def _read(self, job: int | None, unit: int, word: str) -> Any:
         try:
             kind, value = self._pipes[unit].recv()
         except (EOFError, OSError):
-            self._raise_dead(job)
-            raise
+            raise self._dead(job) from None
         if kind == "error":
             what, _where, fix = value
             raise self._failed(job, unit, what, fix)
         assert kind == word, f"a worker said {kind}, expected {word}"
         return value
 
-    def _raise_dead(self, job: int | None) -> None:
-        for unit, worker in enumerate(self._workers):
-            worker.join(0.05)
-            if worker.exitcode is not None:
-                raise self._failed(job, unit, _ending(worker.exitcode), "see the system's log; try fewer copies")
+    def _dead(self, job: int | None) -> RunError:
+        """For when a worker is gone, or about to be: its pipe breaks a little earlier."""
+        until = time.monotonic() + _DYING_SECONDS
+        while time.monotonic() < until:
+            for unit, worker in enumerate(self._workers):
+                if worker.exitcode is not None:
+                    return self._failed(job, unit, _ending(worker.exitcode), "see the system's log; try fewer copies")
+            wait([worker.sentinel for worker in self._workers], _POLL_SECONDS)
+        return self._failed(job, 0, "a worker no longer listens", "run again")
 
-    def _raise_hanging(self, job: int | None, patience: float) -> None:
-        at = self._arena.states[:, 0].tolist()
-        unit = next((unit for unit, task in enumerate(at) if task >= 0), 0)
+    def _hanging(self, job: int | None, waiting: Sequence[int], patience: float) -> RunError:
+        unit = next((unit for unit in waiting if self._arena.states[unit, 0] >= 0), waiting[0])
         fix = "give it more time with --limit, or look into the task"
-        raise self._failed(job, unit, f"hung: nothing began or ended for {patience:g} s", fix)
+        return self._failed(job, unit, f"hung: nothing began or ended for {patience:g} s", fix)
 
     def _failed(self, job: int | None, unit: int, what: str, fix: str) -> RunError:
-        task = int(self._arena.states[unit, 0])
-        if job is None:
-            record, token = None, ""
-        else:
-            record = self._record(job)
-            token = str(self._jobs[job].prepared.job.graph.tasks[task].id) if task >= 0 else ""
         self._kill()
+        record, token = (None, "") if job is None else (self._record(job), self._token(job, unit))
         return RunError(what, record=record, unit=self._names[unit], token=token, fix=fix)
 
+    def _token(self, job: int, unit: int) -> str:
+        """The task that a unit is at: running, on its way to another unit, or else the next one."""
+        tasks, division = self._jobs[job].prepared.job.graph.tasks, self._divisions[job]
+        at, (sent, left, _) = int(self._arena.states[unit, 0]), self._arena.parcels.tolist()
+        leaving = (
+            parcel.producer
+            for index, parcel in enumerate(division.parcels)
+            if parcel.source == unit and sent[index] >= 0 > left[index]
+        )
+        actions = division.actions[unit] if unit < len(division.actions) else ()
+        items = (division.items[action.index] for action in actions if action.verb == "run")
+        following = (task for item in items for task in item if self._arena.tasks[unit, 1, task] < 0)
+        found = at if at >= 0 else max(next(leaving, NONE), NONE)
+        found = found if found >= 0 else next(following, NONE)
+        return str(tasks[found].id) if found >= 0 else ""
+
     def _kill(self) -> None:
-        for worker in self._workers:
-            worker.kill()
-        _end(self._workers, patience=5.0)
+        self._over = True
+        _kill(self._workers)
 
     def _measured_skew(self) -> Ns:
         """Largest difference between the parent's clock and a worker's, uncertainty included."""
@@ -277,21 +319,27 @@ def _fork(
     gc.collect()
     gc.freeze()  # collections in the workers would touch, and so copy, every page of the parent
     try:
-        for unit, (_, there) in enumerate(pairs):
-            others = [pipe for other, pair in enumerate(pairs) for pipe in pair if other != unit or pipe is pair[0]]
-            core = cores[unit % len(cores)] if cores else None
-            post = Post(unit, there, others, flags, core, os.getpid())
-            worker: BaseProcess = context.Process(
-                target=target, args=(post, arena, assignments), name=f"alrsim-unit-{unit}", daemon=True
-            )
-            worker.start()
-            workers.append(worker)
-    except OSError as error:
-        for worker in workers:
-            worker.kill()
-        raise ExecutionError(
-            f"could not start {units} worker processes: {error}", where="--executor processes", fix="use fewer units"
-        ) from error
+        with _interrupts_held():
+            for unit, (_, there) in enumerate(pairs):
+                others = [pipe for other, pair in enumerate(pairs) for pipe in pair if other != unit or pipe is pair[0]]
+                core = cores[unit % len(cores)] if cores else None
+                post = Post(unit, there, others, flags, core, os.getpid())
+                worker: BaseProcess = context.Process(
+                    target=target, args=(post, arena, assignments), name=f"alrsim-unit-{unit}", daemon=True
+                )
+                worker.start()
+                workers.append(worker)
+    except BaseException as error:
+        _kill(workers)
+        for here, _ in pairs:
+            here.close()
+        if isinstance(error, OSError):
+            raise ExecutionError(
+                f"could not start {units} worker processes: {error}",
+                where="--executor processes",
+                fix="use fewer units",
+            ) from error
+        raise
     finally:
         gc.unfreeze()
         for _, there in pairs:
@@ -299,11 +347,25 @@ def _fork(
     return workers, [here for here, _ in pairs]
 
 
-def _end(workers: Sequence[BaseProcess], patience: float) -> None:
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C goes to every process of a terminal: hold it back until a new worker has said that it ignores it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _join(workers: Sequence[BaseProcess], patience: float) -> None:
     until = time.monotonic() + patience
     for worker in workers:
         worker.join(max(0.0, until - time.monotonic()))
+
+
+def _kill(workers: Sequence[BaseProcess]) -> None:
+    """All of them, before waiting for any; nobody stays as a zombie."""
     for worker in workers:
-        if worker.is_alive():
+        if worker.exitcode is None:
             worker.kill()
-            worker.join()
+    _join(workers, patience=5.0)

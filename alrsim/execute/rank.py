@@ -8,9 +8,9 @@ from typing import Protocol
 from torch import Tensor
 
 from alrsim.execute.parcels import Parcel
-from alrsim.execute.store import Store
+from alrsim.execute.store import KEPT, Store
 from alrsim.execute.sums import FOLDS
-from alrsim.execute.wire import build
+from alrsim.execute.wire import build, copied
 from alrsim.execute.workers import Body
 from alrsim.schedule.actions import Action
 from alrsim.tasks.token import NONE
@@ -98,6 +98,10 @@ def take(store: Store, parcel: Parcel, tensors: Sequence[Tensor]) -> None:
     if not parcel.key:
         return
     value = build(parcel.template, tensors)
+    if parcel.key[0] in KEPT and parcel.key[0] != "grad":
+        value = copied(
+            value
+        )  # it outlives the run, the memory of the message does not; gradients are added into others
     if parcel.term:
         store.add(parcel.producer, parcel.key, value, parcel.bytes, NONE, FOLDS[parcel.key[0]])
     else:

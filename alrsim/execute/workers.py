@@ -5,7 +5,8 @@
     for every item of the lane:  wait for its dependencies -> [start] run its tasks [end] -> set its events
 
 A worker that raises, or Ctrl-C, sets the stop flag and every event, so that everybody wakes up, looks at the flag and
-leaves; all threads are joined before the error is raised.
+leaves; all threads are joined before the error is raised. A thread cannot be killed: one that is in the middle of a
+long task is left behind after :data:`LEAVE_SECONDS`; it does nothing behind that task, and ends with the process.
 """
 
 import os
@@ -23,6 +24,9 @@ from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.tasks.token import NONE
 
 _POLL_SECONDS = 0.05
+LEAVE_SECONDS = 3.0
+"""How long a run that has failed waits for workers that are in the middle of a task."""
+
 _SWITCH_SECONDS = 0.0002
 """Longest time for which a thread keeps the interpreter while another waits (CPython's default is 5 ms)."""
 
@@ -126,20 +130,29 @@ def run_lanes(
     ]
     with _quick_switching():
         hung = _run_threads(threads, shared, limit)
-    if hung:
-        raise _hanging(graph, hung[0], shared, limit)
     if shared.errors:
         lane, task, error = shared.errors[0]
+        what, where, fix = error_words(error)
         own = isinstance(error, AlrsimError)
         raise LaneError(
-            error.what if isinstance(error, AlrsimError) else f"{type(error).__name__}: {error}",
-            where=(error.where if isinstance(error, AlrsimError) else "") or f"task {graph.tasks[task].id}",
-            fix=error.fix if isinstance(error, AlrsimError) else "see the cause above",
-            lane=lane,
-            task=task,
-            times=shared.times,
+            what, where=where or f"task {graph.tasks[task].id}", fix=fix, lane=lane, task=task, times=shared.times
         ) from (error.__cause__ if own else error)
+    if hung:
+        raise _hanging(graph, hung[0], shared, limit)
     return shared.times
+
+
+def error_words(error: BaseException) -> tuple[str, str, str]:
+    """What, where and fix of anything that a task raised."""
+    if isinstance(error, AlrsimError):
+        return error.what, error.where, error.fix
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # an error that cannot even say what it is
+        text = type(error).__name__
+    if isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text:
+        return f"out of memory: {text}", "", "use fewer copies, smaller micro-batches or a smaller state format"
+    return text, "", "see the cause above"
 
 
 def _hanging(graph: TaskGraph, lane: int, shared: _Shared, limit: float | None) -> LaneError:
@@ -179,32 +192,39 @@ def _run_threads(threads: Sequence[threading.Thread], shared: _Shared, limit: fl
     Returns:
         Lanes that hung; their threads are daemons and end with the process.
     """
-    hung: list[int] = []
+    patience = LEAVE_SECONDS
     try:
         for thread in threads:
             thread.start()
         shared.barrier.wait()
-        moves, since = 0, time.monotonic()
-        for finished in shared.finished:
-            while not finished.wait(_POLL_SECONDS):
-                if sum(shared.moves) != moves:
-                    moves, since = sum(shared.moves), time.monotonic()
-                elif limit is not None and time.monotonic() - since > limit:
-                    hung = [lane for lane, task in enumerate(shared.current) if task != NONE]
-                    _stop(shared)
-                    break
-            if hung:
-                break
+        hung = _watch(shared, limit)
+        patience = 0.0 if hung else LEAVE_SECONDS
     except BaseException:  # Ctrl-C, or a thread that could not start: nobody may keep waiting
         _stop(shared)
         shared.barrier.abort()
         raise
     finally:
-        for lane, (thread, finished) in enumerate(zip(threads, shared.finished, strict=True)):
-            if thread.ident is not None and lane not in hung:
-                finished.wait()
+        until = time.monotonic() + patience
+        for thread, finished in zip(threads, shared.finished, strict=True):
+            if thread.ident is not None and finished.wait(max(_POLL_SECONDS, until - time.monotonic())):
                 thread.join()
     return hung
+
+
+def _watch(shared: _Shared, limit: float | None) -> list[int]:
+    """Wait until all lanes have finished, one has failed, or nothing has moved for too long."""
+    moves, since = 0, time.monotonic()
+    for finished in shared.finished:
+        while not finished.wait(_POLL_SECONDS):
+            if shared.errors:
+                return []
+            if sum(shared.moves) != moves:
+                moves, since = sum(shared.moves), time.monotonic()
+            elif limit is not None and time.monotonic() - since > limit:
+                _stop(shared)
+                at_work = [lane for lane, task in enumerate(shared.current) if task != NONE]
+                return at_work or [lane for lane, one in enumerate(shared.finished) if not one.is_set()]
+    return []
 
 
 def _stop(shared: _Shared) -> None:

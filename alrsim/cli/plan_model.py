@@ -16,6 +16,7 @@ from alrsim.files import read_json
 from alrsim.hardware.machine import Machine
 from alrsim.hardware.profile import Profile, machine_from
 from alrsim.planner.candidate import MODES, Base, Candidate
+from alrsim.planner.chains import is_tight, may_move, placed_candidates
 from alrsim.planner.evaluate import Evaluated, Setting
 from alrsim.planner.explain import Bottleneck, OneMore, bottleneck, one_more_unit, with_twin
 from alrsim.planner.gradient import DEFAULT_PER_DIM, SOURCE, cosine, default_model, measured_per_dim, noise_of
@@ -23,7 +24,7 @@ from alrsim.planner.levers import levers
 from alrsim.planner.reach import lr_candidates
 from alrsim.planner.search import DoesNotFitError, More, Outcome, search
 from alrsim.planner.source import Source
-from alrsim.planner.space import Space, candidates, cuts_of, microbatch_counts
+from alrsim.planner.space import Space, candidates, cuts_of, kinds_of_units, microbatch_counts
 from alrsim.rules.segmentation import segmentation_of
 from alrsim.schedule.recipe import Recipe
 from alrsim.units import Ns
@@ -136,8 +137,19 @@ def space_of(asked: Asked, setting: Setting, counts: tuple[int, ...]) -> Space:
 def list_candidates(asked: Asked, setting: Setting, space: Space) -> list[Candidate]:
     """Every candidate of the space; for a cosine those with exact gradients, LR's follow from what they take."""
     if asked.cosine is not None:
-        return list(candidates(replace(space, rules=tuple(rule for rule in space.rules if rule.startswith("bp")))))
-    return list(candidates(space))
+        exact = replace(space, rules=tuple(rule for rule in space.rules if rule.startswith("bp")))
+        return [*candidates(exact), *_placed(asked, setting, exact)]
+    return [*candidates(space), *_placed(asked, setting, space)]
+
+
+def _placed(asked: Asked, setting: Setting, space: Space) -> list[Candidate]:
+    """Cuts made for given units, where units are unlike or memory may be short."""
+    if asked.cut is not None or not may_move(setting.search):
+        return []
+    machine = setting.machine
+    if len(kinds_of_units(machine)) == 1 and not is_tight(setting.source, machine, setting.base):
+        return []
+    return placed_candidates(setting.source, machine, setting.cost, setting.base, space.microbatches, space.rules)
 
 
 def rest_of(asked: Asked, setting: Setting, space: Space, per_dim: float) -> More | None:

@@ -102,6 +102,7 @@ class Candidate:
         mode: LR: key of :data:`MODES`; empty for exact rules.
         segments: Rule ``segments``: first stage of every later segment.
         exact_head: Rule ``segments``: the last segment reaches the loss.
+        units: The unit of every stage that the cut was made for; other placements are tried, too.
     """
 
     rule: str
@@ -113,6 +114,7 @@ class Candidate:
     mode: str = ""
     segments: tuple[int, ...] | None = None
     exact_head: bool = True
+    units: tuple[int, ...] | None = None
 
     @property
     def is_lr(self) -> bool:

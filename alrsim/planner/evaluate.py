@@ -37,6 +37,9 @@ from alrsim.units import Bytes, Ns
 Target = Literal["step-time", "memory", "energy", "time-to-cosine"]
 TARGETS: tuple[str, ...] = get_args(Target)
 
+JUDGED = 2
+"""Of a candidate's schedules so many are carried out with contended links, where only time counts."""
+
 DEFAULT_SEARCH = SearchOptions(placement="stages", gradients="free", effort=0.5)
 """Whole stages on any unit, LR gradients on any unit too."""
 
@@ -191,20 +194,22 @@ def evaluate(setting: Setting, found: Bounded) -> Evaluated | Misfit:
     caps = caps_of(problem, setting.search)
     if surely_fits(problem, caps):
         caps = replace(caps, bytes=None)
-    best: Evaluated | None = None
+    fitting: list[Timed] = []
     nearest: Misfit | None = None
-    for made in _schedules(problem, setting, caps):
+    for made in _schedules(problem, setting, caps, found.candidate.units):
         shortages = tuple(made.shortages(caps)) if caps.any else ()
         if shortages:
             misfit = Misfit(found.candidate, shortages)
             nearest = misfit if nearest is None or misfit.excess < nearest.excess else nearest
-            continue
-        one = judge(setting, found, problem, made.schedule)
-        if best is None or _key(setting, one) < _key(setting, best):
-            best = one
-    if best is not None:
-        return best
-    return nearest or Misfit(found.candidate, ())
+        else:
+            fitting.append(made)
+    if not fitting:
+        return nearest or Misfit(found.candidate, ())
+    fitting.sort(key=lambda made: made.makespan)
+    if setting.target in ("step-time", "time-to-cosine"):
+        fitting = fitting[:JUDGED]
+    judged = [judge(setting, found, problem, made.schedule) for made in fitting]
+    return min(judged, key=lambda one: rank_key(setting, one))
 
 
 def judge(
@@ -222,19 +227,16 @@ def rank_key(setting: Setting, one: Evaluated) -> tuple[float, ...]:
     return (score.of(setting.target), score.time, score.memory, score.energy or 0.0, len(one.problem.durations))
 
 
-_key = rank_key
-
-
 def surely_fits(problem: Problem, caps: Caps) -> bool:
     """All buffers of the step together, and a copy of each, fit on the smallest unit."""
     least = min((cap for cap in caps.bytes or () if cap is not None), default=None)
     return least is None or 2 * sum(buffer.bytes for buffer in problem.tasks.buffers) <= least
 
 
-def _schedules(problem: Problem, setting: Setting, caps: Caps) -> Iterator[Timed]:
+def _schedules(problem: Problem, setting: Setting, caps: Caps, units: tuple[int, ...] | None) -> Iterator[Timed]:
     """Heuristic schedules inside the freedom, the usual ones of the target."""
     seen: set[str] = set()
-    for make in _makers(problem, setting, caps):
+    for make in _makers(problem, setting, caps, units):
         try:
             schedule = make()
         except ScheduleError:
@@ -244,7 +246,9 @@ def _schedules(problem: Problem, setting: Setting, caps: Caps) -> Iterator[Timed
             yield timed(problem, schedule)
 
 
-def _makers(problem: Problem, setting: Setting, caps: Caps) -> Iterator[Callable[[], Schedule]]:
+def _makers(
+    problem: Problem, setting: Setting, caps: Caps, given: tuple[int, ...] | None
+) -> Iterator[Callable[[], Schedule]]:
     units, stages = len(problem.machine.units), problem.tasks.stages
     kinds = {task.id.kind for task in problem.tasks.tasks}
     blocks = contiguous_blocks(problem)
@@ -258,6 +262,9 @@ def _makers(problem: Problem, setting: Setting, caps: Caps) -> Iterator[Callable
         for placement in _spread(problem, setting.search):
             yield listed(placement, "depth-first", lean)
             yield listed(placement, "backward-first", lean)
+    if given is not None:
+        yield listed(with_loss(problem, given), "critical-path", caps)
+        yield listed(with_loss(problem, given), "backward-first", deep)
     yield listed(blocks, "critical-path", caps)
     yield listed(blocks, "backward-first", deep)
     if "W" in kinds:

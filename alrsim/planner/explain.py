@@ -106,7 +106,7 @@ class OneMore:
     """The same question for a machine with one more unit.
 
     Attributes:
-        gain: Value of the target now over value then.
+        gain: Value of the target now over value then; 1 where the search finds no use for it.
     """
 
     units: int
@@ -128,6 +128,8 @@ def one_more_unit(outcome: Outcome, grow: Callable[[], Machine], plan: Callable[
         return None
     if not again.value:
         return None
+    if again.value >= outcome.value:  # the unit may stay idle
+        return OneMore(len(machine.units), 1.0, outcome.best)
     return OneMore(len(machine.units), outcome.value / again.value, again.best)
 
 

@@ -44,12 +44,14 @@ class Cost:
         once: Ticks of its update.
         forward: Ticks of its forward with noise.
         gradient: Ticks of its shortest gradient task that has a signal to hand on.
+        forwards: Ticks of all its forwards for one micro-batch.
     """
 
     each: Ns
     once: Ns
     forward: Ns
     gradient: Ns
+    forwards: Ns
 
 
 Role = tuple[int, tuple[tuple[str, int], ...], bool, bool]
@@ -111,9 +113,12 @@ def _climb(
         after = max(copies + groups, _round_up(copies * STEP, groups))
         one = replace(base, copies=copies, group=None if groups == 1 else copies // groups)
         table = Table(setting, cuts, options_of(one, setting.base), base.microbatches)
+        if table.forwards_bound() >= known:
+            return found, floor  # more copies take no less time
+        table.price()
         least = table.best(most_noise(after, target, mode))
         if least is None or least.time >= known:
-            return found, floor  # more copies take no less time
+            return found, floor
         floor = min(floor, least.time)
         chosen = table.best(most_noise(copies, target, mode))
         if chosen is not None and chosen.time < known:
@@ -188,10 +193,26 @@ class Table:
         cores = setting.machine.shared_cores
         units = len(setting.machine.units)
         self.units = units if cores is None else min(units, cores)
-        self.parts = self._priced()
+        self.parts: dict[tuple[int, int, bool], Part] = {}
+        self.forward = 0
+
+    def forwards_bound(self) -> Ns:
+        """Ticks that the forwards alone take, whatever the segments, from two ways to cut that hardly add noise."""
         count = len(self.graph.stages)
-        forwards = [min(cost.forward for role, cost in self.costs.items() if role[0] == s) for s in range(count)]
-        self.forward = _longest(self.graph, forwards)
+        for starts, exact in (((), False), ((1,), True)) if count > 1 else (((), False),):
+            self._learn(starts, exact)
+        each = [min(cost.forwards for role, cost in self.costs.items() if role[0] == s) for s in range(count)]
+        return max(-(-self.microbatches * sum(each) // self.units), self._forward_path())
+
+    def price(self) -> None:
+        """Make the parts."""
+        self.parts = self._priced()
+        self.forward = self._forward_path()
+
+    def _forward_path(self) -> Ns:
+        count = len(self.graph.stages)
+        ticks = [min(cost.forward for role, cost in self.costs.items() if role[0] == s) for s in range(count)]
+        return _longest(self.graph, ticks)
 
     def best(self, limit: float) -> Choice | None:
         """The best segments with at most so much noise."""
@@ -260,6 +281,7 @@ def _cost(rows: list[tuple[str, bool, Ns]]) -> Cost:
         sum(ticks for _, once, ticks in rows if once),
         max((ticks for kind, _, ticks in rows if kind == "F"), default=0),
         min((ticks for kind, _, ticks in rows if kind in _GRADIENTS), default=0),
+        sum(ticks for kind, _, ticks in rows if kind == "F"),
     )
 
 

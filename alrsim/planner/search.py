@@ -115,6 +115,8 @@ def search(
             known, refused, count = firsts, refused + reasons, count + len(firsts)
             best = min((one.score.time for one in evaluated), default=NEVER - 1)
         listed, floor = more(best)
+        seen = {one.candidate for one in known}
+        listed = [one for one in listed if one not in seen]
         others, reasons = bound_all(setting, listed, tell)
         found = _evaluate(setting, others, tell, best)
         evaluated, misfits, rest = evaluated + found[0], misfits + found[1], rest + found[2]

@@ -1,0 +1,129 @@
+"""A model as a chain of its smallest pieces on a machine, for the exact :mod:`alrsim.planner.placement`."""
+
+from dataclasses import replace
+
+from alrsim.cost.cut import cut_graph
+from alrsim.errors import AlrsimError
+from alrsim.hardware.machine import Machine
+from alrsim.planner.candidate import Base, Candidate, options_of
+from alrsim.planner.placement import MOST_ORDERS, Chain, Order, best_chain, classes
+from alrsim.planner.source import Cut, Source
+from alrsim.rules import RULES
+from alrsim.schedulers import SearchOptions
+from alrsim.tasks.problem import CostModel, price
+from alrsim.tasks.taskgraph import TaskGraph
+from alrsim.tasks.token import NONE
+
+
+def placed_cuts(
+    source: Source, machine: Machine, cost: CostModel, base: Base, microbatches: int
+) -> list[tuple[Cut, tuple[int, ...]]]:
+    """The best cuts into contiguous stages with the unit of each, for step time and for throughput.
+
+    Empty where no such placement fits into memory. Times of a stage are taken as the sum of its pieces' (a cost model
+    may make the stage a little faster), which only decides the cut: the plan is timed with its own stages.
+    """
+    pieces = cut_graph(source.any_graph(), "operator")
+    chain = chain_of(source, pieces, machine, cost, base, microbatches)
+    order: Order = "any" if _orders(chain) <= MOST_ORDERS else "given"
+    found: dict[tuple[Cut, tuple[int, ...]], None] = {}
+    for plan in (best_chain(chain, "step", order), best_chain(chain, "bottleneck", order)):
+        if plan is not None:
+            ends = [*plan.starts[1:], len(pieces)]
+            cut = tuple(
+                tuple(name for piece in pieces[first:end] for name in piece)
+                for first, end in zip(plan.starts, ends, strict=True)
+            )
+            found[cut, plan.units] = None
+    return list(found)
+
+
+def _orders(chain: Chain) -> int:
+    """Sets of units that a search in any order meets, at most."""
+    alike = classes(chain)
+    count = 1
+    for kind in set(alike):
+        count *= alike.count(kind) + 1
+    return count * len(set(alike))
+
+
+def chain_of(source: Source, pieces: Cut, machine: Machine, cost: CostModel, base: Base, microbatches: int) -> Chain:
+    """Pieces with their BP costs for one micro-batch."""
+    candidate = Candidate("bp", "pieces", pieces, microbatches)
+    options = options_of(candidate, base)
+    graph = source.stages(pieces, microbatches)
+    tasks = RULES["bp"](graph, replace(options, microbatches=1))
+    problem = price(tasks, machine, options.precision, cost, name="pieces")
+    units, count = range(len(machine.units)), len(pieces)
+    ticks = [[0] * count for _ in units]
+    for task, row in zip(tasks.tasks, problem.durations, strict=True):
+        if task.id.microbatch != NONE:
+            piece = min(task.id.stage, count - 1)
+            for unit in units:
+                ticks[unit][piece] += row[unit]
+    resident, kept = _bytes(tasks, count)
+    crossing = [
+        base.precision.activations.bytes_for(
+            sum({(e.source, e.value): e.elements for e in graph.edges if 0 <= e.source < at <= e.target}.values())
+        )
+        for at in range(count)
+    ]
+    links = machine.link_table()
+
+    def way(source: int, target: int, boundary: int) -> int | None:
+        down, up = links.get((source, target)), links.get((target, source))
+        if down is None or up is None:
+            return None
+        size = crossing[boundary]
+        return sum(link.hold_ns(size) * max(1, len(link.channels)) + link.latency_ns for link in (down, up))
+
+    capacity = tuple(unit.memory_bytes for unit in machine.units)
+    return Chain(tuple(map(tuple, ticks)), resident, kept, capacity, way, microbatches)
+
+
+def _bytes(tasks: TaskGraph, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Resident bytes, and bytes that a micro-batch makes in its forward, per piece."""
+    resident, kept = [0] * count, [0] * count
+    for buffer in tasks.buffers:
+        piece = min(buffer.stage, count - 1)
+        if buffer.resident:
+            resident[piece] += buffer.bytes
+        elif buffer.producer == NONE or tasks.tasks[buffer.producer].id.kind == "F":
+            kept[piece] += buffer.bytes
+    return tuple(resident), tuple(kept)
+
+
+def placed_candidates(
+    source: Source,
+    machine: Machine,
+    cost: CostModel,
+    base: Base,
+    counts: tuple[int, ...],
+    rules: tuple[str, ...],
+) -> list[Candidate]:
+    """BP candidates on those cuts, each with its units."""
+    found = []
+    for count in counts:
+        try:
+            cuts = placed_cuts(source, machine, cost, base, count)
+        except AlrsimError:  # a unit that cannot compute in the format asked for is refused with a better message
+            continue
+        for cut, units in cuts:
+            name = f"chain:{len(cut)}"
+            found += [Candidate(rule, name, cut, count, units=units) for rule in ("bp", "bp-split") if rule in rules]
+    return found
+
+
+def may_move(search: SearchOptions) -> bool:
+    """Whether stages may go to units as they please."""
+    return search.placement in ("stages", "free")
+
+
+def is_tight(source: Source, machine: Machine, base: Base) -> bool:
+    """Whether the whole model with one batch in flight would not fit on the smallest unit."""
+    least = min((unit.memory_bytes for unit in machine.units if unit.memory_bytes is not None), default=None)
+    if least is None:
+        return False
+    graph = source.stages(cut_graph(source.any_graph(), "operator"), source.batch // max(source.graphs))
+    options = replace(options_of(Candidate("bp", "", (), 1), base), microbatches=1)
+    return sum(buffer.bytes for buffer in RULES["bp"](graph, options).buffers) > least

@@ -1,0 +1,235 @@
+"""PipeDream's problem: a chain of pieces onto unlike units, contiguous stages, memory included. Exact.
+
+Narayanan et al., "PipeDream", SOSP 2019, section 3.1, without replication of stages. A stage with d stages from itself
+to the last holds min(d, m) micro-batches (1F1B), so the dynamic programme goes from the last piece to the first and
+knows d. Labels hold the two numbers that the objectives need, the slowest stage or link and the sum of all of them;
+one that is no better in either than another with the same rest is dropped, so both objectives are exact.
+
+``bottleneck``: the slowest stage or link per micro-batch (steady throughput). ``step``: the sum over stages and links
+plus (m - 1) times the slowest of them: the time of m micro-batches through the pipeline.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations, permutations
+from typing import Literal
+
+from alrsim.units import Bytes, Ns
+
+Objective = Literal["bottleneck", "step"]
+Order = Literal["given", "any"]
+
+MOST_ORDERS = 5_000
+"""Sets of units that ``any`` order goes through; beyond that the machine's order is taken."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A chain of pieces and the units for it.
+
+    Attributes:
+        ticks: ``ticks[unit][piece]`` for one micro-batch, forward and gradients.
+        resident: Bytes of parameters, gradients and optimizer state per piece.
+        kept: Bytes that a micro-batch in flight keeps per piece.
+        capacity: Bytes per unit; ``None``: no limit.
+        way: ``way(source, target, boundary)``: ticks of everything that crosses in front of piece ``boundary`` for one
+            micro-batch, values down and gradients up; ``None`` where there is no link.
+        microbatches: In one step.
+    """
+
+    ticks: tuple[tuple[Ns, ...], ...]
+    resident: tuple[Bytes, ...]
+    kept: tuple[Bytes, ...]
+    capacity: tuple[Bytes | None, ...]
+    way: Callable[[int, int, int], Ns | None]
+    microbatches: int
+
+    @property
+    def pieces(self) -> int:
+        return len(self.resident)
+
+    @property
+    def units(self) -> int:
+        return len(self.capacity)
+
+    @cached_property
+    def sums(self) -> tuple[tuple[Ns, ...], ...]:
+        """Sums of ticks up to each piece, per unit."""
+        return tuple(_sums(row) for row in self.ticks)
+
+    @cached_property
+    def bytes_sums(self) -> tuple[tuple[Bytes, ...], tuple[Bytes, ...]]:
+        """Sums of resident and kept bytes up to each piece."""
+        return _sums(self.resident), _sums(self.kept)
+
+    def need(self, first: int, end: int, depth: int) -> Bytes:
+        """Bytes of a stage of pieces ``first`` to ``end - 1`` with ``depth`` stages from itself to the last."""
+        resident, kept = self.bytes_sums
+        return resident[end] - resident[first] + (kept[end] - kept[first]) * min(depth, self.microbatches)
+
+    def fits(self, unit: int, first: int, end: int, depth: int) -> bool:
+        """Whether such a stage fits on a unit."""
+        capacity = self.capacity[unit]
+        return capacity is None or self.need(first, end, depth) <= capacity
+
+
+@dataclass(frozen=True, slots=True)
+class ChainPlan:
+    """Stages of a chain on units.
+
+    Attributes:
+        starts: First piece of each stage, ascending from 0.
+        units: Unit of each stage.
+        slowest: Ticks of the slowest stage or link.
+        total: Ticks of all stages and links together.
+    """
+
+    starts: tuple[int, ...]
+    units: tuple[int, ...]
+    slowest: Ns
+    total: Ns
+
+    def cost(self, objective: Objective, microbatches: int) -> Ns:
+        """The number that an objective minimises."""
+        return self.slowest if objective == "bottleneck" else self.total + (microbatches - 1) * self.slowest
+
+
+def best_chain(chain: Chain, objective: Objective = "step", order: Order = "any") -> ChainPlan | None:
+    """The best contiguous stages, one per unit used; ``None`` if no placement fits.
+
+    Args:
+        order: ``given``: stages go to units in machine order, which may be skipped; ``any``: in any order.
+    """
+    alike = [0] * chain.units if order == "given" else classes(chain)
+    best: ChainPlan | None = None
+    # state: (first piece placed, its unit, units used) -> labels (slowest, total, starts, units)
+    states: dict[tuple[int, int, int], list[ChainPlan]] = {}
+    for first in range(chain.pieces):
+        for unit in _openers(chain, order, alike):
+            if chain.fits(unit, first, chain.pieces, 1):
+                ticks = chain.sums[unit][-1] - chain.sums[unit][first]
+                states[first, unit, 1 << unit] = [ChainPlan((first,), (unit,), ticks, ticks)]
+    while states:
+        ahead: dict[tuple[int, int, int], list[ChainPlan]] = {}
+        for (end, unit, used), labels in states.items():
+            if end == 0:
+                best = _best([best, *labels], objective, chain.microbatches)
+                continue
+            for other in _nexts(chain, order, alike, unit, used):
+                _extend(chain, labels, end, unit, other, used, ahead)
+        states = ahead
+    return best
+
+
+def _extend(
+    chain: Chain,
+    labels: Sequence[ChainPlan],
+    end: int,
+    unit: int,
+    other: int,
+    used: int,
+    ahead: dict[tuple[int, int, int], list[ChainPlan]],
+) -> None:
+    """Put stages in front of labels, on one other unit."""
+    way = chain.way(other, unit, end)
+    if way is None:
+        return
+    depth, sums = len(labels[0].units) + 1, chain.sums[other]
+    for first in range(end - 1, -1, -1):
+        if not chain.fits(other, first, end, depth):
+            return  # longer stages need more
+        ticks = sums[end] - sums[first]
+        row = ahead.setdefault((first, other, used | 1 << other), [])
+        for label in labels:
+            slowest = max(label.slowest, ticks, way)
+            _add(row, ChainPlan((first, *label.starts), (other, *label.units), slowest, label.total + ticks + way))
+
+
+def _add(row: list[ChainPlan], plan: ChainPlan) -> None:
+    if any(other.slowest <= plan.slowest and other.total <= plan.total for other in row):
+        return
+    row[:] = [other for other in row if not (plan.slowest <= other.slowest and plan.total <= other.total)]
+    row.append(plan)
+
+
+def _openers(chain: Chain, order: Order, alike: Sequence[int]) -> Iterator[int]:
+    """Units for the last stage: any; of units that are alike the first."""
+    for unit in range(chain.units):
+        if order == "given" or alike.index(alike[unit]) == unit:
+            yield unit
+
+
+def _nexts(chain: Chain, order: Order, alike: Sequence[int], unit: int, used: int) -> Iterator[int]:
+    """Units for the stage in front of one on ``unit``."""
+    if order == "given":
+        yield from range(unit)
+        return
+    offered: set[int] = set()
+    for other in range(chain.units):
+        if not used >> other & 1 and alike[other] not in offered:
+            offered.add(alike[other])
+            yield other
+
+
+def classes(chain: Chain) -> list[int]:
+    """A number per unit; equal numbers for units that can be exchanged: same ticks, capacity and links."""
+    found: list[int] = []
+    for unit in range(chain.units):
+        same = next((other for other in range(unit) if _alike(chain, unit, other)), unit)
+        found.append(found[same] if same < unit else unit)
+    return found
+
+
+def _alike(chain: Chain, one: int, other: int) -> bool:
+    if chain.ticks[one] != chain.ticks[other] or chain.capacity[one] != chain.capacity[other]:
+        return False
+    for boundary in range(1, chain.pieces):
+        if chain.way(one, other, boundary) != chain.way(other, one, boundary):
+            return False
+        for third in range(chain.units):
+            if third in (one, other):
+                continue
+            if chain.way(one, third, boundary) != chain.way(other, third, boundary):
+                return False
+            if chain.way(third, one, boundary) != chain.way(third, other, boundary):
+                return False
+    return True
+
+
+def brute_force_chain(chain: Chain, objective: Objective = "step", order: Order = "any") -> ChainPlan | None:
+    """:func:`best_chain` by trying everything: the yardstick for short chains."""
+    best: ChainPlan | None = None
+    for stages in range(1, min(chain.pieces, chain.units) + 1):
+        for rest in combinations(range(1, chain.pieces), stages - 1):
+            starts = (0, *rest)
+            choices = combinations if order == "given" else permutations
+            for units in choices(range(chain.units), stages):
+                made = carried_out(chain, starts, units)
+                best = _best([best, made], objective, chain.microbatches)
+    return best
+
+
+def carried_out(chain: Chain, starts: Sequence[int], units: Sequence[int]) -> ChainPlan | None:
+    """A plan from its decisions; ``None`` if it does not fit, or needs a link that is not there."""
+    ends = [*starts[1:], chain.pieces]
+    slowest = total = 0
+    for number, (first, end, unit) in enumerate(zip(starts, ends, units, strict=True)):
+        way = chain.way(units[number - 1], unit, first) if number else 0
+        if way is None or not chain.fits(unit, first, end, len(starts) - number):
+            return None
+        ticks = sum(chain.ticks[unit][first:end])
+        slowest, total = max(slowest, ticks, way), total + ticks + way
+    return ChainPlan(tuple(starts), tuple(units), slowest, total)
+
+
+def _best(plans: Sequence[ChainPlan | None], objective: Objective, microbatches: int) -> ChainPlan | None:
+    known = [plan for plan in plans if plan is not None]
+    return min(known, key=lambda plan: (plan.cost(objective, microbatches), plan.total, len(plan.units)), default=None)
+
+
+def _sums(row: Sequence[int]) -> tuple[int, ...]:
+    found = [0]
+    for value in row:
+        found.append(found[-1] + value)
+    return tuple(found)

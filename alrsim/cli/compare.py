@@ -52,7 +52,7 @@ from alrsim.cli.parse import DEFAULT_METHODS, parse_methods, require_positive
 from alrsim.cli.pipeline import Planned, find_machine, refuse_unread, settings_from
 from alrsim.cli.planning import Setup, plan_all
 from alrsim.cli.results import compare_result, cost_model_note, report_files
-from alrsim.cli.running import Running, check_running
+from alrsim.cli.running import Running, check_running, keeping_partial
 from alrsim.errors import OptionError
 from alrsim.report.result import CompareResult, compare_document, verdict
 from alrsim.report.tables import compare_table, headline
@@ -119,7 +119,8 @@ def run(
     setup = Setup(loaded, settings, profile, machine)
     measured: list[Timeline | None] = [None] * len(chosen)
     if measure:
-        planned, measured = plan_and_measure(setup, chosen, repeats=repeats, seed=seed, running=running)
+        with keeping_partial(None, out):
+            planned, measured = plan_and_measure(setup, chosen, repeats=repeats, seed=seed, running=running)
     else:
         planned = plan_all(setup, chosen)
     finish(setup, planned, measured, json, out)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from alrsim import __version__
+from alrsim.cli.calibrate import run as calibrate
 from alrsim.cli.compare import run as compare
 from alrsim.cli.demo import run as demo
 from alrsim.cli.execute import run as execute
@@ -31,6 +33,9 @@ from alrsim.cli.validate import run as validate
 from alrsim.errors import AlrsimError
 
 OK, USER_ERROR, BUG, INTERRUPTED = 0, 1, 2, 130
+_WORKER = "alrsim-"
+"""How the names of worker threads begin."""
+
 _INTERRUPTED_MESSAGE = "interrupted; no file was left half-written"
 
 _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException; typer carries its own copy of click
@@ -42,6 +47,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("calibrate")(calibrate)
 app.command("compare")(compare)
 app.command("demo")(demo)
 app.command("figure2")(figure2)
@@ -80,7 +86,13 @@ def _root(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process: 0 done, 1 user error, 2 bug, 130 interrupted."""
-    raise SystemExit(run(sys.argv[1:] if argv is None else argv))
+    status = run(sys.argv[1:] if argv is None else argv)
+    if any(thread.daemon and thread.name.startswith(_WORKER) for thread in threading.enumerate()):
+        # A worker thread hangs in a task. Python would shut down around it, which can crash: leave at once.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    raise SystemExit(status)
 
 
 def run(argv: Sequence[str]) -> int:

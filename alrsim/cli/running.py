@@ -1,13 +1,22 @@
 """How schedules are run for real: executor and limits, checked before anything slow; what a stopped run leaves."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alrsim.cli.output import publish, tell_progress
 from alrsim.cli.parse import choose
-from alrsim.errors import OptionError
+from alrsim.errors import AlrsimError, OptionError
+from alrsim.files import save_value
 
 if TYPE_CHECKING:
     from alrsim.execute.session import Limits
+    from alrsim.timeline.timeline import Timeline
+
+PARTIAL, PARTIAL_TRACE = "partial.json", "partial.trace.json.gz"
+"""Files in ``--out`` of a run that stopped early; others would be taken for those of a whole run."""
 
 
 @dataclass(frozen=True)
@@ -44,3 +53,41 @@ def check_running(executor: str, limit: float | None) -> Running:
     running = Running(executor, limit)
     _ = running.limits
     return running
+
+
+@contextmanager
+def keeping_partial(output: Path | None, out: Path | None) -> Iterator[None]:
+    """Around a run: if it fails or is interrupted, what had run by then is written, and stderr says so.
+
+    Args:
+        output: Gets the timeline, whose facts say ``partial``.
+        out: Folder that gets :data:`PARTIAL` and :data:`PARTIAL_TRACE`.
+    """
+    from alrsim.execute.session import InterruptedRun, RunError
+
+    try:
+        yield
+    except (RunError, InterruptedRun) as stopped:
+        try:
+            tell_progress(_keep(stopped.timeline, output, out))
+        except AlrsimError as error:  # the disk is full: why the run stopped is more important
+            tell_progress(f"the partial timeline is lost: {error}")
+        raise
+
+
+def _keep(timeline: "Timeline | None", output: Path | None, out: Path | None) -> str:
+    """Write a partial timeline; what to say of it."""
+    if timeline is None:
+        return "the run stopped before any task had ended"
+    from alrsim.report.trace import trace_bytes, trace_document
+
+    written = []
+    if output is not None:
+        save_value("timeline", timeline, output)
+        written.append(str(output))
+    if out is not None:
+        publish({}, out=out, files={PARTIAL_TRACE: trace_bytes(trace_document([("partial", timeline)]))})
+        save_value("timeline", timeline, out / PARTIAL)
+        written += [str(out / PARTIAL), str(out / PARTIAL_TRACE)]
+    done = f"the run stopped with {timeline.facts['tasks_done']} of {timeline.facts['tasks']} tasks done"
+    return f"{done}; the partial timeline is in {' and '.join(written) or 'no file (-o FILE keeps it)'}"

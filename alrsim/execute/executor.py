@@ -167,6 +167,8 @@ def execute_all(
                     record = session.run(index)
                 except (RunError, InterruptedRun) as stopped:
                     stopped.timeline = partial_timeline(job, stopped.record, session.facts, str(stopped))
+                    if isinstance(stopped, RunError) and len(jobs) > 1:
+                        stopped.where = f"schedule {job.schedule.name}, {stopped.where}"
                     raise
                 if turn >= warmup:
                     measured[index].append(record)

@@ -269,7 +269,7 @@ class ProcessSession:
         actions = division.actions[unit] if unit < len(division.actions) else ()
         items = (division.items[action.index] for action in actions if action.verb == "run")
         following = (task for item in items for task in item if self._arena.tasks[unit, 1, task] < 0)
-        found = at if at >= 0 else max(next(leaving, NONE), NONE)
+        found = at if at >= 0 else next(leaving, NONE)
         found = found if found >= 0 else next(following, NONE)
         return str(tasks[found].id) if found >= 0 else ""
 

@@ -99,9 +99,7 @@ def take(store: Store, parcel: Parcel, tensors: Sequence[Tensor]) -> None:
         return
     value = build(parcel.template, tensors)
     if parcel.key[0] in KEPT and parcel.key[0] != "grad":
-        value = copied(
-            value
-        )  # it outlives the run, the memory of the message does not; gradients are added into others
+        value = copied(value)  # it outlives the run, the message's memory does not (gradients are added into others)
     if parcel.term:
         store.add(parcel.producer, parcel.key, value, parcel.bytes, NONE, FOLDS[parcel.key[0]])
     else:

@@ -30,7 +30,8 @@ class Comparison:
 
     Raises:
         ScheduleError: the two are of different schedules.
-        OptionError: they are not one simulated and one measured timeline, or count time in different units.
+        OptionError: they are not one simulated and one measured timeline, or count time in different units, or the run
+            had stopped early.
     """
 
     simulated: Timeline
@@ -41,6 +42,13 @@ class Comparison:
         if sources != ("simulated", "measured"):
             raise OptionError(
                 f"a comparison needs a simulated and a measured timeline, in this order; got {' and '.join(sources)}"
+            )
+        if self.measured.facts.get("partial"):
+            facts = self.measured.facts
+            raise OptionError(
+                f"the measured timeline is partial: {facts.get('tasks_done')} of {facts.get('tasks')} tasks had ended "
+                "when the run stopped",
+                fix="run the schedule again",
             )
         if self.simulated.schedule_digest != self.measured.schedule_digest:
             raise ScheduleError(

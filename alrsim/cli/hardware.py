@@ -36,6 +36,7 @@ def list_(json: JsonTarget = None) -> None:
 @app.command("show")
 def show_(profile: ProfileArgument, json: JsonTarget = None) -> None:
     """Show every figure of a profile with its source and how far it can be trusted."""
+    from alrsim.cli.calibration_text import calibration_lines, calibration_tables
     from alrsim.hardware.profile import load_profile
     from alrsim.hardware.review import describe
     from alrsim.report.tables import plain_table
@@ -58,6 +59,11 @@ def show_(profile: ProfileArgument, json: JsonTarget = None) -> None:
         show(table)
         for note in found.spec.notes:
             say(f"note: {note}")
+        if (calibration := found.spec.calibration) is not None:
+            for part in calibration_tables(calibration):
+                show(part)
+            for line in calibration_lines(calibration):
+                say(line)
 
     publish(document, json_target=json, text=text)
 

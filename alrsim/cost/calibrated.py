@@ -7,7 +7,8 @@ from alrsim.cost.costs import LinkFit, MeasuredCosts
 from alrsim.cost.measured import measured_model
 from alrsim.hardware.machine import Link, Machine
 from alrsim.hardware.precision import PrecisionPlan
-from alrsim.tasks.problem import Loads, Problem, cost_key, price
+from alrsim.tasks.problem import Loads, Problem, price
+from alrsim.tasks.scratch import with_scratch
 from alrsim.tasks.taskgraph import TaskGraph
 
 CALIBRATED = "calibrated"
@@ -33,7 +34,7 @@ def calibrated_problem(tasks: TaskGraph, machine: Machine, options: Formats, cos
         OptionError: a task that was not measured.
     """
     host = replace(machine, links=links_of(machine, costs), shared_cores=costs.cores)
-    tasks = with_scratch(tasks, costs)
+    tasks = with_scratch(tasks, costs.scratch)
     problem = price(tasks, host, options.precision, measured_model(costs.isolated), name=CALIBRATED)
     loaded = price(tasks, host, options.precision, measured_model(costs.table), name=CALIBRATED)
     loads = Loads(problem.durations, loaded.durations, costs.dispatch_overhead_ns, max(1, costs.units - 1))
@@ -55,11 +56,3 @@ def _link(link: Link, fit: LinkFit) -> Link:
 
 def _for_a_megabyte(fit: LinkFit) -> float:
     return fit.send_ns + fit.latency_ns + (1e15 / fit.bandwidth if fit.bandwidth else 0)
-
-
-def with_scratch(tasks: TaskGraph, costs: MeasuredCosts) -> TaskGraph:
-    """The tasks with the temporaries that were measured of them."""
-    if not costs.scratch:
-        return tasks
-    filled = tuple(replace(task, scratch=costs.scratch.get(cost_key(task), task.scratch)) for task in tasks.tasks)
-    return replace(tasks, tasks=filled)

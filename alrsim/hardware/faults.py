@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from alrsim.hardware.calibration import Calibration, HostSection, KernelSection, LinkSection, TableSection
 from alrsim.hardware.figure import Confidence, Derivation, Efficiency, NonNegativeFigure, PeakFigure
 from alrsim.hardware.precision import Precision
 from alrsim.hardware.specification import Group, GroupLink, Links, Specification, UnitSection
@@ -138,6 +139,17 @@ def _without_unit(name: str) -> str:
     return name
 
 
+def _calibration_model(names: tuple[str, ...]) -> type[BaseModel]:
+    sections: dict[tuple[str, ...], type[BaseModel]] = {
+        (): Calibration,
+        ("host",): HostSection,
+        ("links",): LinkSection,
+        ("kernels",): KernelSection,
+        ("tables",): TableSection,
+    }
+    return sections.get(names, Calibration)
+
+
 def _section_model(path: KeyPath) -> type[BaseModel]:
     """The model of the section at a key path."""
     match path:
@@ -157,5 +169,7 @@ def _section_model(path: KeyPath) -> type[BaseModel]:
             return Group
         case ("links_between_groups", _):
             return GroupLink
+        case ("calibration", *inner):
+            return _calibration_model(tuple(part for part in inner if isinstance(part, str)))
         case _:
             return NonNegativeFigure

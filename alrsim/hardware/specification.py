@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from alrsim.hardware.calibration import Calibration
 from alrsim.hardware.figure import (
     Count,
     Efficiency,
@@ -123,6 +124,7 @@ class Specification(Section):
         units: Units that are simulated when nobody asks for a number; a choice, not a figure.
         shared_cores: Cores of a host; more units than this take turns.
         groups: Of a heterogeneous machine, in unit order.
+        calibration: What ``alrsim calibrate`` measured there.
     """
 
     name: Annotated[str, Field(strict=True, pattern=r"^[a-z0-9][a-z0-9.-]*$")]
@@ -135,6 +137,7 @@ class Specification(Section):
     shared_cores: Count | None = None
     groups: tuple[Group, ...] = ()
     links_between_groups: tuple[GroupLink, ...] = ()
+    calibration: Calibration | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -191,7 +194,7 @@ def _check_single(spec: Specification) -> None:
 
 
 def _check_groups(spec: Specification) -> None:
-    for key in ("unit", "links", "units", "shared_cores"):
+    for key in ("unit", "links", "units", "shared_cores", "calibration"):
         if getattr(spec, key) is not None:
             raise ValueError(f"{key}: a heterogeneous profile has groups instead")
     names = [group.name for group in spec.groups]

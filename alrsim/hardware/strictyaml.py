@@ -32,7 +32,7 @@ class Document:
         return self.lines.get(path)
 
 
-MAX_CHARACTERS = 200_000
+MAX_CHARACTERS = 1_000_000
 MAX_DEPTH = 20
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 

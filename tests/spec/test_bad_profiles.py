@@ -285,7 +285,7 @@ WHOLE = {
     "bytes that are not text": (b"\xff\xfe\x00", "is not a text file"),
     "a control character": (b"name: a\x00b\n", "is not valid YAML"),
     "a deep nest": (b"[" * 3000, "nested more than 20 levels deep"),
-    "a file of a size that no profile has": (b"# \n" * 100_000, "at most 200000 are read"),
+    "a file of a size that no profile has": (b"# \n" * 400_000, "at most 1000000 are read"),
 }
 
 

@@ -1,0 +1,335 @@
+"""The work of ``alrsim calibrate``: kernels, then tasks, then the text of a profile."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from re import sub
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from alrsim import __version__
+from alrsim.cli.common import load_with_warnings
+from alrsim.cli.measuring import Bench, Draft, draft_method, open_bench
+from alrsim.cli.model import request
+from alrsim.cli.output import progress, warn
+from alrsim.cli.parse import MethodName, parse_methods
+from alrsim.cli.pipeline import Settings
+from alrsim.cli.planning import Setup
+from alrsim.cli.running import Running
+from alrsim.cost.costs import LinkFit, MeasuredCosts
+from alrsim.cost.hostfit import HostFit, fit_host, with_error
+from alrsim.cost.library import Sought, rows_of, table_of
+from alrsim.cost.roofline import roofline
+from alrsim.errors import ExecutionError, ProfileError
+from alrsim.hardware.calibration import KernelSection, LinkSection, Row, TableSection
+from alrsim.hardware.profile import Profile, machine_from, read_profile
+from alrsim.hardware.profile_text import profile_text
+from alrsim.tasks.problem import cost_key
+
+if TYPE_CHECKING:
+    from alrsim.execute.hostkernels import DeviceFacts
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for.
+
+    Attributes:
+        model: As typed; ``None``: the host's kernels only.
+        samples: Micro-batch sizes.
+        copies: Copies per LR task.
+        quick: The smallest kernels only.
+    """
+
+    model: str | None
+    option: list[str] | None
+    methods: Sequence[MethodName]
+    samples: Sequence[int]
+    copies: Sequence[int]
+    settings: Settings
+    units: int
+    repeats: int
+    seed: int
+    running: Running
+    device: str
+    output: Path
+    quick: bool = False
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A profile with its text.
+
+    Attributes:
+        skipped: Methods that the model does not allow, with the reason.
+    """
+
+    profile: Profile
+    text: str
+    skipped: tuple[str, ...] = ()
+
+
+def calibrate_host(wanted: Wanted) -> Calibrated:
+    """Everything that was asked for, measured and fitted; nothing is written here.
+
+    Raises:
+        ExecutionError: what the executor cannot run, if no method is left.
+    """
+    kernels, fit = _kernels(wanted)
+    base = _finish(wanted, kernels, fit, None, (), None).profile
+    if wanted.model is None:
+        return _finish(wanted, kernels, fit, _executor_only(wanted, base), (), None)
+    drafts, skipped = _drafts(wanted, base)
+    found = _measure(wanted, drafts)
+    tables = _tables(drafts, found, wanted.repeats)
+    errors = [
+        error for (bench, draft), costs in zip(drafts, found, strict=True) for error in _errors(bench, draft, costs)
+    ]
+    done = _finish(wanted, kernels, fit, found[0], tables, round(median(errors), 4))
+    return replace(done, skipped=tuple(skipped))
+
+
+def _kernels(wanted: Wanted) -> tuple[tuple[KernelSection, ...], HostFit]:
+    from alrsim.execute.hostkernels import by_kernel, device_of, measure, probes
+
+    device = device_of(wanted.device)
+    every = probes(device, small=wanted.quick)
+    with progress(len(every) * wanted.repeats, "kernels") as step:
+        timings = measure(every, wanted.units, wanted.repeats, device, lambda count, _all: step(f"timing {count}"))
+    sections = [
+        KernelSection(
+            kernel=kernel,
+            precision=precision,
+            error=0.0,
+            points=tuple(
+                (one.probe.size, round(one.alone, 1), round(one.busy, 1), round(one.spread, 4)) for one in found
+            ),
+        )
+        for kernel, precision, found in by_kernel(timings)
+    ]
+    fit = fit_host(sections)
+    return tuple(with_error(fit, section) for section in sections), fit
+
+
+def _drafts(wanted: Wanted, profile: Profile) -> tuple[list[tuple[Bench, Draft]], list[str]]:
+    """Every distinct task graph over sizes and copies, prepared; LR alone has copies."""
+    assert wanted.model is not None
+    machine = machine_from(profile, wanted.units)
+    found: list[tuple[Bench, Draft]] = []
+    skipped: dict[str, str] = {}
+    microbatches = wanted.settings.microbatches
+    for samples in wanted.samples:
+        loaded = load_with_warnings(request(wanted.model, wanted.option, None, samples * microbatches, microbatches))
+        first = open_bench(Setup(loaded, wanted.settings, profile, machine), wanted.seed, wanted.running)
+        for copies in wanted.copies:
+            bench = replace(first, setup=replace(first.setup, settings=replace(wanted.settings, copies=copies)))
+            for method in wanted.methods:
+                if method.label in skipped or (not method.is_lr and copies != wanted.copies[0]):
+                    continue
+                known = len(bench.prepared)
+                try:
+                    draft = draft_method(bench, method)
+                except ExecutionError as error:
+                    skipped[method.label] = error.what
+                    warn(f"{method.label} is left out: {error.what}")
+                    continue
+                if len(bench.prepared) > known:
+                    found.append((bench, draft))
+    if not found:
+        raise ExecutionError("none of the methods can run on this model", where="calibrate", fix="see the warnings")
+    return found, [f"{label}: {why}" for label, why in skipped.items()]
+
+
+def _measure(wanted: Wanted, drafts: Sequence[tuple[Bench, Draft]]) -> list[MeasuredCosts]:
+    from alrsim.execute.calibrate import calibrate_all
+
+    jobs = [bench.prepared[draft.key] for bench, draft in drafts]
+    with progress((1 if wanted.units == 1 else 2) * len(jobs) * (wanted.repeats + 1), "tasks") as step:
+        return calibrate_all(
+            jobs,
+            executor=wanted.running.executor,
+            limits=wanted.running.limits,
+            units=wanted.units,
+            repeats=wanted.repeats,
+            progress=lambda count, _all: step(f"step {count}"),
+        )
+
+
+def _executor_only(wanted: Wanted, profile: Profile) -> MeasuredCosts:
+    """Overhead, links and the host's load; the tasks that an executor must have for it are those of a small model."""
+    small = replace(wanted, model="mlp", option=None, methods=parse_methods("bp:gpipe"), samples=(4,), copies=(1,))
+    drafts, _ = _drafts(small, profile)
+    return _measure(small, drafts)[0]
+
+
+def _sought(draft: Draft) -> Sought:
+    return Sought(draft.stages, draft.method.rule, draft.options)
+
+
+def _tables(
+    drafts: Sequence[tuple[Bench, Draft]], costs: Sequence[MeasuredCosts], repeats: int
+) -> tuple[TableSection, ...]:
+    """One table per rule, options and formats; rows that two task graphs share are kept once."""
+    rows: dict[tuple[str, str, str], dict[tuple[Any, ...], Row]] = {}
+    heads: dict[tuple[str, str, str], Sought] = {}
+    for (_, draft), found in zip(drafts, costs, strict=True):
+        sought = _sought(draft)
+        head = table_of(sought, (), repeats)
+        key = (head.rule, head.options, head.formats)
+        heads.setdefault(key, sought)
+        for row in rows_of(sought, draft.tasks, found):
+            rows.setdefault(key, {}).setdefault((row.stage, row.kind, row.clean, row.samples, row.copies), row)
+    return tuple(table_of(sought, rows[key].values(), repeats) for key, sought in heads.items())
+
+
+def _errors(bench: Bench, draft: Draft, costs: MeasuredCosts) -> list[float]:
+    """|roofline / measured - 1| of every kind of task."""
+    unit = bench.setup.machine.units[0]
+    tasks = {cost_key(task): task for task in draft.tasks.tasks}
+    return [
+        abs(roofline(task, unit, draft.options.precision) / costs.isolated[key] - 1)
+        for key, task in tasks.items()
+        if costs.isolated[key]
+    ]
+
+
+def _finish(
+    wanted: Wanted,
+    kernels: tuple[KernelSection, ...],
+    fit: HostFit,
+    costs: MeasuredCosts | None,
+    tables: tuple[TableSection, ...],
+    roofline_error: float | None,
+) -> Calibrated:
+    """The profile's text, read back; without costs it has no calibration section yet."""
+    where = str(wanted.output)
+    text = profile_text(_document(wanted, kernels, fit, costs, tables, roofline_error), where)
+    faults, profile = read_profile(text, where)
+    if profile is None:
+        raise ProfileError(faults[0].message, where=where)
+    return Calibrated(profile, text)
+
+
+def _document(
+    wanted: Wanted,
+    kernels: tuple[KernelSection, ...],
+    fit: HostFit,
+    costs: MeasuredCosts | None,
+    tables: tuple[TableSection, ...],
+    roofline_error: float | None,
+) -> dict[str, Any]:
+    from alrsim.execute.hostkernels import describe_device
+    from alrsim.execute.workers import core_count
+
+    device = describe_device(wanted.device)
+    document: dict[str, Any] = {
+        "name": sub(r"[^a-z0-9.-]+", "-", wanted.output.stem.lower()).strip("-.") or "calibrated",
+        "device": device.name,
+        "kind": "accelerator" if wanted.device == "cuda" else "host",
+        "units": wanted.units,
+    }
+    if wanted.device != "cuda":
+        document["shared_cores"] = core_count()
+    document["notes"] = ["A unit is one core." if wanted.device != "cuda" else "A unit is the whole device."]
+    if costs is not None:
+        document["calibration"] = _section(wanted, device, kernels, costs, tables, roofline_error)
+    document["unit"] = _unit(fit, device)
+    document["links"] = _links(wanted, () if costs is None else costs.links)
+    return document
+
+
+def _section(
+    wanted: Wanted,
+    device: "DeviceFacts",
+    kernels: tuple[KernelSection, ...],
+    costs: MeasuredCosts,
+    tables: tuple[TableSection, ...],
+    roofline_error: float | None,
+) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "date": date.today().isoformat(),
+        "program": f"alrsim {__version__}",
+        "device": device.name,
+        "torch": device.torch,
+        "executor": costs.executor,
+        "units": costs.units,
+        "cores": costs.cores,
+        "repeats": costs.repeats,
+        "overhead_ns": costs.dispatch_overhead_ns,
+        "host": {"cpu_share": costs.host.cpu_share, "drift": costs.host.drift},
+    }
+    if roofline_error is not None:
+        found["roofline_error"] = roofline_error
+    found["links"] = [_plain(_link(link)) for link in costs.links]
+    found["kernels"] = [_plain(kernel) for kernel in kernels]
+    found["tables"] = [_plain(table) for table in tables]
+    return found
+
+
+def _plain(section: KernelSection | LinkSection | TableSection) -> dict[str, Any]:
+    plain: dict[str, Any] = section.model_dump(mode="json", exclude_none=True)
+    return plain
+
+
+def _link(link: LinkFit) -> LinkSection:
+    return LinkSection(
+        source=link.source,
+        target=link.target,
+        send_ns=link.send_ns,
+        latency_ns=link.latency_ns,
+        bandwidth_gb_per_s=None if link.bandwidth is None else float(f"{link.bandwidth / 1e9:.6g}"),
+        error=round(link.error, 4),
+        points=link.points,
+    )
+
+
+def _figure(value: float, device: "DeviceFacts", note: str) -> dict[str, Any]:
+    return {
+        "value": float(f"{value:.6g}"),
+        "source": f"alrsim calibrate, {device.name}, torch {device.torch}",
+        "confidence": "measured",
+        "note": note,
+    }
+
+
+def _unit(fit: HostFit, device: "DeviceFacts") -> dict[str, Any]:
+    unit: dict[str, Any] = {
+        "peak_tflops_dense": {
+            precision.value: {**_figure(peak / 1e12, device, "best rate of a product"), "dense": True}
+            for precision, peak in fit.peaks.items()
+        },
+        "elementwise_tflops": _figure(fit.elementwise_flops / 1e12, device, "sum of two tensors, best size"),
+        "efficiency": {
+            precision.value: {
+                "points": [list(point) for point in points],
+                "source": f"alrsim calibrate, {device.name}, torch {device.torch}",
+                "confidence": "measured",
+                "note": "closest ascending curve to matrix products and convolutions",
+            }
+            for precision, points in fit.efficiency.items()
+        },
+        "memory_bandwidth_gb_per_s": _figure(fit.memory_bandwidth / 1e9, device, "copy, read and write counted"),
+        "launch_overhead_us": _figure(fit.launch_ns / 1e3, device, "one eager torch operator"),
+    }
+    if device.memory is not None:
+        unit["memory_gb"] = _figure(device.memory / 1e9, device, "of the device")
+    return unit
+
+
+def _links(wanted: Wanted, links: Sequence[LinkFit]) -> dict[str, Any]:
+    from alrsim.execute.hostkernels import describe_device
+
+    device = describe_device(wanted.device)
+    if wanted.device == "cuda":
+        return {"topology": "none"}
+    latency = median([link.send_ns + link.latency_ns for link in links] or [0])
+    found: dict[str, Any] = {"topology": "all_to_all"}
+    speeds = [link.bandwidth for link in links if link.bandwidth is not None]
+    if speeds:
+        found["bandwidth_gb_per_s_per_direction"] = _figure(median(speeds) / 1e9, device, "fit over message sizes")
+    else:
+        found["no_copy"] = True
+    note = f"executor {wanted.running.executor}: besides the bytes" if links else "not measured: one unit"
+    found["latency_us"] = _figure(latency / 1e3, device, note)
+    return found

@@ -1,4 +1,4 @@
-"""Live memory of every unit over time as PNG: stacked categories, measured over predicted."""
+"""Live memory of every unit over time as PNG, by category: what was predicted, and below it what was measured."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +14,14 @@ from alrsim.report.gantt import render
 from alrsim.report.palette import CATEGORY_COLOURS, FAINT, INK
 from alrsim.report.timescale import TimeScale, scale_for
 from alrsim.tasks.taskgraph import Category
+from alrsim.timeline.memory import peak_memory, resident_peaks
 from alrsim.timeline.timeline import MemPoint, Timeline
 from alrsim.units import format_bytes
 
 _BYTE_STEPS = ((10**9, "GB"), (10**6, "MB"), (10**3, "KB"), (1, "B"))
-_LEFT, _RIGHT, _CELL_HEIGHT = 0.085, 0.985, 1.25
+_LEFT, _RIGHT, _GAP = 0.085, 0.985, 0.012
+_TOP, _BOTTOM, _CELL, _BETWEEN, _APART = 0.92, 0.75, 1.15, 0.12, 0.82
+"""Inches: above the first cell, below the last, a cell, between cells of a method, between methods."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +32,29 @@ class MemoryRow:
     predicted: Timeline
     measured: Timeline | None = None
 
+    @property
+    def lines(self) -> tuple[Timeline, ...]:
+        return (self.predicted,) if self.measured is None else (self.predicted, self.measured)
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Axes of one method."""
+
+    time: TimeScale
+    end: float
+    size: int
+    suffix: str
+    peak: int
+
 
 def draw_memory(
     rows: Sequence[MemoryRow], title: str = "", *, capacity: Mapping[str, int | None] | None = None
 ) -> bytes:
-    """A PNG with one row per method and one column per unit; byte axis and time axis are shared by all cells.
+    """A PNG with one column per unit. A method has one line of cells, or two where it ran: predicted and measured.
 
-    The stacked areas are the prediction; the black line is the measured total. A red line marks a unit's
-    capacity where the axis reaches it.
+    All cells of a method share the byte axis and the time axis. A dot marks every peak; on what was measured, how far
+    off the prediction was. A red line marks a unit's capacity where the axis reaches it.
 
     Raises:
         OptionError: nothing to draw, or methods on different units.
@@ -46,60 +64,75 @@ def draw_memory(
     units = rows[0].predicted.units
     if any(row.predicted.units != units for row in rows):
         raise OptionError("the methods of one memory plot must run on the same units")
-    timelines = [line for row in rows for line in (row.predicted, row.measured) if line is not None]
-    time = scale_for(max(t.makespan / t.ticks_per_unit for t in timelines), timelines[0].time_unit)
-    peak = max((point.total for line in timelines for point in line.memory), default=0)
-    size, suffix = next(((size, text) for size, text in _BYTE_STEPS if peak >= size), (1, "B"))
-    figure, cells = _grid(len(rows), len(units))
-    end = max(t.makespan / t.ticks_per_unit for t in timelines) / time.divisor
-    for row, line_cells in zip(rows, cells, strict=True):
-        for unit, axis in zip(units, line_cells, strict=True):
-            _draw_cell(axis, row, unit, time, size)
-            limit = (capacity or {}).get(unit)
-            if limit is not None and limit <= 1.2 * peak:
-                axis.axhline(limit / size, color="#C00000", linewidth=1.2)
-            axis.set_xlim(0, end * 1.01)
-            axis.set_ylim(0, peak / size * 1.18 or 1)
-            axis.yaxis.set_major_locator(MaxNLocator(4))
-    _annotate(figure, cells, rows, units, time, suffix, title)
+    figure, cells = _grid([len(row.lines) for row in rows], len(units))
+    for row, lines in zip(rows, cells, strict=True):
+        scale = _scale(row)
+        for timeline, axes in zip(row.lines, lines, strict=True):
+            for unit, axis in zip(units, axes, strict=True):
+                _draw_cell(axis, timeline, unit, scale, row.predicted)
+                _draw_capacity(axis, (capacity or {}).get(unit), scale)
+        _label(row, lines, units, scale)
+    _annotate(figure, rows, title)
     return render(figure)
 
 
-def _grid(rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
-    total = 0.75 + rows * _CELL_HEIGHT + (rows - 1) * 0.34 + 0.95
+def _scale(row: MemoryRow) -> _Scale:
+    longest = max(line.makespan / line.ticks_per_unit for line in row.lines)
+    time = scale_for(longest, row.predicted.time_unit)
+    peak = max((point.total for line in row.lines for point in line.memory), default=0)
+    size, suffix = next(((size, text) for size, text in _BYTE_STEPS if peak >= size), (1, "B"))
+    return _Scale(time, longest / time.divisor, size, suffix, peak)
+
+
+def _grid(lines: Sequence[int], columns: int) -> tuple[Figure, list[list[list[Axes]]]]:
+    """Axes by method, line and unit."""
+    inner = sum(count * _CELL + (count - 1) * _BETWEEN for count in lines)
+    total = _TOP + inner + (len(lines) - 1) * _APART + _BOTTOM
     figure = Figure(figsize=(13.0, total))
     FigureCanvasAgg(figure)
-    gap = 0.012
-    width = (_RIGHT - _LEFT - gap * (columns - 1)) / columns
-    cells = []
-    for row in range(rows):
-        y = (total - 0.75 - _CELL_HEIGHT - row * (_CELL_HEIGHT + 0.34)) / total
-        cells.append(
-            [figure.add_axes((_LEFT + c * (width + gap), y, width, _CELL_HEIGHT / total)) for c in range(columns)]
-        )
+    width = (_RIGHT - _LEFT - _GAP * (columns - 1)) / columns
+    cells: list[list[list[Axes]]] = []
+    top = total - _TOP
+    for count in lines:
+        cells.append([])
+        for _ in range(count):
+            low, height = (top - _CELL) / total, _CELL / total
+            cells[-1].append(
+                [figure.add_axes((_LEFT + c * (width + _GAP), low, width, height)) for c in range(columns)]
+            )
+            top -= _CELL + _BETWEEN
+        top += _BETWEEN - _APART
     return figure, cells
 
 
-def _draw_cell(axis: Axes, row: MemoryRow, unit: str, time: TimeScale, size: int) -> None:
-    times, stacks = _steps(row.predicted, unit, time)
+def _draw_cell(axis: Axes, timeline: Timeline, unit: str, scale: _Scale, predicted: Timeline) -> None:
+    times, stacks = _steps(timeline, unit, scale.time)
     base = [0.0] * len(times)
     for category in Category:
-        values = [live.get(category, 0) / size for live in stacks]
+        values = [live.get(category, 0) / scale.size for live in stacks]
         if any(values):
             top = [low + value for low, value in zip(base, values, strict=True)]
             axis.fill_between(times, base, top, step="post", color=CATEGORY_COLOURS[category], linewidth=0)
             base = top
-    peak = f"peak {_peak_text(row.predicted, unit)}"
-    if row.measured is not None:
-        times, stacks = _steps(row.measured, unit, time)
-        totals = [sum(live.values()) / size for live in stacks]
-        axis.step(times, totals, where="post", color=INK, linewidth=1.1)
-        peak += f" · measured {_peak_text(row.measured, unit)}"
-    axis.text(0.99, 0.97, peak, transform=axis.transAxes, fontsize=7.5, color=INK, ha="right", va="top")
+    axis.step(times, base, where="post", color=INK, linewidth=0.7)
+    peak = peak_memory(timeline)[unit]
+    if peak:
+        at = times[base.index(max(base))]
+        axis.plot([at], [peak / scale.size], marker="o", markersize=4, color=INK, clip_on=False, zorder=5)
+    text = f"peak {format_bytes(peak)}"
+    if timeline is not predicted and peak:
+        text += f" (predicted {100 * (peak_memory(predicted)[unit] / peak - 1):+.1f} %)"
+    axis.text(0.995, 0.97, text, transform=axis.transAxes, fontsize=8.5, color=INK, ha="right", va="top")
+    axis.set_xlim(0, scale.end * 1.005 or 1)
+    axis.set_ylim(0, scale.peak / scale.size * 1.32 or 1)
+    axis.yaxis.set_major_locator(MaxNLocator(3))
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
 
 
-def _peak_text(timeline: Timeline, unit: str) -> str:
-    return format_bytes(max((point.total for point in timeline.memory if point.unit == unit), default=0))
+def _draw_capacity(axis: Axes, limit: int | None, scale: _Scale) -> None:
+    if limit is not None and limit <= 1.2 * scale.peak:
+        axis.axhline(limit / scale.size, color="#C00000", linewidth=1.2)
 
 
 def _steps(timeline: Timeline, unit: str, time: TimeScale) -> tuple[list[float], list[Mapping[Category, int]]]:
@@ -114,36 +147,40 @@ def _steps(timeline: Timeline, unit: str, time: TimeScale) -> tuple[list[float],
     return times, stacks
 
 
-def _annotate(
-    figure: Figure,
-    cells: list[list[Axes]],
-    rows: Sequence[MemoryRow],
-    units: Sequence[str],
-    time: TimeScale,
-    suffix: str,
-    title: str,
-) -> None:
+def _label(row: MemoryRow, lines: Sequence[Sequence[Axes]], units: Sequence[str], scale: _Scale) -> None:
+    """Title, units and axes of one method."""
+    first = lines[0][0]
+    first.text(0, 1.2, row.title, transform=first.transAxes, fontsize=11, fontweight="bold", color=INK)
+    if row.measured is not None and resident_peaks(row.measured):
+        words = ", ".join(f"{name} {format_bytes(size)}" for name, size in resident_peaks(row.measured).items())
+        last = lines[0][-1]
+        text = f"resident memory of the {words}, Python and torch included"
+        last.text(1, 1.2, text, transform=last.transAxes, fontsize=8.5, color=FAINT, ha="right")
+    for unit, axis in zip(units, lines[0], strict=True):
+        axis.text(0, 1.05, unit, transform=axis.transAxes, fontsize=8.5, color=FAINT)
+    for source, axes in zip(("predicted", "measured"), lines, strict=False):
+        axes[0].set_ylabel(f"{source}\n[{scale.suffix}]", fontsize=8.5, color=INK)
+        for axis in axes:
+            bottom = axes is lines[-1]
+            axis.tick_params(labelsize=7.5, color=FAINT, labelleft=axis is axes[0], labelbottom=bottom)
+            if bottom:
+                axis.set_xlabel(scale.time.label, fontsize=8, color=INK, labelpad=1)
+
+
+def _annotate(figure: Figure, rows: Sequence[MemoryRow], title: str) -> None:
     height = figure.get_figheight()
-    for row, line in zip(rows, cells, strict=True):
-        line[0].set_ylabel(f"live [{suffix}]", fontsize=8.5, color=INK)
-        line[0].text(0, 1.05, row.title, transform=line[0].transAxes, fontsize=10, fontweight="bold", color=INK)
-        for axis in line:
-            axis.tick_params(labelsize=7.5, color=FAINT, labelleft=axis is line[0], labelbottom=line is cells[-1])
-            for side in ("top", "right"):
-                axis.spines[side].set_visible(False)
-    for axis, unit in zip(cells[-1], units, strict=True):
-        axis.set_xlabel(f"{unit} · {time.label}", fontsize=8.5, color=INK)
     figure.text(_LEFT, 1 - 0.12 / height, title, fontsize=13, fontweight="bold", color=INK, va="top")
-    used = {c for row in rows for point in row.predicted.memory for c, count in point.live.items() if count}
-    handles = [Patch(facecolor=CATEGORY_COLOURS[c], label=f"{c.value} (predicted)") for c in Category if c in used]
-    if any(row.measured is not None for row in rows):
-        handles.append(Patch(facecolor=INK, label="measured total"))
-    figure.legend(
-        handles=handles,
-        loc="lower left",
-        bbox_to_anchor=(_LEFT - 0.006, 0.05 / height),
-        ncols=max(1, len(handles)),
-        frameon=False,
-        fontsize=8.5,
-        handlelength=1.2,
-    )
+    used = {
+        c for row in rows for line in row.lines for point in line.memory for c, count in point.live.items() if count
+    }
+    handles = [Patch(facecolor=CATEGORY_COLOURS[c], label=c.value) for c in Category if c in used]
+    if handles:
+        figure.legend(
+            handles=handles,
+            loc="lower left",
+            bbox_to_anchor=(_LEFT - 0.006, 0.02 / height),
+            ncols=len(handles),
+            frameon=False,
+            fontsize=9,
+            handlelength=1.2,
+        )

@@ -187,3 +187,13 @@ def memory_by_category(timeline: Timeline) -> dict[str, dict[Category, Bytes]]:
         if point.unit not in best or point.total > best[point.unit].total:
             best[point.unit] = point
     return {unit: dict(best[unit].live) if unit in best else {} for unit in timeline.units}
+
+
+def resident_peaks(timeline: Timeline) -> dict[str, Bytes]:
+    """Peak resident memory of the processes that ran a measured timeline, from its fact ``peak_rss_bytes``: a number
+    is of the one ``process``, strings ``u0=123456`` are of processes by unit. Empty where nothing was measured."""
+    fact = timeline.facts.get("peak_rss_bytes")
+    if isinstance(fact, tuple):
+        parts = (text.rpartition("=") for text in fact)
+        return {name: int(size) for name, _, size in parts if name and size.isdigit()}
+    return {"process": fact} if isinstance(fact, int) and fact else {}

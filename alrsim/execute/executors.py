@@ -6,8 +6,9 @@ from alrsim.execute.processes import processes
 from alrsim.execute.session import Executor
 from alrsim.execute.streams import missing_cuda
 from alrsim.execute.threads import threads
+from alrsim.execute.torchrun import missing_gloo, torchrun
 
-EXECUTORS: dict[str, Executor] = {"threads": threads, "processes": processes, "cuda": cuda}
+EXECUTORS: dict[str, Executor] = {"threads": threads, "processes": processes, "torchrun": torchrun, "cuda": cuda}
 
 
 def find_executor(name: str) -> Executor:
@@ -23,4 +24,5 @@ def find_executor(name: str) -> Executor:
 
 def unavailable(name: str) -> str:
     """Why this host cannot run an executor; empty if it can."""
-    return missing_cuda() if name == "cuda" else ""
+    reasons = {"cuda": missing_cuda, "torchrun": missing_gloo}
+    return reasons[name]() if name in reasons else ""

@@ -12,6 +12,7 @@ from alrsim.execute.wire import Template
 from alrsim.schedule.actions import Wire
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.tasks.token import NONE
+from alrsim.timeline.timeline import TransferSpan
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,30 @@ def parcels_of(graph: TaskGraph, ledger: Ledger, placed: Placed) -> tuple[Parcel
     found = [*_buffers(graph, ledger, placed), *_terms(ledger, placed)]
     found += _signals(graph, placed, found)
     return tuple(sorted(found, key=lambda one: (one.producer, one.target, label(one.key))))
+
+
+def transfer_spans(
+    parcels: Sequence[Parcel],
+    tokens: Sequence[str],
+    units: Sequence[str],
+    sent: Sequence[int],
+    left: Sequence[int],
+    arrived: Sequence[int],
+) -> tuple[TransferSpan, ...]:
+    """What a run's parcels look like in a timeline; signals and what had not arrived are left out.
+
+    Args:
+        tokens: Of all tasks.
+        units: Names.
+        sent, left, arrived: As in :class:`alrsim.execute.rank.Marks`.
+    """
+    spans = []
+    for index, one in enumerate(parcels):
+        if one.key and arrived[index] >= 0:
+            name = label(one.key) + (f"+{tokens[one.producer]}" if one.term else "")
+            end = max(left[index], arrived[index])
+            spans.append(TransferSpan(name, units[one.source], units[one.target], sent[index], end, one.bytes))
+    return tuple(sorted(spans, key=lambda span: (span.start, span.source, span.target, span.buffer)))
 
 
 def wires_of(parcels: Sequence[Parcel], item_of: Sequence[int]) -> list[Wire]:

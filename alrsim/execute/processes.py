@@ -23,7 +23,7 @@ import torch
 from alrsim.errors import ExecutionError
 from alrsim.execute.arena import EXCHANGES, Arena, offsets_of, open_arena
 from alrsim.execute.clock import clock_offset
-from alrsim.execute.ledger import label
+from alrsim.execute.parcels import transfer_spans
 from alrsim.execute.part import Division, divide
 from alrsim.execute.prepared import Scheduled, lane_items
 from alrsim.execute.process_worker import Assignment, Post, serve
@@ -32,7 +32,6 @@ from alrsim.execute.session import Exchange, Fact, InterruptedRun, Limits, Recor
 from alrsim.execute.workers import Times, available_cores
 from alrsim.schedule.lower import homes
 from alrsim.tasks.token import NONE
-from alrsim.timeline.timeline import TransferSpan
 from alrsim.units import Bytes, Ns, format_bytes
 
 _POLL_SECONDS = 0.1
@@ -163,19 +162,9 @@ class ProcessSession:
         unit_of, rows = schedule.unit_of, self._arena.tasks.tolist()
         units = [unit_of[task.id] for task in graph.tasks]
         start, end, cpu = ([rows[unit][part][task] for task, unit in enumerate(units)] for part in range(3))
-        return Record(_times(start, end, cpu), self._transfers(job))
-
-    def _transfers(self, job: int) -> tuple[TransferSpan, ...]:
-        tasks = self._jobs[job].prepared.job.graph.tasks
-        sent, left, arrived = self._arena.parcels.tolist()
-        spans = []
-        for index, parcel in enumerate(self._divisions[job].parcels):
-            if parcel.key and arrived[index] >= 0:
-                name = label(parcel.key) + (f"+{tasks[parcel.producer].id}" if parcel.term else "")
-                end = max(left[index], arrived[index])
-                source, target = self._names[parcel.source], self._names[parcel.target]
-                spans.append(TransferSpan(name, source, target, sent[index], end, parcel.bytes))
-        return tuple(sorted(spans, key=lambda span: (span.start, span.source, span.target, span.buffer)))
+        tokens, moves = [str(task.id) for task in graph.tasks], self._arena.parcels.tolist()
+        spans = transfer_spans(self._divisions[job].parcels, tokens, self._names, *moves)
+        return Record(_times(start, end, cpu), spans)
 
     def _together(self, job: int | None, orders: Mapping[int, tuple[Any, ...]]) -> list[Any]:
         """Give orders to several workers, start them at the same time, and wait for all."""

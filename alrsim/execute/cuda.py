@@ -23,7 +23,7 @@ import torch
 from alrsim.errors import AlrsimError
 from alrsim.execute.device_job import DeviceJob, Post, bring
 from alrsim.execute.job import Run
-from alrsim.execute.ledger import Ledger
+from alrsim.execute.ledger import Ledger, label
 from alrsim.execute.prepared import Scheduled, new_run, task_body
 from alrsim.execute.results import results_of
 from alrsim.execute.session import Exchange, Fact, InterruptedRun, Limits, Record, Results, RunError
@@ -37,6 +37,8 @@ from alrsim.timeline.timeline import TransferSpan
 from alrsim.units import Bytes, Ns
 
 _POLL_SECONDS = 0.02
+_LEAVE_SECONDS = 4.0
+"""For a thread to end its task when a run is over."""
 
 
 @contextmanager
@@ -194,6 +196,9 @@ class CudaSession:
         except BaseException as error:
             stop.set()
             start.abort()
+            for thread, script in zip(threads, scripts, strict=True):
+                if thread.ident is not None:
+                    script.finished.wait(_LEAVE_SECONDS)
             if isinstance(error, KeyboardInterrupt) and job is not None:
                 self._device.rest()
                 raise InterruptedRun(self._partial(job, scripts, origins, zero)) from None
@@ -202,7 +207,7 @@ class CudaSession:
             stop.set()
         for unit, script in enumerate(scripts):
             if unit != hung:
-                script.finished.wait()
+                script.finished.wait(_LEAVE_SECONDS)
         for unit, script in enumerate(scripts):
             if script.error is not None or unit == hung:
                 raise self._failed(job, scripts, unit, origins, zero) from script.error
@@ -231,16 +236,16 @@ class CudaSession:
         if len(self._used) == 1:
             return Record(times)
         names = [lane.unit for lane in work.scheduled.schedule.lanes]
-        spans = []
-        for number, crossing in sorted(post.crossings.items()):
-            parcel = work.division.parcels[number]
-            place = self._streams[parcel.target].device
-            begin, end = (self._host_time(mark, origins[place]) - zero for mark in (crossing.begin, crossing.end))
-            spans.append(
-                TransferSpan(
-                    parcel.label, names[parcel.source], names[parcel.target], max(0, begin), max(0, end), parcel.bytes
-                )
-            )
+        tasks, spans = work.scheduled.prepared.job.graph.tasks, []
+        for number, parcel in enumerate(work.division.parcels):
+            if not parcel.key:
+                continue
+            begin = end = times.end[parcel.producer] if parcel.producer != NONE else 0  # by reference
+            if number in post.crossings:
+                origin, crossing = origins[self._streams[parcel.target].device], post.crossings[number]
+                begin, end = (max(0, self._host_time(one, origin) - zero) for one in (crossing.begin, crossing.end))
+            name = label(parcel.key) + (f"+{tasks[parcel.producer].id}" if parcel.term else "")
+            spans.append(TransferSpan(name, names[parcel.source], names[parcel.target], begin, end, parcel.bytes))
         return Record(times, tuple(sorted(spans, key=lambda one: (one.start, one.source, one.target, one.buffer))))
 
     def _times(self, scripts: Sequence[Script], count: int, origins: Mapping[torch.device, _Origin], zero: Ns) -> Times:

@@ -135,6 +135,8 @@ def _call(func: Any, args: Any, kwargs: Any) -> Any:
     asked = None if kwargs.get("device") is None else torch.device(kwargs["device"])
     places = list(dict.fromkeys(value.device for value in ours))
     stray = [tuple(value.shape) for value in leaves if not isinstance(value, Pretended) and value.dim()]
+    if not ours and not _is_ours(asked):
+        return func(*args, **kwargs)
     copies = func in (torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default)
     if not copies and places and (stray or len(places) > 1):
         raise StrayError(f"{func} mixes tensors of {places} with CPU tensors of shapes {stray}")
@@ -142,13 +144,20 @@ def _call(func: Any, args: Any, kwargs: Any) -> Any:
     with CLOCKS.lock:
         now = CLOCKS.tick()
         _check(func, args, kwargs, ours, now)
+    if asked and not _is_ours(asked) and asked.type == "meta":
+        raise StrayError(f"{func} asks for a shape without numbers")
     real = {**kwargs, "device": CPU} if asked else kwargs
     found = func(*tree_map(_inner, args), **tree_map(_inner, real))
-    if target.type != "meta":
+    if not _is_ours(target):
         return found
     cells = {value.inner.untyped_storage()._cdata: value.cell for value in ours}
     made = tree_map(lambda value: _wrap(value, target, cells, now), found)
     return return_and_correct_aliasing(func, args, kwargs, made) if ours and not asked else made
+
+
+def _is_ours(device: torch.device | None) -> bool:
+    """Torch's own ``meta`` has no number."""
+    return device is not None and device.type == "meta" and device.index is not None
 
 
 def _inner(value: Any) -> Any:

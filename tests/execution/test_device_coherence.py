@@ -51,6 +51,17 @@ CASES = {
 }
 
 
+TEXT = {"vocabulary": 20, "embedding": 4, "hidden": 5, "sequence": 3}
+OTHERS = {
+    "lstm": ("lstm", TEXT, "lr", {"copies": 2}, Settings()),
+    "marked": ("rnn", {**TEXT, "noise": "state"}, "lr", {"copies": 2}, Settings()),
+    "gru-bp": ("gru", TEXT, "bp", {}, Settings()),
+    "masked": ("gcn", {"nodes": 8, "features": 4, "hidden": 3}, "lr", {"copies": 2}, Settings(mask="reach")),
+    "attention": ("gat", {"nodes": 8, "features": 4, "hidden": 3, "heads": 2}, "bp", {}, Settings()),
+    "spikes": ("snn", {"image_size": 4, "hidden": 6, "steps": 2}, "lr", {"copies": 2}, Settings()),
+}
+
+
 @pytest.fixture(autouse=True)
 def _pretend(pretended):
     with pretended.pretending():
@@ -86,6 +97,35 @@ def test_every_task_stays_on_its_device_and_computes_the_same_bits(subject, pret
             assert isinstance(ours[name], pretended.Pretended), f"{what} {name} is on {ours[name].device}"
             assert torch.equal(ours[name].inner, value), f"{what} {name}"
     assert any(bool(value.abs().sum() > 0) for value in expected.gradients.values())
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_other_layers_masks_and_marks_too(subject, pretended, case):
+    model, sizes, rule, chosen, settings = OTHERS[case]
+    one = subject(model, "layer", 2, **sizes)
+    options = RuleOptions(microbatches=2, **chosen)
+    graph = RULES[rule](one.stages, options)
+    batch = any_batch(one)
+    expected = computed(one.program, graph, batch, options, settings)
+    found = computed(one.program.to(DEVICE), graph, batch.to(DEVICE), options, settings)
+    for what in ("gradients", "losses"):
+        for name, value in getattr(expected, what).items():
+            ours = getattr(found, what)[name]
+            assert isinstance(ours, pretended.Pretended)
+            assert torch.equal(ours.inner, value), f"{what} {name}"
+
+
+def any_batch(one):
+    """Two micro-batches for a model of tokens, of nodes or of images."""
+    generator = torch.Generator().manual_seed(7)
+    samples, classes, *positions = one.program.shapes[one.program.output]
+    inputs = tuple(
+        torch.randn(2 * samples, *value.shape[1:], generator=generator)
+        if value.is_floating_point()
+        else torch.randint(0, 20, (2 * samples, *value.shape[1:]), generator=generator)
+        for value in one.model.example(1)
+    )
+    return Batch(inputs, torch.randint(0, classes, (2 * samples, *positions), generator=generator))
 
 
 def test_training_steps_take_parameters_on_the_device(subject):

@@ -10,6 +10,7 @@ import typer
 from alrsim.cli.options import JsonTarget, Seed
 from alrsim.cli.output import check_targets, encode, publish, say, show, tell_progress, warn
 from alrsim.cli.parse import choose, require_positive
+from alrsim.errors import AlrsimError, OptionError
 
 if TYPE_CHECKING:
     from alrsim.validation.cells import Cell, Grid
@@ -31,6 +32,9 @@ def run(
         typer.Option(
             "--cells", metavar="LIST", help="Only these, by name; comma-separated, * for anything: 'mlp/*,*/bp:gpipe'."
         ),
+    ] = None,
+    units: Annotated[
+        int | None, typer.Option("--units", "-n", metavar="N", help="Units that every step runs on. Default: 2.")
     ] = None,
     repeats: Annotated[
         int | None, typer.Option("--repeats", metavar="N", help="Measured steps per cell. Default: 5 quick, 9 full.")
@@ -62,10 +66,10 @@ def run(
     journal in --out holds every prediction and every measured step as it is made: interrupt it, and the same command
     goes on.
     """
-    from alrsim.validation.cells import GRIDS, pick_cells
+    from alrsim.validation.cells import GRIDS, pick_cells, with_units
 
-    require_positive({"--repeats": repeats})
-    grid = GRIDS["quick" if quick else "full"]
+    require_positive({"--repeats": repeats, "--units": units})
+    grid = with_units(GRIDS["quick" if quick else "full"], units)
     grid = grid if repeats is None else replace(grid, repeats=repeats)
     chosen = pick_cells(grid, cells)
     if listing:
@@ -103,12 +107,14 @@ def measure(
     grid: "Grid", cells: "tuple[Cell, ...]", executor: str, seed: int, folder: Path, *, check_gradients: bool
 ) -> "tuple[Score, dict[str, Any], dict[str, bytes]]":
     """Do what is left to do, and score; an interrupt says how to go on."""
-    from alrsim.execute.executors import EXECUTORS
+    from alrsim.execute.executors import EXECUTORS, unavailable
     from alrsim.validation.host import find_host_facts
     from alrsim.validation.journal import Header, open_journal
     from alrsim.validation.run import Plan, run_validation
 
     choose(executor, EXECUTORS, where="--executor", what="executor")
+    if why := unavailable(executor):
+        raise OptionError(f"{executor} cannot run here: {why}", where="--executor", fix="use processes or threads")
     header = Header(grid.name, grid.repeats, grid.warmup, find_host_facts(executor, seed))
     journal = open_journal(folder, header)
     left, every = journal.left(cells), len(cells) * grid.repeats
@@ -116,7 +122,7 @@ def measure(
         tell_progress(f"{folder}: {every - left} of {every} steps are there already")
     try:
         run_validation(Plan(grid, cells, executor, seed, check_gradients, tell_progress), journal)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, AlrsimError):
         left = journal.left(cells)
         tell_progress(f"stopped with {left} of {every} steps to measure; the same command goes on")
         raise
@@ -166,5 +172,4 @@ def tell(score: "Score", document: Mapping[str, Any]) -> None:
     say("\nWorst cells, and which terms of the makespan were off:")
     show(plain_table(tables.WORST_COLUMNS, tables.worst_cells(score), left=5))
     show(plain_table(tables.GOAL_COLUMNS, [tables.goal_cells(goal) for goal in goals(score)]))
-    if document["busy_host"]:
-        warn(document["busy_host"])
+    (warn if document["host_busy"] else say)(document["host_verdict"])

@@ -53,6 +53,11 @@ class Runner:
         left = f", residual {skew} ns" if skew else ""
         return f"{facts.get('clock', 'unknown')}{left}"
 
+    @property
+    def resident(self) -> dict[str, Any]:
+        """What the system says of the processes' memory, by the executor's own names."""
+        return {name: value for name, value in self.session.facts.items() if "rss" in name}
+
     def run(self, index: int) -> Timeline:
         """One step of a job.
 

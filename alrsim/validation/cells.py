@@ -1,7 +1,7 @@
 """What is validated: cells of models, methods, micro-batches, copies and formats, and the grids that they make up."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import product
 
@@ -54,10 +54,11 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """``resnet5/m8/alr:lr-free/c4/sign1``."""
-        parts = [self.model, f"m{self.microbatches}", self.method]
-        parts += [] if self.copies is None else [f"c{self.copies}"]
-        return "/".join([*parts, *([self.formats] if self.formats else [])])
+        """``resnet5/m8/alr:lr-free/c4/sign1``; other than two units say so, ``resnet5/u4/m8/...``."""
+        units = f"u{self.units}" if self.units != UNITS else ""
+        copies = "" if self.copies is None else f"c{self.copies}"
+        parts = (self.model, units, f"m{self.microbatches}", self.method, copies, self.formats)
+        return "/".join(part for part in parts if part)
 
     @property
     def word(self) -> str:
@@ -163,6 +164,13 @@ GRIDS: Mapping[str, Grid] = {
 """What ``alrsim validate`` measures, with and without ``--quick``."""
 
 
+def with_units(grid: Grid, units: int | None) -> Grid:
+    """The same grid on another number of units."""
+    if units is None:
+        return grid
+    return replace(grid, cells=tuple(replace(cell, units=units) for cell in grid.cells))
+
+
 def pick_cells(grid: Grid, patterns: str | None) -> tuple[Cell, ...]:
     """The cells whose names match one of the comma-separated shell patterns; all of them without any.
 
@@ -194,8 +202,8 @@ def groups_of(cells: Sequence[Cell]) -> tuple[Group, ...]:
         here = [one for one in cells if (one.model, one.microbatches, one.units) == key]
         exact = tuple(one for one in here if one.copies is None)
         kinds = [(one.copies, one.formats) for one in here if one.copies is not None]
-        model, microbatches, _ = key
-        name = f"{model}/m{microbatches}"
+        model, microbatches, units = key
+        name = f"{model}/m{microbatches}" if units == UNITS else f"{model}/u{units}/m{microbatches}"
         for copies, formats in dict.fromkeys(kinds) if kinds else ((None, ""),):
             same = tuple(
                 one for one in here if one.copies is not None and (one.copies, one.formats) == (copies, formats)

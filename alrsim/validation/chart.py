@@ -58,7 +58,7 @@ def _title(figure: Figure, document: Mapping[str, Any]) -> None:
     figure.text(0.06, 0.912, f"{len(document['cells'])} training steps · {words}", fontsize=11, color=INK, va="center")
     about = f"{host['device']} · {host['cores']} cores · executor {host['executor']} · torch {host['torch']}"
     figure.text(0.98, 0.955, about, fontsize=8.5, color=FAINT, va="center", ha="right")
-    if document["busy_host"]:
+    if document["host_busy"]:
         figure.text(
             0.98, 0.925, "the host was busy: see the report", fontsize=9, color="#B00020", va="center", ha="right"
         )

@@ -16,12 +16,14 @@ def validation_document(score: Score, journal: Journal, left: int) -> dict[str, 
     """
     header = journal.header
     wrong = [pair for pair in score.pairs if not pair.right]
+    busy, verdict = host_verdict(score, journal)
     return {
         "grid": header.grid,
         "repeats": header.repeats,
         "warmup": header.warmup,
         "host": host_document(journal.host),
-        "busy_host": busy_host(score, journal),
+        "host_busy": busy,
+        "host_verdict": verdict,
         "steps_left": left,
         "makespan_error": spread_document(score.makespan),
         "speedup_error": spread_document(score.speedup),
@@ -94,15 +96,20 @@ def _row_document(row: Row) -> dict[str, Any]:
     }
 
 
-def busy_host(score: Score, journal: Journal) -> str:
-    """A sentence; empty if the host was quiet while calibrating and measuring, as far as the tasks' own processor time
-    tells."""
+def host_verdict(score: Score, journal: Journal) -> tuple[bool, str]:
+    """Whether other programs kept the host busy while calibrating or measuring, as far as the tasks' own processor
+    time and the calibration's reference kernel tell; and a sentence."""
     busy, all_ = sum(row.busy for row in score.rows), sum(row.repeats for row in score.rows)
+    lowest = min((row.cpu_share for row in score.rows), default=1.0)
     found = [value for value in journal.notes.values() if isinstance(value, dict) and value.get("busy")]
     words = []
     if found:
         words.append(f"the host was busy during {len(found)} calibrations ({found[0].get('host', '')})")
     if busy:
-        lowest = min(row.cpu_share for row in score.rows)
         words.append(f"the host was busy in {busy} of {all_} measured steps (a cell had {lowest:.0%} of its cores)")
-    return "; ".join(words) + "; measure again on a quiet host before trusting these errors" if words else ""
+    if words:
+        return True, "; ".join(words) + "; measure again on a quiet host before trusting these errors"
+    return (
+        False,
+        f"the host was quiet while calibrating and measuring: every cell had at least {lowest:.0%} of its cores",
+    )

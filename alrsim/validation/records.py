@@ -1,7 +1,7 @@
 """What a validation run writes down: host, predictions with time stamps, measured steps."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from alrsim.errors import FileError
 from alrsim.graph.stages import StageGraph
@@ -82,7 +82,6 @@ class Step:
         lanes: Per unit, start and end of its tasks in lane order: ``(start, end, start, end, ...)`` in ns.
         peaks: Peak bytes by unit.
         cpu_share: Share of their cores that the tasks had while they ran.
-        rss: Most memory of the processes by unit, where the executor tells.
     """
 
     turn: int
@@ -92,7 +91,6 @@ class Step:
     shares: Mapping[str, Ns]
     cpu_share: float = 1.0
     flags: tuple[str, ...] = ()
-    rss: Mapping[str, Bytes] = field(default_factory=dict)
 
 
 def tasks_of(one: Prediction) -> TaskGraph:

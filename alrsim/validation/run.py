@@ -8,7 +8,7 @@ from alrsim.cost.calibrated import calibrated_problem
 from alrsim.execute.executor import Scheduled
 from alrsim.schedulers import solve
 from alrsim.validation.bench import calibrate_jobs, calibration_note, open_runner
-from alrsim.validation.cells import MODELS, UNITS, Cell, Grid, ModelSpec
+from alrsim.validation.cells import MODELS, Cell, Grid, ModelSpec
 from alrsim.validation.draft import (
     Draft,
     JobKey,
@@ -22,6 +22,7 @@ from alrsim.validation.draft import (
 )
 from alrsim.validation.journal import CLOCK, Journal
 from alrsim.validation.records import Prediction, blank_prediction, predicted, problem_again, step_of
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -74,7 +75,8 @@ def _predict_all(plan: Plan, journal: Journal, opened: Opened, drafts: Sequence[
     require_disjoint(calibrations.values(), drafts, {})
     plan.tell(f"  calibrate: {len(calibrations)} kinds of step")
     jobs = [prepare_draft(opened, one) for one in calibrations.values()]
-    costs = calibrate_jobs(jobs, plan.executor, UNITS, plan.calibration_repeats, lambda _done, _all: None)
+    units = max(one.cell.units for one in drafts)
+    costs = calibrate_jobs(jobs, plan.executor, units, plan.calibration_repeats, lambda _done, _all: None)
     table = dict(zip(calibrations, costs, strict=True))
     journal.note(f"calibration of {opened.spec.name}", calibration_note(costs))
     found = []
@@ -117,6 +119,7 @@ def _measure_all(plan: Plan, journal: Journal, opened: Opened, drafts: Sequence[
                 job = jobs[index]
                 journal.measure(cell, step_of(turn, job.schedule, job.problem.tasks, runner.run(index)))
             plan.tell(f"  turn {turn + 1} of {header.repeats}")
+        journal.note(f"peak resident memory of {opened.spec.name}", runner.resident)
         if plan.check_gradients:
             for index, one in enumerate(drafts):
                 wrong = runner.differing_gradients(index)

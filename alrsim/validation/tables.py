@@ -129,12 +129,15 @@ def headline(document: Mapping[str, Any]) -> str:
 
 def markdown(score: Score, document: Mapping[str, Any]) -> str:
     """The report."""
-    busy = f"\n**Warning: {document['busy_host']}.**\n" if document["busy_host"] else ""
+    words = document["host_verdict"]
+    verdict = f"**Warning: {words}.**" if document["host_busy"] else f"{words[0].upper()}{words[1:]}."
     parts = [
         "# Predicted against measured",
         "",
         headline(document) + ".",
-        busy,
+        "",
+        verdict,
+        "",
         "Every prediction was on disk before anything of its cell was run; costs come from steps of another number of "
         "micro-batches. Errors are (predicted − measured) / measured.",
         "",

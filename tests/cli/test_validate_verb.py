@@ -86,3 +86,20 @@ def test_bad_input_is_refused_before_anything_is_measured(
     assert all(word in ran.err for word in words), ran.err
     assert ran.out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_says_how_to_go_on(alrsim: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("alrsim.validation.run.run_validation", interrupted)
+    ran = alrsim("validate", "--quick", "--cells", TWO, "--repeats", 2, "--executor", "threads", "--out", tmp_path)
+    assert ran.status == 130
+    assert "stopped with 4 of 4 steps to measure; the same command goes on" in ran.err
+
+
+def test_other_numbers_of_units_are_other_cells(alrsim: Any) -> None:
+    document = document_of(
+        "validate", alrsim("validate", "--list", "--units", 4, "--cells", "*/u4/m16/*", "--json", "-").out
+    )
+    assert "mlp/u4/m16/bp:gpipe" in document["cells"]

@@ -186,7 +186,12 @@ def _place(model: Model, together: bool, pool: bool) -> None:
         row = model.problem.durations[index]
         ticks = row[where[0]] if len(literals) == 1 else sum(row[unit] * lit for unit, lit in literals.items())
         model.on.append(literals)
-        model.end.append(model.start[index] + ticks)
+        end = model.start[index] + ticks
+        if len(literals) > 1 and model.caps.any:  # intervals of state that it makes need a variable
+            variable = cp.new_int_var(0, model.horizon, "")
+            cp.add(variable == end)
+            end = variable
+        model.end.append(end)
 
 
 def _separate(model: Model, pool: bool) -> None:

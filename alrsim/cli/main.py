@@ -26,6 +26,7 @@ from alrsim.cli.reproduce import run as reproduce
 from alrsim.cli.schedule import run as schedule
 from alrsim.cli.simulate import run as simulate
 from alrsim.cli.stages import run as stages
+from alrsim.cli.sweep import run as sweep
 from alrsim.cli.train import run as train
 from alrsim.cli.train_help import GroupedCommand
 from alrsim.cli.trajectory import run as trajectory
@@ -62,6 +63,7 @@ app.command("explain")(explain)
 app.command("gradcheck")(gradcheck)
 app.command("trajectory")(trajectory)
 app.command("reproduce")(reproduce)
+app.command("sweep")(sweep)
 app.command("validate")(validate)
 app.command("replay")(replay)
 app.command("train", cls=GroupedCommand)(train)

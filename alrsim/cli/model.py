@@ -1,6 +1,8 @@
 """MODEL on the command line: a zoo name, a factory, an ONNX file, or a saved graph."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -99,7 +101,42 @@ def microbatch_size(batch: int | None, microbatches: int) -> int:
     return whole // microbatches
 
 
+Memory = dict[tuple[object, ...], LoadedModel]
+"""Models by what decides their graphs: text, options, dimensions, samples of a micro-batch."""
+
+_MEMORY: ContextVar[Memory | None] = ContextVar("models that are known", default=None)
+
+
+@contextmanager
+def remembered(models: Memory) -> Iterator[None]:
+    """While this lasts, models are taken from here; others are loaded once, and kept without torch."""
+    token = _MEMORY.set(models)
+    try:
+        yield
+    finally:
+        _MEMORY.reset(token)
+
+
 def load(asked: ModelRequest) -> LoadedModel:
+    """Load the model at the size of one micro-batch, or take it from what is remembered.
+
+    Raises:
+        As :func:`load_anew`.
+    """
+    known = _MEMORY.get()
+    if known is None:
+        return load_anew(asked)
+    size = microbatch_size(asked.batch, asked.microbatches) if asked.source in ("zoo", "factory") else 0
+    key = (asked.text, tuple(sorted(asked.options.items())), tuple(sorted(asked.bind.items())), size)
+    if key not in known:
+        found = load_anew(asked)
+        known[key] = LoadedModel(found.name, found.graph, found.samples)
+    if asked.source in ("graph", "onnx"):
+        _file_batch(asked, known[key].graph)
+    return known[key]
+
+
+def load_anew(asked: ModelRequest) -> LoadedModel:
     """Load the model at the size of one micro-batch.
 
     Raises:

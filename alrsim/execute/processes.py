@@ -141,17 +141,18 @@ class ProcessSession:
         return int(sorted(found)[2])
 
     def close(self) -> None:
-        """End every worker; those that do not listen are killed."""
+        """End every worker; those that do not listen are killed. A second time does nothing."""
+        workers, self._workers = self._workers, []
         try:
             if not self._over:
                 self._over = True
                 for pipe in self._pipes:
                     with suppress(OSError):
                         pipe.send(("stop",))
-                _join(self._workers, patience=1.0)
+                _join(workers, patience=1.0)
         finally:
-            _kill(self._workers)
-            for worker in self._workers:
+            _kill(workers)
+            for worker in workers:
                 worker.close()
             for pipe in self._pipes:
                 pipe.close()
@@ -305,7 +306,6 @@ def _fork(
     flags = {(a, b): context.Semaphore(0) for a in range(units) for b in range(units) if a != b}
     pairs = [context.Pipe() for _ in range(units)]
     workers: list[BaseProcess] = []
-    gc.collect()
     gc.freeze()  # collections in the workers would touch, and so copy, every page of the parent
     try:
         with _interrupts_held():

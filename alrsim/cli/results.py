@@ -9,7 +9,7 @@ from alrsim.cli.pipeline import Planned
 from alrsim.hardware.machine import Machine
 from alrsim.report.result import CompareResult, MeasuredResult, MethodResult, Shortage, compare_document
 from alrsim.timeline.comparison import Comparison
-from alrsim.timeline.memory import memory_by_category, peak_memory
+from alrsim.timeline.memory import memory_by_category, memory_error, peak_memory, resident_peaks
 from alrsim.timeline.metrics import bubble_size, named_shares, speedup
 from alrsim.timeline.terms import terms_of
 from alrsim.timeline.timeline import Timeline
@@ -81,17 +81,25 @@ def measured_result(predicted: Timeline, measured: Timeline, base: Timeline) -> 
         speedup=float(speedup(base, measured)),
         peak_memory_bytes=peak_memory(measured),
         flags=flags if isinstance(flags, tuple) else (str(flags),),
+        peak_memory_error=memory_error(predicted, measured),
+        peak_rss_bytes=resident_peaks(measured),
     )
 
 
-def known_error(cost_model: str, rows: Sequence[MethodResult]) -> str:
-    """What is known of the cost model's error, in words."""
+def known_error(cost_model: str, rows: Sequence[MethodResult], words: str = "") -> str:
+    """What is known of the cost model's error, in words.
+
+    Args:
+        words: What a calibration says of it.
+    """
     if cost_model == "unit":
         return "none, every task takes one step by definition"
     errors = [row.measured.makespan_error for row in rows if row.measured is not None]
     if errors:
         low, high = min(errors), max(errors)
         return f"{100 * low:+.1f} % to {100 * high:+.1f} % of the makespans measured here"
+    if words:
+        return words
     return "unknown for this machine; it is not calibrated, so trust ranking and ratios more than times"
 
 
@@ -113,7 +121,7 @@ def compare_result(
         microbatches=first.options.microbatches,
         copies=first.options.copies,
         cost_model=first.problem.cost_model,
-        cost_model_error=known_error(first.problem.cost_model, rows),
+        cost_model_error=known_error(first.problem.cost_model, rows, first.cost_error),
         methods=rows,
         warnings=warnings,
         time_unit=first.problem.time_unit,

@@ -17,6 +17,7 @@ from alrsim.cli.pipeline import (
     predict,
     refuse_unread,
     rule_options,
+    with_semantics,
 )
 from alrsim.cli.planning import Setup, plan_all
 from alrsim.cli.textbook import Outline, file_problem, method_options, outline_of_method, unit_names
@@ -26,6 +27,7 @@ from alrsim.schedule.fit import Fitted
 from alrsim.schedule.proof import Gap, Proof, gap
 from alrsim.schedule.schedule import Schedule
 from alrsim.tasks.problem import Problem
+from alrsim.timeline.memory import peak_memory, resident_peaks
 from alrsim.timeline.terms import terms_line, terms_of
 from alrsim.timeline.timeline import Timeline
 
@@ -57,6 +59,7 @@ class Simulated:
         about: Model and hardware, or the durations.
         notes: What was changed to fit the schedule to the problem.
         predicted: Of a measured run: the prediction of the same schedule.
+        cost_error: Known error of the cost model, as words.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Simulated:
     notes: tuple[str, ...] = ()
     proof: Proof | None = None
     predicted: Timeline | None = None
+    cost_error: str = ""
 
     @property
     def gap(self) -> Gap | None:
@@ -187,7 +191,15 @@ def simulate_model(asked: Asked, settings: Settings) -> Simulated:
         loaded = load_with_warnings(wanted)
         (planned,) = plan_all(Setup(loaded, settings, profile, machine), [method])
         about = {"model": loaded.name, "hardware": profile.name}
-        return Simulated(method.label, about, planned.problem, planned.schedule, planned.timeline, proof=planned.proof)
+        return Simulated(
+            method.label,
+            about,
+            planned.problem,
+            planned.schedule,
+            planned.timeline,
+            proof=planned.proof,
+            cost_error=planned.cost_error,
+        )
     _refuse_both(asked, settings)
     return _simulate_file_on_model(asked, settings)
 
@@ -202,9 +214,13 @@ def _simulate_file_on_model(asked: Asked, settings: Settings) -> Simulated:
     wanted = request(asked.model, asked.option, asked.bind, asked.batch, found.microbatches)
     batch = batch_of(file, asked.batch, torch_model=wanted.source in ("zoo", "factory"))
     loaded = load_with_warnings(request(asked.model, asked.option, asked.bind, batch, found.microbatches))
-    fitted = fit_file(file, Setup(loaded, settings, profile, machine)).fitted
+    found_fit = fit_file(file, Setup(loaded, settings, profile, machine))
     about = {"model": loaded.name, "hardware": profile.name}
-    return _simulate_fitted(asked.file.name, fitted, settings, about)
+    priced = found_fit.priced
+    done = _simulate_fitted(asked.file.name, found_fit.fitted, with_semantics(settings, priced), about)
+    for note in priced.notes:
+        warn(note)
+    return replace(done, cost_error=priced.error)
 
 
 def _simulate_fitted(name: str, fitted: Fitted, settings: Settings, about: Mapping[str, Any]) -> Simulated:
@@ -260,6 +276,9 @@ def simulation_document(done: Simulated) -> dict[str, Any]:
     tasks, found = done.problem.tasks, done.gap
     if done.timeline.source == "simulated":
         document["bound"] = None if found is None else bound_document(found, done.timeline.ticks_per_unit)
+    else:
+        document["predicted_peak_memory_bytes"] = {} if done.predicted is None else peak_memory(done.predicted)
+        document["peak_rss_bytes"] = resident_peaks(done.timeline)
     return {
         **done.about,
         "name": done.name,
@@ -289,7 +308,8 @@ def simulation_files(done: Simulated) -> dict[str, bytes]:
         "trace.json.gz": trace_bytes(document),
     }
     if "durations" not in done.about:
-        files["memory.png"] = draw_memory([MemoryRow(done.name, line)], f"Live memory: {title}")
+        row = MemoryRow(done.name, line) if done.predicted is None else MemoryRow(done.name, done.predicted, line)
+        files["memory.png"] = draw_memory([row], f"Live memory: {title}")
     return files
 
 
@@ -298,6 +318,8 @@ def tell_terms(done: Simulated) -> None:
     predicted = done.timeline if done.predicted is None else done.predicted
     if (terms := terms_of(predicted)) is not None:
         say(f"predicted by cost model {predicted.cost_model}: {terms_line(terms)}")
+    if done.cost_error:
+        say(f"its error: {done.cost_error}")
 
 
 def tell(done: Simulated, out: Path | None, files: Mapping[str, bytes], output: Path | None) -> None:
@@ -306,7 +328,7 @@ def tell(done: Simulated, out: Path | None, files: Mapping[str, bytes], output: 
     from alrsim.report.text import draw_text
 
     say(draw_text(done.timeline, width=120))
-    show(metrics_table(done.timeline))
+    show(metrics_table(done.timeline, done.predicted))
     if (found := done.gap) is not None:
         say(bound_text(found, done.timeline))
     tell_terms(done)

@@ -1,7 +1,7 @@
 """The result of ``alrsim compare``: what the table shows and what ``result.json`` holds."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from alrsim.report.bound import bound_document
@@ -38,6 +38,8 @@ class MeasuredResult:
         makespan_error: predicted / measured - 1: negative means that the prediction was too fast.
         speedup: Over the first method of the comparison, both measured.
         peak_memory_bytes: Most live tensor bytes by unit.
+        peak_memory_error: predicted / measured - 1 of that, by unit (of units that hold anything).
+        peak_rss_bytes: Most resident memory of the processes, Python and torch included: ``process``, or by unit.
         flags: What makes the number less than trustworthy: units > cores, tasks too short...
     """
 
@@ -48,6 +50,8 @@ class MeasuredResult:
     speedup: float
     peak_memory_bytes: Mapping[str, Bytes]
     flags: tuple[str, ...] = ()
+    peak_memory_error: Mapping[str, float] = field(default_factory=dict)
+    peak_rss_bytes: Mapping[str, Bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,8 @@ def _measured_document(measured: MeasuredResult) -> dict[str, Any]:
         "makespan_error": measured.makespan_error,
         "speedup": measured.speedup,
         "peak_memory_bytes": dict(measured.peak_memory_bytes),
+        "peak_memory_error": dict(measured.peak_memory_error),
+        "peak_rss_bytes": dict(measured.peak_rss_bytes),
         "flags": list(measured.flags),
     }
 

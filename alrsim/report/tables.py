@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from alrsim.report.bound import bound_line, status_words
-from alrsim.report.result import CompareResult, MethodResult
+from alrsim.report.result import CompareResult, MeasuredResult, MethodResult
 from alrsim.report.timescale import scale_for
 from alrsim.schedule.proof import Gap
-from alrsim.timeline.memory import peak_memory
+from alrsim.timeline.memory import peak_memory, resident_peaks
 from alrsim.timeline.metrics import bubble_size, named_shares, typed, work
 from alrsim.timeline.timeline import Timeline
 from alrsim.units import Bytes, format_bytes, format_ns
@@ -69,6 +69,7 @@ def compare_table(result: CompareResult) -> Table:
     rows.append(["forwards per step", *(f"{m.forwards_per_step:g}" for m in methods)])
     rows += memory_rows([m.peak_memory_bytes for m in methods])
     if any(m.measured is not None for m in methods):
+        rows += _measured_memory([m.measured for m in methods])
         rows += [list(row) for row in zip(*(_measured_cells(m) for m in [None, *methods]), strict=True)]
     return plain_table(["method", *(m.method for m in methods)], rows)
 
@@ -104,35 +105,49 @@ def _measured_cells(method: MethodResult | None) -> list[str]:
             "spread of repeats",
             "prediction error",
             "measured speed-up",
-            "measured peak memory",
             "flags",
         ]
     measured = method.measured
     if measured is None:
-        return ["-"] * 6
+        return ["-"] * 5
     return [
         format_ns(measured.makespan_ns),
         f"{100 * measured.spread:.0f} %",
         f"{100 * measured.makespan_error:+.1f} %",
         f"{measured.speedup:.2f}x",
-        format_bytes(max(measured.peak_memory_bytes.values(), default=0)),
         str(len(measured.flags)) if measured.flags else "none",
     ]
 
 
-def memory_rows(peaks: Sequence[Mapping[str, Bytes]], full: int = 8) -> list[list[str]]:
+def _measured_memory(results: Sequence[MeasuredResult | None]) -> list[list[str]]:
+    """Below the predicted peaks: measured, how far off the prediction was at worst, and what the processes had."""
+    found = [MeasuredResult(0, 0, 0, 0, 0, {}) if one is None else one for one in results]
+    worst = [max(one.peak_memory_error.values(), key=abs, default=0.0) for one in found]
+    rows = memory_rows([one.peak_memory_bytes for one in found], what="measured peak")
+    rows.append(["peak memory error, worst unit", *(f"{100 * error:+.1f} %" for error in worst)])
+    if any(one.peak_rss_bytes for one in found):
+        highest = [max(one.peak_rss_bytes.values(), default=0) for one in found]
+        rows.append(["peak RSS of a process", *map(format_bytes, highest)])
+    return rows
+
+
+def memory_rows(peaks: Sequence[Mapping[str, Bytes]], full: int = 8, what: str = "peak memory") -> list[list[str]]:
     """A row per unit; beyond ``full`` units the largest and the smallest peak (all are in the JSON)."""
     units = list(dict.fromkeys(unit for of_method in peaks for unit in of_method))
     if len(units) <= full:
-        return [[f"peak memory {unit}", *(format_bytes(p.get(unit, 0)) for p in peaks)] for unit in units]
+        return [[f"{what} {unit}", *(format_bytes(p.get(unit, 0)) for p in peaks)] for unit in units]
     return [
-        ["largest peak memory", *(format_bytes(max(p.values(), default=0)) for p in peaks)],
-        ["smallest peak memory", *(format_bytes(min(p.values(), default=0)) for p in peaks)],
+        [f"largest {what}", *(format_bytes(max(p.values(), default=0)) for p in peaks)],
+        [f"smallest {what}", *(format_bytes(min(p.values(), default=0)) for p in peaks)],
     ]
 
 
-def metrics_table(timeline: Timeline) -> Table:
-    """Every number of one timeline, by name."""
+def metrics_table(timeline: Timeline, predicted: Timeline | None = None) -> Table:
+    """Every number of one timeline, by name.
+
+    Args:
+        predicted: Of the same schedule: its memory is shown beside what was measured.
+    """
     scale = scale_for(float(typed(timeline, timeline.makespan)), timeline.time_unit)
     peaks = peak_memory(timeline)
 
@@ -144,4 +159,7 @@ def metrics_table(timeline: Timeline) -> Table:
     rows += [(f"bubble_size {unit}", time(ticks)) for unit, ticks in bubble_size(timeline).items()]
     if timeline.cost_model != "durations":  # a textbook problem has no bytes
         rows += [(f"peak memory {unit}", format_bytes(count)) for unit, count in peaks.items()]
+        expected = {} if predicted is None else peak_memory(predicted)
+        rows += [(f"predicted peak memory {unit}", format_bytes(count)) for unit, count in expected.items()]
+        rows += [(f"peak RSS {name}", format_bytes(size)) for name, size in resident_peaks(timeline).items()]
     return plain_table(("number", "value"), rows)

@@ -189,6 +189,12 @@ def memory_by_category(timeline: Timeline) -> dict[str, dict[Category, Bytes]]:
     return {unit: dict(best[unit].live) if unit in best else {} for unit in timeline.units}
 
 
+def memory_error(predicted: Timeline, measured: Timeline) -> dict[str, float]:
+    """predicted / measured - 1 of every unit's peak; units that held nothing are left out."""
+    expected = peak_memory(predicted)
+    return {unit: expected[unit] / size - 1 for unit, size in peak_memory(measured).items() if size}
+
+
 def resident_peaks(timeline: Timeline) -> dict[str, Bytes]:
     """Peak resident memory of the processes that ran a measured timeline, from its fact ``peak_rss_bytes``: a number
     is of the one ``process``, strings ``u0=123456`` are of processes by unit. Empty where nothing was measured."""

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from alrsim.errors import AlrsimError
+from alrsim.estimators.kernels.device_noise import fused
 from alrsim.execute.device_job import DeviceJob, Post, bring
 from alrsim.execute.job import Run
 from alrsim.execute.ledger import Ledger, label
@@ -53,11 +54,8 @@ def cuda(jobs: Sequence[Scheduled], limits: Limits, find: Callable[[], Device] =
     """
     device = find()
     with _exact():
-        session = CudaSession(jobs, limits, device)
-        try:
-            yield session
-        finally:
-            device.rest()
+        yield CudaSession(jobs, limits, device)
+        device.rest()  # not behind an error: a device that hangs would be waited for
 
 
 @dataclass(frozen=True)
@@ -97,6 +95,7 @@ class CudaSession:
             "clock_residual_ns": self._residual,
             "allocated_peak_bytes": self._peak,
             "tf32": False,
+            "noise_kernels": "triton" if all(fused(place) for place in self._used) else "torch",
         }
 
     def run(self, job: int) -> Record:
@@ -200,7 +199,6 @@ class CudaSession:
                 if thread.ident is not None:
                     script.finished.wait(_LEAVE_SECONDS)
             if isinstance(error, KeyboardInterrupt) and job is not None:
-                self._device.rest()
                 raise InterruptedRun(self._partial(job, scripts, origins, zero)) from None
             raise
         if hung is not None:

@@ -1,10 +1,13 @@
 """Noise in torch's own operators, as devices without machine code make it: the compiled loops' numbers, bit for bit."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from alrsim.estimators.codes import decode, encode
-from alrsim.estimators.kernels import philox_torch
+from alrsim.estimators.kernels import device_noise, philox, philox_torch
 from alrsim.estimators.kernels.philox import PhiloxKey, accumulate_noise, philox_noise
 from alrsim.hardware.precision import Precision
 
@@ -46,6 +49,40 @@ def test_accumulated_noise_has_the_same_bits(kind):
     found = philox_torch.accumulate(start.clone(), weights, KEYS[0], range(3, 9), range(4, 7), kind)
     assert torch.equal(found, expected)
     assert not torch.equal(found, start)
+
+
+def module_of(factor):
+    """Kernels as a module: those of a CPU, wrong by a factor."""
+
+    def perturbed(*given):
+        return philox.perturbed(*given) * factor
+
+    return SimpleNamespace(perturbed=perturbed, accumulate_noise=philox.accumulate_noise)
+
+
+def test_kernels_are_trusted_only_with_the_right_bits(monkeypatch):
+    monkeypatch.setitem(sys.modules, "right_kernels", module_of(1))
+    monkeypatch.setitem(sys.modules, "wrong_kernels", module_of(1 + 2**-23))
+    assert device_noise.trusted("right_kernels", CPU) is sys.modules["right_kernels"]
+    assert device_noise.trusted("wrong_kernels", CPU) is None
+    assert device_noise.trusted("kernels_that_do_not_exist", CPU) is None
+
+
+def test_trusted_kernels_are_used_and_change_no_number(monkeypatch):
+    calls = []
+    right = module_of(1)
+    counted = SimpleNamespace(
+        perturbed=lambda *given: calls.append("noise") or right.perturbed(*given),
+        accumulate_noise=lambda *given: calls.append("sum") or right.accumulate_noise(*given),
+    )
+    weights, given = torch.randn(3, 2), (KEYS[0], range(1, 4), range(2))
+    expected = [device_noise.noise(*given, (9,), kind, CPU) for kind in KINDS]
+    sums = [device_noise.accumulate(torch.ones(2, 9), weights, *given, kind) for kind in KINDS]
+    monkeypatch.setattr(device_noise, "fused", lambda _device: counted)
+    for kind, one, total in zip(KINDS, expected, sums, strict=True):
+        assert torch.equal(device_noise.noise(*given, (9,), kind, CPU), one)
+        assert torch.equal(device_noise.accumulate(torch.ones(2, 9), weights, *given, kind), total)
+    assert calls == ["noise", "sum"] * len(device_noise.FUSED)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this host")

@@ -106,9 +106,9 @@ def philox_noise(
     if kind == "sobol":
         return _sobol_noise(key, copies, samples, shape).to(device)
     if device.type != "cpu":
-        from alrsim.estimators.kernels import philox_torch
+        from alrsim.estimators.kernels import device_noise
 
-        return philox_torch.noise(key, copies, samples, shape, kind, device)
+        return device_noise.noise(key, copies, samples, shape, kind, device)
     from alrsim.estimators.kernels.machine.compile import spread
     from alrsim.estimators.kernels.machine.philox import fill
 
@@ -200,9 +200,9 @@ def accumulate_noise(
         _accumulate_sobol(flat, factors, key, copies, samples)
         return total
     if total.device.type != "cpu":
-        from alrsim.estimators.kernels import philox_torch
+        from alrsim.estimators.kernels import device_noise
 
-        return philox_torch.accumulate(total, factors, key, copies, samples, kind)
+        return device_noise.accumulate(total, factors, key, copies, samples, kind)
     from alrsim.estimators.kernels.machine.compile import spread
     from alrsim.estimators.kernels.machine.philox import accumulate
 

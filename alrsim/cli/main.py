@@ -21,6 +21,7 @@ from alrsim.cli.gradcheck import run as gradcheck
 from alrsim.cli.graph import run as graph
 from alrsim.cli.hardware import app as hardware
 from alrsim.cli.plan import run as plan
+from alrsim.cli.ranks import may_complain
 from alrsim.cli.replay import run as replay
 from alrsim.cli.reproduce import run as reproduce
 from alrsim.cli.schedule import run as schedule
@@ -102,7 +103,7 @@ def run(argv: Sequence[str]) -> int:
     debug = "--debug" in argv
     arguments = [argument for argument in argv if argument != "--debug"]
     try:
-        status = app(args=arguments, prog_name="alrsim", standalone_mode=False)
+        status = app(args=arguments, prog_name="alrsim", standalone_mode=False, obj=list(argv))
         sys.stdout.flush()
     except AlrsimError as error:
         return _fail(str(error))
@@ -125,7 +126,8 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _fail(message: str, status: int = USER_ERROR, *, prefix: str = "error: ") -> int:
-    print(f"{prefix}{message}", file=sys.stderr)
+    if may_complain():
+        print(f"{prefix}{message}", file=sys.stderr)
     return status
 
 

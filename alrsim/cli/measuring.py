@@ -23,6 +23,7 @@ from alrsim.cli.running import Running
 from alrsim.cli.simulating import Simulated
 from alrsim.cost.calibrated import calibrated_problem
 from alrsim.cost.costs import MeasuredCosts
+from alrsim.cost.costs_json import costs_from_json, costs_to_json
 from alrsim.errors import OptionError
 from alrsim.graph.stages import StageGraph
 from alrsim.hardware.profile import Profile
@@ -156,6 +157,7 @@ def draft_method(bench: Bench, method: MethodName) -> Draft:
 
 def calibrate_drafts(bench: Bench, drafts: Sequence[Draft], repeats: int) -> None:
     """Measure what every kind of task costs here, all task graphs in turn."""
+    from alrsim.execute.agreement import same_on_all_ranks
     from alrsim.execute.calibrate import calibrate_all
 
     keys = list(dict.fromkeys(draft.key for draft in drafts))
@@ -169,6 +171,7 @@ def calibrate_drafts(bench: Bench, drafts: Sequence[Draft], repeats: int) -> Non
             repeats=repeats,
             progress=lambda count, _all: step(f"step {count}"),
         )
+    costs = [costs_from_json(one) for one in same_on_all_ranks([costs_to_json(one) for one in costs])]
     if costs[0].host.busy:
         warn(costs[0].host.words)
     bench.costs.update(zip(keys, costs, strict=True))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from alrsim.cli.output import publish, tell_progress
 from alrsim.cli.parse import choose
+from alrsim.cli.ranks import may_complain
 from alrsim.errors import AlrsimError, OptionError
 from alrsim.files import save_value
 
@@ -69,7 +70,8 @@ def keeping_partial(output: Path | None, out: Path | None) -> Iterator[None]:
         yield
     except (RunError, InterruptedRun) as stopped:
         try:
-            tell_progress(_keep(stopped.timeline, output, out))
+            if may_complain():
+                tell_progress(_keep(stopped.timeline, output, out))
         except AlrsimError as error:  # the disk is full: why the run stopped is more important
             tell_progress(f"the partial timeline is lost: {error}")
         raise

@@ -22,6 +22,7 @@ from alrsim.execute.executor import Batch, Prepared, Scheduled, prepare
 from alrsim.execute.executors import find_executor
 from alrsim.execute.job import Settings
 from alrsim.execute.program import Program
+from alrsim.execute.ranks import all_cores
 from alrsim.execute.session import Limits, Session
 from alrsim.execute.tracking import measure_scratch
 from alrsim.execute.workers import Times, core_count
@@ -91,7 +92,7 @@ def calibrate_all(
         OptionError: an unknown executor.
         RunError: a worker failed.
     """
-    workers = max(1, min(units, core_count()))
+    workers = max(1, min(units, all_cores(core_count())))
     scheduled = [calibration_job(job, workers) for job in jobs]
     with find_executor(executor)(scheduled, limits or Limits()) as session:
         found = calibrate_session(

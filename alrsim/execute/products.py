@@ -20,6 +20,7 @@ from alrsim.estimators.kernels.shapes import ConvShape, LinearShape, Shape
 from alrsim.estimators.kernels.state import InputKind, NoiseKind, Product, State
 from alrsim.estimators.noise import is_sign
 from alrsim.estimators.policy import InputCode
+from alrsim.execute.agreement import same_on_all_ranks
 from alrsim.execute.operators import LinearMap
 from alrsim.execute.program import Program
 from alrsim.hardware.precision import Precision
@@ -161,12 +162,14 @@ def _levels(options: RuleOptions, unsigned: bool) -> InputKind:
 
 @lru_cache(maxsize=4096)
 def _fastest(case: Case, saved: Precision) -> str:
-    """Among kernels of the storage format. Remembered for the process, so that all its runs agree bit for bit."""
+    """Among kernels of the storage format. Remembered for the process, so that all its runs agree bit for bit; rank 0's
+    choice on all ranks."""
     if saved is Precision.SIGN1:
         return "packed"
     if case.inputs == "int8":
         return "int8"
-    return choose(case, among=("int8", "int8-bits"))
+    chosen: str = same_on_all_ranks(choose(case, among=("int8", "int8-bits")))
+    return chosen
 
 
 def _shape(program: Program, direct: LinearMap) -> Shape:

@@ -94,6 +94,7 @@ class Watch(threading.Thread):
         self._patience: float | None = None
         self._acknowledged = False
         self._over = threading.Event()
+        self._speaks: bool | None = None
         self._enforced = self._stopping = 0.0
         self._lock = threading.Lock()
         self._wake, self._woken = os.pipe()
@@ -142,12 +143,14 @@ class Watch(threading.Thread):
             return
 
     def speaks(self) -> bool:
-        """Whether this rank is the first who wants to tell the failure."""
-        try:
-            with self._lock:
-                return int(self._store.add("told", 1)) == 1
-        except RuntimeError:
-            return True
+        """Whether this rank is the first who wants to tell the failure; stays as it is for the rest of the program."""
+        if self._speaks is None:
+            try:
+                with self._lock:
+                    self._speaks = int(self._store.add("told", 1)) == 1
+            except RuntimeError:
+                self._speaks = True
+        return self._speaks
 
     def error(self, cause: str, record: Record | None, suspect: int = NONE) -> BaseException:
         """What to raise when the transport failed: finds out who is to blame."""

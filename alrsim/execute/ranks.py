@@ -25,6 +25,7 @@ from torch import Tensor, distributed
 from torch._C._distributed_c10d import PrefixStore, ProcessGroup, Store, TCPStore
 
 from alrsim.errors import ExecutionError
+from alrsim.execute.agreement import agree_through
 from alrsim.execute.rank_watch import Watch, poison
 from alrsim.tasks.token import NONE
 
@@ -195,6 +196,7 @@ def join(join_seconds: float) -> Ranks:
         ranks.gather(torch.zeros(1, dtype=torch.int64))
         watch.exact = {rank: numbers.data for rank, numbers in shared.items()}
     _JOINED.append(ranks)
+    agree_through(ranks.same)
     atexit.register(leave)
     return ranks
 
@@ -203,16 +205,9 @@ def leave() -> None:
     """The last word of a rank; the interpreter says it if nobody else does."""
     if _JOINED:
         ranks = _JOINED.pop()
+        agree_through(None)
         ranks.watch.end()
         distributed.destroy_process_group()
-
-
-def same_on_all_ranks(value: Any) -> Any:
-    """Rank 0's value, for everything that was measured and decides something: plain JSON.
-
-    In a program without ranks the value itself.
-    """
-    return value if not _JOINED else _JOINED[0].same(value)
 
 
 def all_cores(cores: int) -> int:

@@ -114,10 +114,10 @@ MODELS: Mapping[str, ModelSpec] = {
     one.name: one
     for one in (
         ModelSpec("mlp", 512, (("hidden", "512"), ("depth", "4"))),
-        ModelSpec("resnet5", 64),
+        ModelSpec("resnet5", 48),
         ModelSpec("resnet9", 16, (("width", "16"), ("classes", "10"))),
         ModelSpec("vgg8", 24, (("width", "16"),)),
-        ModelSpec("lstm", 64, (("hidden", "96"),)),
+        ModelSpec("resnet12", 12, (("width", "8"), ("image_size", "32"), ("classes", "10"))),
     )
 }
 

@@ -76,18 +76,6 @@ def _scatter(axis: Axes, cells: Sequence[Mapping[str, Any]], models: Sequence[st
             linewidth=0,
             zorder=0,
         )
-        at = low * (high / low) ** 0.6
-        axis.text(
-            at * (1 - share / 2),
-            at * (1 + share / 2),
-            f"±{share:.0%}".replace("%", " %"),
-            fontsize=8,
-            color=FAINT,
-            ha="center",
-            va="top",
-            rotation=45,
-            rotation_mode="anchor",
-        )
     axis.plot((low, high), (low, high), color=FAINT, linewidth=0.9, zorder=1)
     for cell in cells:
         quartiles = [time / _MS for time in cell["measured_quartiles_ns"]]
@@ -124,6 +112,7 @@ def _strips(axis: Axes, cells: Sequence[Mapping[str, Any]], models: Sequence[str
     largest = max([0.14, *(abs(cell["error"]) for cell in cells)]) * 1.08
     for share, colour in BANDS:
         axis.axvspan(-100 * share, 100 * share, color=colour, linewidth=0, zorder=0)
+        axis.text(100 * share, -0.6, f"±{100 * share:.0f} %", fontsize=8, color=FAINT, ha="center", va="bottom")
     axis.axvline(0, color=FAINT, linewidth=0.9, zorder=1)
     for row, method in enumerate(methods):
         here = [cell for cell in cells if cell["method"] == method]

@@ -25,6 +25,7 @@ from alrsim.execute.part import Division, sent_key
 from alrsim.execute.prepared import Prepared, new_run, task_body
 from alrsim.execute.rank import Mail, run_actions, take
 from alrsim.execute.results import part_values
+from alrsim.execute.rss import peak_rss, reset_peak_rss
 from alrsim.execute.store import Store
 from alrsim.execute.wire import Leaf, Template, flatten
 from alrsim.execute.workers import error_words
@@ -104,6 +105,9 @@ class Worker:
 
     def clock(self) -> int:
         return time.perf_counter_ns()
+
+    def peak_rss(self) -> int:
+        return peak_rss()
 
     def run(self, job: int) -> None:
         unit, one = self._post.unit, self._assignments[job]
@@ -240,6 +244,7 @@ def _settle(post: Post) -> None:
     if os.getppid() != post.parent:  # it died before it could be asked
         os._exit(1)
     gc.disable()
+    reset_peak_rss()
     torch.set_num_threads(1)
     if post.core is not None and hasattr(os, "sched_setaffinity"):
         try:

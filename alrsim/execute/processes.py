@@ -89,6 +89,7 @@ class ProcessSession:
         ]
         self._names = [lane.unit for lane in max((job.schedule.lanes for job in jobs), key=len)]
         self._over = False
+        self._rss: tuple[str, ...] = ()  # once there are results
         self._workers, self._pipes = _fork(units, self._arena, self._assignments)
         try:
             self._skew = self._measured_skew()
@@ -103,6 +104,7 @@ class ProcessSession:
             "transport": "shared memory, copied by the sender",
             "clock": "one clock for all processes of a host: CLOCK_MONOTONIC through time.perf_counter_ns",
             "clock_skew_ns": self._skew,
+            **({"peak_rss_bytes": self._rss} if self._rss else {}),
         }
 
     def run(self, job: int) -> Record:
@@ -112,6 +114,8 @@ class ProcessSession:
 
     def results(self, job: int) -> Results:
         parts = [self._ask(unit, "results", job) for unit in range(len(self._workers))]
+        peaks = [self._ask(unit, "peak_rss") for unit in range(len(self._workers))]
+        self._rss = tuple(f"{name}={peak}" for name, peak in zip(self._names, peaks, strict=True))
         return joined_results(self._jobs[job].prepared, parts)
 
     def sample(self, job: int, workers: int) -> list[Times]:

@@ -144,7 +144,7 @@ def _document(profile: Any, output: Path, skipped: tuple[str, ...]) -> dict[str,
         "overhead_ns": section.overhead_ns,
         "cpu_share": section.host.cpu_share,
         "drift": section.host.drift,
-        "roofline_error": section.roofline_error,
+        "roofline": None if section.roofline is None else section.roofline.model_dump(mode="json"),
         "links": [link.model_dump(mode="json") for link in section.links],
         "kernels": [{"kernel": k.kernel, "precision": k.precision.value, "error": k.error} for k in section.kernels],
         "tables": [

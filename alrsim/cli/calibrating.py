@@ -18,11 +18,13 @@ from alrsim.cli.pipeline import Settings
 from alrsim.cli.planning import Setup
 from alrsim.cli.running import Running
 from alrsim.cost.costs import LinkFit, MeasuredCosts
+from alrsim.cost.fitting import fit_line
 from alrsim.cost.hostfit import HostFit, fit_host, with_error
 from alrsim.cost.library import Sought, rows_of, table_of
 from alrsim.cost.roofline import roofline
 from alrsim.errors import ExecutionError, ProfileError
-from alrsim.hardware.calibration import KernelSection, LinkSection, Row, TableSection
+from alrsim.hardware.calibration import KernelSection, LinkSection, RooflineSection, Row, TableSection
+from alrsim.hardware.figure import Section
 from alrsim.hardware.profile import Profile, machine_from, read_profile
 from alrsim.hardware.profile_text import profile_text
 from alrsim.tasks.problem import cost_key
@@ -83,10 +85,8 @@ def calibrate_host(wanted: Wanted) -> Calibrated:
     drafts, skipped = _drafts(wanted, base)
     found = _measure(wanted, drafts)
     tables = _tables(drafts, found, wanted.repeats)
-    errors = [
-        error for (bench, draft), costs in zip(drafts, found, strict=True) for error in _errors(bench, draft, costs)
-    ]
-    done = _finish(wanted, kernels, fit, found[0], tables, round(median(errors), 4))
+    pairs = [pair for (bench, draft), one in zip(drafts, found, strict=True) for pair in _pairs(bench, draft, one)]
+    done = _finish(wanted, kernels, fit, found[0], tables, roofline_section(pairs))
     return replace(done, skipped=tuple(skipped))
 
 
@@ -183,15 +183,25 @@ def _tables(
     return tuple(table_of(sought, rows[key].values(), repeats) for key, sought in heads.items())
 
 
-def _errors(bench: Bench, draft: Draft, costs: MeasuredCosts) -> list[float]:
-    """|roofline / measured - 1| of every kind of task."""
+def _pairs(bench: Bench, draft: Draft, costs: MeasuredCosts) -> list[tuple[float, float]]:
+    """Roofline and measured ns of every kind of task."""
     unit = bench.setup.machine.units[0]
     tasks = {cost_key(task): task for task in draft.tasks.tasks}
-    return [
-        abs(roofline(task, unit, draft.options.precision) / costs.isolated[key] - 1)
-        for key, task in tasks.items()
-        if costs.isolated[key]
-    ]
+    found = [(roofline(task, unit, draft.options.precision), costs.isolated[key]) for key, task in tasks.items()]
+    return [(float(modelled), float(taken)) for modelled, taken in found if modelled and taken]
+
+
+def roofline_section(pairs: Sequence[tuple[float, float]]) -> RooflineSection | None:
+    """The line from the roofline to measured times; ``None`` where fewer than three tasks say anything."""
+    if len(pairs) < 3:
+        return None
+    line = fit_line(pairs)
+    return RooflineSection(
+        start_ns=round(line.start),
+        slope=float(f"{max(line.slope, 1e-6):.6g}"),
+        error=round(line.error, 4),
+        plain_error=round(median(abs(modelled / taken - 1) for modelled, taken in pairs), 4),
+    )
 
 
 def _finish(
@@ -200,11 +210,11 @@ def _finish(
     fit: HostFit,
     costs: MeasuredCosts | None,
     tables: tuple[TableSection, ...],
-    roofline_error: float | None,
+    fitted: RooflineSection | None,
 ) -> Calibrated:
     """The profile's text, read back; without costs it has no calibration section yet."""
     where = str(wanted.output)
-    text = profile_text(_document(wanted, kernels, fit, costs, tables, roofline_error), where)
+    text = profile_text(_document(wanted, kernels, fit, costs, tables, fitted), where)
     faults, profile = read_profile(text, where)
     if profile is None:
         raise ProfileError(faults[0].message, where=where)
@@ -217,7 +227,7 @@ def _document(
     fit: HostFit,
     costs: MeasuredCosts | None,
     tables: tuple[TableSection, ...],
-    roofline_error: float | None,
+    fitted: RooflineSection | None,
 ) -> dict[str, Any]:
     from alrsim.execute.hostkernels import describe_device
     from alrsim.execute.workers import core_count
@@ -233,7 +243,7 @@ def _document(
         document["shared_cores"] = core_count()
     document["notes"] = ["A unit is one core." if wanted.device != "cuda" else "A unit is the whole device."]
     if costs is not None:
-        document["calibration"] = _section(wanted, device, kernels, costs, tables, roofline_error)
+        document["calibration"] = _section(wanted, device, kernels, costs, tables, fitted)
     document["unit"] = _unit(fit, device)
     document["links"] = _links(wanted, () if costs is None else costs.links)
     return document
@@ -245,7 +255,7 @@ def _section(
     kernels: tuple[KernelSection, ...],
     costs: MeasuredCosts,
     tables: tuple[TableSection, ...],
-    roofline_error: float | None,
+    fitted: RooflineSection | None,
 ) -> dict[str, Any]:
     found: dict[str, Any] = {
         "date": date.today().isoformat(),
@@ -259,15 +269,15 @@ def _section(
         "overhead_ns": costs.dispatch_overhead_ns,
         "host": {"cpu_share": costs.host.cpu_share, "drift": costs.host.drift},
     }
-    if roofline_error is not None:
-        found["roofline_error"] = roofline_error
+    if fitted is not None:
+        found["roofline"] = _plain(fitted)
     found["links"] = [_plain(_link(link)) for link in costs.links]
     found["kernels"] = [_plain(kernel) for kernel in kernels]
     found["tables"] = [_plain(table) for table in tables]
     return found
 
 
-def _plain(section: KernelSection | LinkSection | TableSection) -> dict[str, Any]:
+def _plain(section: Section) -> dict[str, Any]:
     plain: dict[str, Any] = section.model_dump(mode="json", exclude_none=True)
     return plain
 

@@ -42,8 +42,11 @@ def calibration_lines(found: Calibration) -> Iterator[str]:
     )
     yield f"executor: {format_ns(found.overhead_ns)} per task besides its kernel"
     yield HostLoad(found.host.cpu_share, found.host.drift).words
-    if found.roofline_error is not None:
-        yield f"roofline with these figures, over the tasks measured: median error {100 * found.roofline_error:.0f} %"
+    if (line := found.roofline) is not None:
+        yield (
+            f"for models that are not in the tables: {format_ns(line.start_ns)} + {line.slope:.3g} x roofline, median "
+            f"error over the tasks measured {100 * line.error:.0f} % (bare roofline {100 * line.plain_error:.0f} %)"
+        )
 
 
 def _kernel(one: KernelSection) -> tuple[str, ...]:

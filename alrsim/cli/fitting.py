@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alrsim.cli.parse import MethodName, estimator_of, parse_precision
-from alrsim.cli.pipeline import Settings, build_problem, cut_for, cut_stages, rule_options
+from alrsim.cli.pipeline import Settings, cut_for, cut_stages, rule_options
 from alrsim.cli.planning import Setup
+from alrsim.cli.pricing import Priced, price_tasks
 from alrsim.cli.textbook import Outline, outline
 from alrsim.errors import FileError, ModelError, OptionError
 from alrsim.graph.graph import Graph
@@ -58,6 +59,7 @@ class FileFit:
     fitted: Fitted
     stages: StageGraph
     options: RuleOptions
+    priced: Priced
 
 
 def open_schedule(path: Path, *, repair: bool = False) -> ScheduleFile:
@@ -118,9 +120,11 @@ def fit_file(file: ScheduleFile, setup: Setup) -> FileFit:
     options = options_of(file, settings)
     stages = _stages(file, setup, settings)
     tasks = RULES[rule](stages, options)
-    problem = build_problem(tasks, setup.machine, options.precision, setup.profile)
-    fitted = read_schedule(file.path, problem, repair=file.repair)
-    return FileFit(with_idle_lanes(fitted), stages, options)
+    priced = price_tasks(
+        tasks, setup.machine, setup.profile, stages=stages, rule=rule, options=options, cost=settings.cost
+    )
+    fitted = read_schedule(file.path, priced.problem, repair=file.repair)
+    return FileFit(with_idle_lanes(fitted), stages, options, priced)
 
 
 def options_of(file: ScheduleFile, settings: Settings) -> RuleOptions:

@@ -141,6 +141,14 @@ Engine = Annotated[
         help="simpy: the reference. fast: compiled, the same times. auto: fast for large problems where it is exact.",
     ),
 ]
+Cost = Annotated[
+    str,
+    typer.Option(
+        "--cost",
+        metavar="C",
+        help="measured: task times of a calibrated profile. roofline: its figures. auto: measured where every task is.",
+    ),
+]
 Overlap = Annotated[
     str, typer.Option("--overlap", metavar="F", help="Time of a fused pair of tasks, as a share of their sum.")
 ]

@@ -19,6 +19,7 @@ from alrsim.cli.parse import (
     require_positive,
 )
 from alrsim.cli.planfile import OVERRULED, read_plan, refuse_overruled, require_fit
+from alrsim.cli.pricing import COSTS, Priced, cost_model_of, is_abstract, price_tasks
 from alrsim.errors import OptionError
 from alrsim.estimators.policy import Injection, InputCode, NoiseCode, NoiseKind, Plan, preset
 from alrsim.graph.graph import Graph
@@ -31,7 +32,7 @@ from alrsim.rules.options import Baseline, NoiseScope, Optimizer, Reduction, Rul
 from alrsim.rules.policy import default_precision, plan_options, plan_rule, refuse_lost_noise
 from alrsim.schedule.proof import Gap, Proof, gap
 from alrsim.schedule.schedule import Schedule
-from alrsim.tasks.problem import CostModel, Problem, price
+from alrsim.tasks.problem import Problem
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.timeline.timeline import Timeline
 
@@ -71,6 +72,7 @@ class Settings:
     chunks: int | None = None
     semantics: str = "link"
     engine: str = "auto"
+    cost: str = "auto"
     overlap: Fraction = Fraction(1)
     signs: bool = False
     time_limit: float | None = None
@@ -110,6 +112,7 @@ def settings_from(params: Mapping[str, Any], typed: Collection[str] = ()) -> Set
         ("--optimizer", "optimizer", get_args(Optimizer)),
         ("--transfer-semantics", "semantics", SEMANTICS),
         ("--engine", "engine", ENGINES),
+        ("--cost", "cost", COSTS),
     ):
         if given.get(key) is not None:
             choose(given[key], choices, where=option, what="choice")
@@ -301,11 +304,6 @@ def expected_unit(scheduler: str, stage: int, stages: int, units: int) -> int:
     return stage * units // stages
 
 
-def is_abstract(profile: Profile) -> bool:
-    """Whether the profile's units are abstract: every task takes one step."""
-    return bool(profile.spec.kind == "abstract")
-
-
 def find_machine(hardware: str, units: int | None) -> tuple[Profile, Machine]:
     """The profile and the machine with so many units.
 
@@ -317,23 +315,9 @@ def find_machine(hardware: str, units: int | None) -> tuple[Profile, Machine]:
     return profile, machine_from(profile, units)
 
 
-def cost_model_of(profile: Profile) -> tuple[CostModel, str]:
-    """Abstract profiles take one step per task, real ones a roofline."""
-    from alrsim.cost.models import roofline, unit
-
-    return (unit, "unit") if is_abstract(profile) else (roofline, "roofline")
-
-
 def build_tasks(stages: StageGraph, method: MethodName, options: RuleOptions) -> TaskGraph:
     """All tasks of one step under the method's rule."""
     return RULES[method.rule](stages, options)
-
-
-def build_problem(tasks: TaskGraph, machine: Machine, plan: PrecisionPlan, profile: Profile) -> Problem:
-    """The tasks with their durations on the machine's units; abstract units count in steps, not in ns."""
-    model, name = cost_model_of(profile)
-    problem = price(tasks, machine, plan, model, name=name)
-    return replace(problem, time_unit="user") if name == "unit" else problem
 
 
 def build_schedule(problem: Problem, method: MethodName, settings: Settings) -> "Solution":
@@ -358,7 +342,12 @@ def predict(problem: Problem, schedule: Schedule, settings: Settings) -> Timelin
 
 @dataclass(frozen=True)
 class Planned:
-    """One method on its way to a report."""
+    """One method on its way to a report.
+
+    Attributes:
+        cost_error: Known error of the cost model, as words.
+        notes: How it came to its costs, where the reader should know.
+    """
 
     method: MethodName
     stages: StageGraph
@@ -367,6 +356,8 @@ class Planned:
     schedule: Schedule
     timeline: Timeline
     proof: Proof | None = None
+    cost_error: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def gap(self) -> Gap | None:
@@ -380,7 +371,24 @@ def plan_method(
     """The rest of the way for one method, from stages to predicted timeline."""
     options = rule_options(settings, method, trainable(stages))
     tasks = build_tasks(stages, method, options)
-    problem = build_problem(tasks, machine, options.precision, profile)
-    found = build_schedule(problem, method, settings)
-    timeline = predict(problem, found.schedule, settings)
-    return Planned(method, stages, options, problem, found.schedule, timeline, found.proof)
+    priced = price_tasks(tasks, machine, profile, stages=stages, rule=method.rule, options=options, cost=settings.cost)
+    found = build_schedule(priced.problem, method, settings)
+    timeline = predict(priced.problem, found.schedule, with_semantics(settings, priced))
+    return Planned(
+        method,
+        stages,
+        options,
+        priced.problem,
+        found.schedule,
+        timeline,
+        found.proof,
+        cost_error=priced.error,
+        notes=priced.notes,
+    )
+
+
+def with_semantics(settings: Settings, priced: Priced) -> Settings:
+    """Transfers as the calibrated executor makes them, unless something else was typed."""
+    if priced.semantics is None or "semantics" in settings.typed:
+        return settings
+    return replace(settings, semantics=priced.semantics)

@@ -8,8 +8,9 @@ from alrsim.cli.common import load_with_warnings
 from alrsim.cli.model import DEFAULT_BATCH, LoadedModel, request
 from alrsim.cli.output import progress
 from alrsim.cli.parse import parse_precision
-from alrsim.cli.pipeline import FP32, cost_model_of, find_machine, is_abstract
+from alrsim.cli.pipeline import FP32, find_machine
 from alrsim.cli.plan_asked import Asked
+from alrsim.cli.pricing import cost_model_of, is_abstract
 from alrsim.cost.cut import cut_graph
 from alrsim.errors import FileError, OptionError
 from alrsim.files import read_json

@@ -1,7 +1,7 @@
 """Every method of a comparison, planned: the part of the way that is the same with and without measuring."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from alrsim.cli.model import LoadedModel
 from alrsim.cli.output import progress, warn
@@ -34,6 +34,14 @@ def plan_all(setup: Setup, methods: Sequence[MethodName]) -> list[Planned]:
             rule_options(settings, method)  # refuse what makes no sense before anything slow
             stages = cut_for(graph, method, settings, profile, machine)
             planned.append(plan_method(stages, method, settings, profile, machine))
+    if len({one.problem.cost_model for one in planned}) > 1:
+        # Two cost models side by side would compare their errors.
+        planned = [
+            plan_method(p.stages, p.method, replace(settings, cost="roofline"), profile, machine) for p in planned
+        ]
+        warn(f"{profile.name} has not measured every method: all are predicted by its roofline")
+    for note in dict.fromkeys(note for one in planned for note in one.notes):
+        warn(note)
     warn_batch_statistics(graph, methods)
     return planned
 

@@ -332,6 +332,8 @@ def tell(done: Simulated, out: Path | None, files: Mapping[str, bytes], output: 
     if (found := done.gap) is not None:
         say(bound_text(found, done.timeline))
     tell_terms(done)
+    if (facts := done.timeline.facts).get("executor"):
+        say(f"run by executor {facts['executor']}: {facts['transport']}")
     for note in done.problem.tasks.notes:
         say(f"note: {note}")
     for name in files:

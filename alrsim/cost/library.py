@@ -7,15 +7,25 @@ and said so.
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from statistics import median
 from typing import Any
 
+from alrsim.cost.calibrated import links_of
 from alrsim.cost.costs import HostLoad, LinkFit, MeasuredCosts
-from alrsim.cost.fitting import interpolate, left_out_error
+from alrsim.cost.fitting import How, interpolate, left_out_error
 from alrsim.graph.stages import Stage, StageGraph
-from alrsim.hardware.calibration import Calibration, LinkSection, Row, TableSection, format_rows, parse_rows
+from alrsim.hardware.calibration import (
+    Calibration,
+    LinkSection,
+    RooflineSection,
+    Row,
+    TableSection,
+    format_rows,
+    parse_rows,
+)
 from alrsim.hardware.precision import PrecisionPlan
-from alrsim.tasks.problem import CostKey, cost_key
+from alrsim.tasks.problem import CostKey, Loads, Problem, cost_key
 from alrsim.tasks.taskgraph import TaskGraph
 
 WORDS = (
@@ -165,6 +175,9 @@ def look_up(calibration: Calibration, sought: Sought, tasks: TaskGraph) -> Found
     return Found(_costs(calibration, isolated, busy, spread, scratch, tuple(sorted(guessed))), error=error)
 
 
+_HOWS: tuple[How, ...] = ("measured", "interpolated", "extrapolated")
+
+
 @dataclass(frozen=True, slots=True)
 class _Estimate:
     alone: int
@@ -174,28 +187,19 @@ class _Estimate:
 
 
 def _estimate(rows: Sequence[Row], samples: int, copies: int) -> _Estimate:
-    """A row as measured, else between rows of as many copies, else of as many samples, else of their product."""
-    for row in rows:
-        if (row.samples, row.copies) == (samples, copies):
-            return _Estimate(row.alone, row.busy, "measured", None)
-    same = {row.samples: row for row in rows if row.copies == copies}
-    if len(same) < 2:
-        across = {row.copies: row for row in rows if row.samples == samples}
-        if len(across) >= 2 or not same:
-            size, table = copies, across
-            if not across:
-                size, table = samples * copies, {row.samples * row.copies: row for row in rows}
-            return _between(table, size)
-    return _between(same, samples)
-
-
-def _between(table: Mapping[int, Row], size: int) -> _Estimate:
-    alone = [(float(at), float(max(1, row.alone))) for at, row in table.items()]
-    busy = [(float(at), float(max(1, row.busy))) for at, row in table.items()]
-    first, how = interpolate(alone, float(size))
-    second, _ = interpolate(busy, float(size))
-    # A size that is the product of others may hit a measured product of other factors: that is not the same task.
-    return _Estimate(round(first), round(second), "interpolated" if how == "measured" else how, left_out_error(alone))
+    """At every measured number of copies between the micro-batch sizes, then between the numbers of copies."""
+    found = []
+    for pick in ("alone", "busy"):
+        levels: dict[int, list[tuple[float, float]]] = {}
+        for row in rows:
+            levels.setdefault(row.copies, []).append((float(row.samples), float(max(1, getattr(row, pick)))))
+        at_copies = {level: interpolate(points, float(samples)) for level, points in levels.items()}
+        time, how = interpolate([(float(level), time) for level, (time, _) in at_copies.items()], float(copies))
+        hows = {how, *(one for level, (_, one) in at_copies.items() if how != "measured" or level == copies)}
+        found.append((time, max(hows, key=_HOWS.index), levels))
+    (alone, how, levels), (busy, _, _) = found
+    errors = [error for points in levels.values() if (error := left_out_error(points)) is not None]
+    return _Estimate(round(alone), round(busy), how, max(errors, default=None))
 
 
 def _index(calibration: Calibration, sought: Sought) -> dict[tuple[str, str, bool], tuple[Row, ...]]:
@@ -230,6 +234,45 @@ def _costs(
         scratch={key: size for key, size in scratch.items() if size},
         notes=notes,
     )
+
+
+def executor_costs(calibration: Calibration) -> MeasuredCosts:
+    """What is known of the executor whatever it runs: overhead, links, the host's load; no task times."""
+    return _costs(calibration, {}, {}, {}, {}, ())
+
+
+def slowdown(calibration: Calibration) -> float:
+    """Busy over isolated time: of all measured tasks, else the median of the generic kernels (launches and copies left
+    out)."""
+    rows = [row for table in calibration.tables for row in parse_rows(table.rows)]
+    if rows:
+        return sum(row.busy for row in rows) / max(1, sum(row.alone for row in rows))
+    ratios = [
+        busy / alone
+        for one in calibration.kernels
+        if one.kernel not in ("launch", "copy")
+        for _, alone, busy, _ in one.points
+    ]
+    return max(1.0, median(ratios)) if ratios else 1.0
+
+
+def on_line(problem: Problem, line: RooflineSection) -> Problem:
+    """Modelled durations as the tasks that were measured correct them."""
+    rows = {id(row): tuple(round(line.start_ns + line.slope * time) for time in row) for row in problem.durations}
+    return replace(problem, durations=tuple(rows[id(row)] for row in problem.durations))
+
+
+def with_executor(problem: Problem, costs: MeasuredCosts, slower: float = 1.0) -> Problem:
+    """A problem with modelled durations on an executor that was measured: its overhead, links and contention.
+
+    Args:
+        slower: Busy over isolated time, the same for all tasks.
+    """
+    machine = replace(problem.machine, links=links_of(problem.machine, costs), shared_cores=costs.cores)
+    rows = {id(row): tuple(round(time * slower) for time in row) for row in problem.durations}
+    busy = tuple(rows[id(row)] for row in problem.durations)
+    loads = Loads(problem.durations, busy, costs.dispatch_overhead_ns, max(1, costs.units - 1))
+    return replace(problem, machine=machine, durations=loads.durations(), loads=loads)
 
 
 def _fit(link: LinkSection) -> LinkFit:

@@ -60,6 +60,23 @@ class KernelSection(Section):
     points: Annotated[tuple[tuple[Count, Positive, Positive, NonNegative], ...], Field(min_length=1)]
 
 
+class RooflineSection(Section):
+    """How long the tasks of the tables took beside what the roofline says: ``start_ns + slope * roofline``.
+
+    The start is what the executor's Python takes in every task, the slope what kernels of a model lose against the best
+    products and copies.
+
+    Attributes:
+        error: Median relative error of that line over the kinds of tasks.
+        plain_error: The same of the bare roofline.
+    """
+
+    start_ns: Whole
+    slope: Positive
+    error: NonNegative
+    plain_error: NonNegative
+
+
 class TableSection(Section):
     """Task times of one model under one rule.
 
@@ -88,7 +105,7 @@ class Calibration(Section):
     Attributes:
         overhead_ns: Executor time per task besides its kernel.
         units: Units at work at the same time in the busy phase.
-        roofline_error: Median relative error of the roofline with this profile's figures over the tasks of the tables.
+        roofline: What measured tasks say of this profile's roofline; absent where no model was measured.
     """
 
     checksum: Text
@@ -102,7 +119,7 @@ class Calibration(Section):
     repeats: Count
     overhead_ns: Whole
     host: HostSection
-    roofline_error: NonNegative | None = None
+    roofline: RooflineSection | None = None
     links: tuple[LinkSection, ...] = ()
     kernels: tuple[KernelSection, ...] = ()
     tables: tuple[TableSection, ...] = ()

@@ -5,7 +5,14 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from alrsim.hardware.calibration import Calibration, HostSection, KernelSection, LinkSection, TableSection
+from alrsim.hardware.calibration import (
+    Calibration,
+    HostSection,
+    KernelSection,
+    LinkSection,
+    RooflineSection,
+    TableSection,
+)
 from alrsim.hardware.figure import Confidence, Derivation, Efficiency, NonNegativeFigure, PeakFigure
 from alrsim.hardware.precision import Precision
 from alrsim.hardware.specification import Group, GroupLink, Links, Specification, UnitSection
@@ -143,6 +150,7 @@ def _calibration_model(names: tuple[str, ...]) -> type[BaseModel]:
     sections: dict[tuple[str, ...], type[BaseModel]] = {
         (): Calibration,
         ("host",): HostSection,
+        ("roofline",): RooflineSection,
         ("links",): LinkSection,
         ("kernels",): KernelSection,
         ("tables",): TableSection,

@@ -166,11 +166,11 @@ def _jobs(opened: "Store", wanted: Wanted, left: Sequence[str]) -> "tuple[list[J
 @contextmanager
 def _telling(total: int, known: int) -> "Iterator[Callable[[int], None]]":
     """A bar on a terminal; elsewhere a line every ten seconds."""
-    begun = last = time.monotonic()
+    begun = last = 0.0
     done = 0
 
     def line(failed: int) -> str:
-        rest = (time.monotonic() - begun) / max(1, done) * (total - done)
+        rest = (time.monotonic() - begun) / max(1, done - 1) * (total - done)
         wrong = f", {failed} failed" if failed else ""
         return f"{known + done} of {known + total}{wrong}, about {rest:.0f} s left"
 
@@ -178,7 +178,9 @@ def _telling(total: int, known: int) -> "Iterator[Callable[[int], None]]":
         advance(f"{known} of {known + total}")
 
         def step(failed: int) -> None:
-            nonlocal done, last
+            nonlocal done, last, begun
+            if not done:
+                begun = last = time.monotonic()  # what came before were exports, and workers that started
             done += 1
             advance(line(failed))
             if not sys.stderr.isatty() and time.monotonic() - last > 10:

@@ -95,6 +95,9 @@ def _memory_panel(panel: Panel, points: Sequence[Point], axes: Axes, scale: Time
         )
         place = panel.inset_axes((1.03, 0.0, 0.025, 1.0))
         bar = panel.figure.colorbar(found, cax=place)
+        if axes.quality == "copies":
+            bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            bar.ax.yaxis.set_minor_formatter(FuncFormatter(_minor))
         bar.set_label(axes.quality, fontsize=8.5, color=FAINT)
         bar.ax.tick_params(labelsize=7.5, color=FAINT)
         bar.outline.set_visible(False)
@@ -124,7 +127,7 @@ def _quality_panel(panel: Panel, points: Sequence[Point], axes: Axes, scale: Tim
     rest = [point for point in points if not point.best]
     panel.scatter([p.time / scale.divisor for p in rest], [height(p) for p in rest], s=9, color=_PALE, zorder=2)
     labels = list(dict.fromkeys(point.label.partition(":")[0] for point in points if point.best))
-    colours = dict(zip(labels, colormaps["tab10"].colors, strict=False))  # type: ignore[attr-defined]
+    colours = dict(zip(labels, colormaps["Dark2"].colors, strict=False))  # type: ignore[attr-defined]
     for label in labels:
         mine = [point for point in points if point.best and point.label.partition(":")[0] == label]
         panel.scatter(
@@ -159,6 +162,12 @@ def _quality_panel(panel: Panel, points: Sequence[Point], axes: Axes, scale: Tim
     panel.set_title(words, fontsize=10, color=INK, loc="left", fontweight="bold")
 
 
+def _minor(value: float, _: object) -> str:
+    """A number at 2 and 5 of every decade only."""
+    digits = f"{value:.3e}"
+    return f"{value:g}" if digits.startswith(("2.000", "5.000")) else ""
+
+
 def _all_exact(points: Sequence[Point], label: str) -> bool:
     return all(p.quality is None for p in points if p.best and p.label.partition(":")[0] == label)
 
@@ -176,6 +185,9 @@ def _style(panel: Panel, points: Sequence[Point], scale: TimeScale) -> None:
     if times and max(times) > 8 * min(times):
         panel.set_xscale("log")
         panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        few = max(times) < 40 * min(times)
+        panel.xaxis.set_minor_formatter(FuncFormatter(_minor) if few else NullFormatter())
+        panel.tick_params(which="minor", labelsize=8, color=FAINT)
     panel.set_xlabel(scale.label.replace("time", "step time"), fontsize=9, color=INK)
     panel.tick_params(labelsize=8, color=FAINT)
     panel.grid(True, which="major", color="0.93", linewidth=0.8)

@@ -2,13 +2,14 @@
 
 Tables: ``results`` (key: digest of the configuration), ``graphs`` (exported models, so that no run exports twice),
 ``runs`` (when, where), ``meta``. One writer at a time: a second sweep on the same file is refused, and the lock is the
-operating system's, gone with its process.
+operating system's, gone with its process. Anybody may read while a sweep writes.
 """
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,21 +121,42 @@ def open_store(path: Path) -> Iterator[Store]:
     Raises:
         FileError: no such folder, no file of a sweep, or another sweep has it.
     """
-    try:
-        connection = sqlite3.connect(path, isolation_level=None, timeout=1.0)
-    except sqlite3.Error as error:
-        raise FileError(f"cannot be opened: {error}", where=str(path), fix="check that its folder exists") from None
+    held = _hold(path)
+    connection = sqlite3.connect(path, isolation_level=None, timeout=10.0)
     try:
         _prepare(connection, path)
-        yield Store(connection, path)
-        connection.execute("PRAGMA journal_mode = DELETE")  # the log is written back: one file is left
+        try:
+            yield Store(connection, path)
+        finally:
+            with suppress(sqlite3.OperationalError):  # somebody reads: the log stays beside the file
+                connection.execute("PRAGMA journal_mode = DELETE")  # the log is written back: one file is left
     finally:
         connection.close()
+        os.close(held)
+
+
+def _hold(path: Path) -> int:
+    """A lock on the file, ours until we close it or die."""
+    try:
+        held = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise FileError(f"cannot be opened: {error.strerror}", where=str(path)) from None
+    try:
+        import fcntl
+    except ImportError:  # Windows: SQLite's own locks keep the file whole, but two sweeps may share the work
+        return held
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(held)
+        raise FileError(
+            "another sweep is writing to it", where=str(path), fix="wait for it, or choose another -o FILE"
+        ) from None
+    return held
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     try:
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         # With a log, a commit is one append: it survives a kill of this process, and costs no wait for the disk.
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -145,8 +167,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (FORMAT,))
         (found,) = connection.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
     except sqlite3.OperationalError as error:
-        what = "another sweep is writing to it" if "locked" in str(error) else f"cannot be opened: {error}"
-        raise FileError(what, where=str(path), fix="wait for it, or choose another -o FILE") from None
+        raise FileError(f"cannot be opened: {error}", where=str(path), fix="choose another -o FILE") from None
     except sqlite3.DatabaseError:
         raise FileError("is no file of a sweep", where=str(path), fix="choose another -o FILE") from None
     if found != FORMAT:

@@ -27,6 +27,7 @@ VERBS_WITH_JSON = {
     "schedule",
     "simulate",
     "stages",
+    "sweep",
     "train",
     "trajectory",
     "validate",

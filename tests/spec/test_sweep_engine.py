@@ -1,0 +1,115 @@
+"""The engine and the file of a sweep: failures, dead workers, a real Dask cluster, locks."""
+
+import os
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alrsim.errors import FileError, OptionError
+from alrsim.sweep.engine import Evaluate, Job, run_jobs
+from alrsim.sweep.grid import Configuration
+from alrsim.sweep.store import Result, open_store
+
+JOBS = [Job(f"d{number}", {"number": number}) for number in range(12)]
+
+
+def squares(deadly: int = -1) -> Evaluate:
+    """Defined inside a function, so that it travels to workers by value."""
+
+    def evaluate(configuration: Configuration, extra: Any) -> Mapping[str, Any]:
+        from alrsim.errors import OptionError
+
+        number = configuration["number"]
+        assert isinstance(number, int)
+        if number == deadly:
+            os._exit(9)
+        if number == 3:
+            raise OptionError("three\nis refused", where="number", fix="take another")
+        if number == 4:
+            raise ZeroDivisionError("four")
+        return {"square": number**2}
+
+    return evaluate
+
+
+def as_expected(results: list[Result]) -> None:
+    found = {one.digest: one for one in results}
+    assert len(found) == len(results) == len(JOBS)
+    assert found["d3"].error == "number: three is refused"
+    assert found["d4"].error == "bug: ZeroDivisionError: four"
+    good = [job for job in JOBS if job.digest not in ("d3", "d4")]
+    assert {found[job.digest].outcome["square"] for job in good} == {int(j.digest[1:]) ** 2 for j in good}
+
+
+def test_a_configuration_that_fails_is_one_line_and_stops_nothing() -> None:
+    as_expected(list(run_jobs(JOBS, squares())))
+
+
+def test_a_worker_that_dies_takes_one_configuration_with_it() -> None:
+    results = list(run_jobs(JOBS, squares(deadly=6), workers=2))
+    found = {one.digest: one for one in results}
+    assert len(results) == len(found) == len(JOBS)
+    assert "was killed" in found["d6"].error
+    assert [found[f"d{n}"].outcome.get("square") for n in (5, 7, 11)] == [25, 49, 121]
+
+
+def test_a_dask_cluster_gives_the_same() -> None:
+    distributed = pytest.importorskip("dask.distributed")
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    with distributed.LocalCluster(host="127.0.0.1", **options) as cluster:
+        as_expected(list(run_jobs(JOBS, squares(), cluster=cluster.scheduler_address)))
+
+
+def test_a_cluster_that_does_not_answer_is_a_user_error() -> None:
+    pytest.importorskip("dask.distributed")
+    with pytest.raises(OptionError, match="no Dask scheduler answers"):
+        list(run_jobs(JOBS, squares(), cluster="nonsense://127.0.0.1:1"))
+
+
+def test_a_result_is_recorded_once_and_failures_can_be_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "r.sqlite"
+    good, bad = Result("a", {"n": 1}, {"x": 0.5}, "", 0.1), Result("b", {"n": 2}, {}, "no", 0.2)
+    with open_store(path) as store:
+        store.begin("1")
+        store.record(good)
+        store.record(bad)
+        with pytest.raises(FileError, match="cannot record"):
+            store.record(good)
+    assert list(tmp_path.iterdir()) == [path]  # one file, no log
+    with open_store(path) as store:
+        assert store.results(["a", "b", "c"]) == {"a": good, "b": bad}
+        store.forget_failed(["a", "b"])
+        assert store.results(["a", "b", "c"]) == {"a": good}
+
+
+def test_two_sweeps_on_one_file_are_refused_but_readers_are_not(tmp_path: Path) -> None:
+    path = tmp_path / "r.sqlite"
+    with open_store(path) as store:
+        store.begin("1")
+        store.record(Result("a", {}, {}))
+        with pytest.raises(FileError, match="another sweep is writing to it"), open_store(path):
+            pass
+        reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        assert reader.execute("SELECT count(*) FROM results").fetchone() == (1,)
+        reader.close()
+    with open_store(path) as store:
+        assert store.results(["a"])
+
+
+def test_other_files_are_left_alone(tmp_path: Path) -> None:
+    text, other = tmp_path / "text.sqlite", tmp_path / "other.sqlite"
+    text.write_text("this is a letter, not a database, and long enough to be read as one" * 20)
+    connection = sqlite3.connect(other)
+    connection.execute("CREATE TABLE mine (x)")
+    connection.commit()
+    connection.close()
+    before = text.read_bytes(), other.read_bytes()
+    for path, message in ((text, "is no file of a sweep"), (other, "not of a sweep")):
+        with pytest.raises(FileError, match=message), open_store(path):
+            pass
+    assert text.read_bytes() == before[0]
+    with pytest.raises(FileError, match="cannot be opened"), open_store(tmp_path / "none" / "r.sqlite"):
+        pass

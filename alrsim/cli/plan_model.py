@@ -239,6 +239,8 @@ def with_levers(
 ) -> DoesNotFitError:
     """The error with what would help, computed."""
 
+    setting = replace(setting, source=_at_more_sizes(asked, setting.source, max(space.microbatches)))
+
     def again(changed: Setting, wider: Space) -> Sequence[Candidate]:
         cuts = space_of(asked, changed, wider.microbatches).cuts
         return list_candidates(asked, changed, replace(wider, cuts=cuts))
@@ -248,6 +250,17 @@ def with_levers(
     changed = DoesNotFitError(error.what, where=error.where, fix=fix)
     changed.nearest = error.nearest
     return changed
+
+
+def _at_more_sizes(asked: Asked, source: Source, count: int) -> Source:
+    """Also at a smaller micro-batch, where only one size was needed so far and the batch can be split further."""
+    assert asked.model is not None
+    wanted = request(asked.model, asked.option, asked.bind, None)
+    smaller = next((more for more in range(count + 1, source.batch + 1) if source.batch % more == 0), None)
+    if len(source.graphs) > 1 or smaller is None or wanted.source not in ("zoo", "factory"):
+        return source
+    found = load_with_warnings(request(asked.model, asked.option, asked.bind, source.batch, smaller))
+    return Source(source.name, {**source.graphs, found.samples: found.graph}, source.batch)
 
 
 def recipe_of(answer: Answer) -> Recipe:

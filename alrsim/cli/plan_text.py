@@ -141,7 +141,7 @@ def notes(answer: Answer) -> list[str]:
         if outcome.best.candidate.is_lr and exact is not None:
             value = value_text(exact.score.of(target), target)
             found.append(f"the best plan with exact gradients: {exact.candidate.label}: {value}")
-        elif outcome.best.candidate.is_lr:
+        elif outcome.best.candidate.is_lr and {"bp", "bp-split"} & set(answer.space.rules):
             found.append("no plan with exact gradients was evaluated: their bounds are no better")
     if target == "time-to-cosine":
         found.append(f"quality model: {answer.per_dim:.4g} per noise dimension; {answer.source_of_noise}")

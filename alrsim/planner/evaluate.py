@@ -1,7 +1,8 @@
 """From a candidate to its problem, a schedule, and what the step costs: time, energy, memory."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal, get_args
 
 from alrsim.errors import OptionError, ScheduleError
@@ -195,20 +196,27 @@ def evaluate(setting: Setting, found: Bounded) -> Evaluated | Misfit:
     if surely_fits(problem, caps):
         caps = replace(caps, bytes=None)
     fitting: list[Timed] = []
-    nearest: Misfit | None = None
-    for made in _schedules(problem, setting, caps, found.candidate.units):
-        shortages = tuple(made.shortages(caps)) if caps.any else ()
-        if shortages:
-            misfit = Misfit(found.candidate, shortages)
-            nearest = misfit if nearest is None or misfit.excess < nearest.excess else nearest
-        else:
-            fitting.append(made)
-    if not fitting:
-        return nearest or Misfit(found.candidate, ())
+    misfits: list[Misfit] = []
+    for makers in (_makers(problem, setting, caps, found.candidate.units), _lean_makers(problem, setting.search, caps)):
+        for made in _schedules(problem, setting, makers):
+            shortages = tuple(made.shortages(caps)) if caps.any else ()
+            if shortages:
+                misfits.append(Misfit(found.candidate, shortages))
+            else:
+                fitting.append(made)
+        if fitting:
+            break
+    else:
+        return min(misfits, key=lambda one: one.excess, default=Misfit(found.candidate, ()))
     fitting.sort(key=lambda made: made.makespan)
     if setting.target in ("step-time", "time-to-cosine"):
         fitting = fitting[:JUDGED]
     judged = [judge(setting, found, problem, made.schedule) for made in fitting]
+    if caps.bytes is not None:  # links that are contended let values live longer than the scheduler thought
+        full = [(overfull(setting, one), one) for one in judged]
+        judged = [one for shortages, one in full if not shortages]
+        if not judged:
+            return min((Misfit(found.candidate, shortages) for shortages, _ in full), key=lambda one: one.excess)
     return min(judged, key=lambda one: rank_key(setting, one))
 
 
@@ -219,6 +227,18 @@ def judge(
     timeline = simulate(problem, schedule, semantics=setting.semantics, engine="auto")
     score = score_of(setting, timeline)
     return Evaluated(found.candidate, found.options, problem, schedule, timeline, score, found.bound, proof)
+
+
+def overfull(setting: Setting, one: Evaluated) -> tuple[tuple[str, int, int, str], ...]:
+    """``(unit, demand, capacity, "bytes")`` of every unit that holds more than it has."""
+    if not setting.search.memory:
+        return ()
+    held = peak_memory(one.timeline)
+    return tuple(
+        (unit.name, held[unit.name], unit.memory_bytes, "bytes")
+        for unit in setting.machine.units
+        if unit.memory_bytes is not None and held[unit.name] > unit.memory_bytes
+    )
 
 
 def rank_key(setting: Setting, one: Evaluated) -> tuple[float, ...]:
@@ -233,10 +253,10 @@ def surely_fits(problem: Problem, caps: Caps) -> bool:
     return least is None or 2 * sum(buffer.bytes for buffer in problem.tasks.buffers) <= least
 
 
-def _schedules(problem: Problem, setting: Setting, caps: Caps, units: tuple[int, ...] | None) -> Iterator[Timed]:
-    """Heuristic schedules inside the freedom, the usual ones of the target."""
+def _schedules(problem: Problem, setting: Setting, makers: Iterable[Callable[[], Schedule]]) -> Iterator[Timed]:
+    """Heuristic schedules inside the freedom."""
     seen: set[str] = set()
-    for make in _makers(problem, setting, caps, units):
+    for make in makers:
         try:
             schedule = make()
         except ScheduleError:
@@ -244,6 +264,16 @@ def _schedules(problem: Problem, setting: Setting, caps: Caps, units: tuple[int,
         if schedule.digest not in seen and within(problem, schedule, setting.search):
             seen.add(schedule.digest)
             yield timed(problem, schedule)
+
+
+def _lean_makers(problem: Problem, search: SearchOptions, caps: Caps) -> Iterator[Callable[[], Schedule]]:
+    """Little memory, and where even that is too much, how much is missing."""
+    units = len(problem.machine.units)
+    one = Caps((1,) * units if caps.live is None else tuple(min(1, most) for most in caps.live))
+    for placement in _spread(problem, search):
+        for priority in ("depth-first", "backward-first"):
+            yield partial(list_with, problem, placement, priority, one)
+    yield partial(list_with, problem, contiguous_blocks(problem), "depth-first", Caps(caps.live))
 
 
 def _makers(
@@ -254,19 +284,13 @@ def _makers(
     blocks = contiguous_blocks(problem)
     deep = Caps((units * max(1, -(-stages // units)),) * units, caps.bytes) if caps.live is None else caps
 
-    def listed(placement: Placement, priority: str, within: Caps) -> Callable[[], Schedule]:
-        return lambda: list_with(problem, placement, priority, within)
-
     if setting.target == "memory":
-        lean = Caps((1,) * units if caps.live is None else tuple(min(1, one) for one in caps.live), None)
-        for placement in _spread(problem, setting.search):
-            yield listed(placement, "depth-first", lean)
-            yield listed(placement, "backward-first", lean)
+        yield from _lean_makers(problem, setting.search, caps)
     if given is not None:
-        yield listed(with_loss(problem, given), "critical-path", caps)
-        yield listed(with_loss(problem, given), "backward-first", deep)
-    yield listed(blocks, "critical-path", caps)
-    yield listed(blocks, "backward-first", deep)
+        yield partial(list_with, problem, with_loss(problem, given), "critical-path", caps)
+        yield partial(list_with, problem, with_loss(problem, given), "backward-first", deep)
+    yield partial(list_with, problem, blocks, "critical-path", caps)
+    yield partial(list_with, problem, blocks, "backward-first", deep)
     if "W" in kinds:
         yield lambda: zb_h1(problem)
         yield lambda: zb_v(problem)
@@ -283,7 +307,7 @@ def _makers(
             yield lambda: heft_solution(problem, options).schedule
         if unlike or setting.target == "energy":
             for unit in _unlike_units(problem):
-                yield listed(with_loss(problem, [unit] * stages), "depth-first", caps)
+                yield partial(list_with, problem, with_loss(problem, [unit] * stages), "depth-first", caps)
         if setting.search.placement == "free":
             yield lambda: serial(problem)
 

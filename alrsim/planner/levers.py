@@ -39,7 +39,7 @@ class Lever:
         """For people."""
         if self.fits:
             return f"{self.words}: fits, with at most {format_bytes(self.peak)} on a unit"
-        return f"{self.words}: still short by {format_bytes(self.short)}"
+        return f"{self.words}: does not suffice, short by {format_bytes(self.short)}"
 
 
 def levers(
@@ -67,12 +67,11 @@ def _changes(
     more = [count for count in range(max(space.microbatches) + 1, batch + 1) if batch % count == 0]
     for count in more[:1] + more[-1:] if len(more) > 1 else more:
         yield f"{count} micro-batches", setting, replace(space, microbatches=(count,))
-    if setting.search.live is None:
-        live = replace(setting.search, live=1)
-        yield "one micro-batch in flight on a unit", replace(setting, search=live), space
-    half = PrecisionPlan(Precision.BF16, Precision.BF16, Precision.BF16, Precision.BF16)
-    if setting.base.precision == PrecisionPlan():
-        yield "state in bf16", replace(setting, base=replace(setting.base, precision=half)), space
+    formats = (Precision.BF16, Precision.FP16)
+    half = next((one for one in formats if all(one in unit.peak_flops for unit in setting.machine.units)), None)
+    if half is not None and setting.base.precision == PrecisionPlan():
+        base = replace(setting.base, precision=PrecisionPlan(half, half, half, half))
+        yield f"state in {half.value}", replace(setting, base=base), space
     if setting.base.optimizer != "sgd":
         yield "optimizer sgd", replace(setting, base=replace(setting.base, optimizer="sgd")), space
     if {"lr", "segments"} & set(space.rules):

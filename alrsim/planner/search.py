@@ -16,6 +16,7 @@ from alrsim.planner.evaluate import (
     build_problem,
     evaluate,
     judge,
+    overfull,
     rank_key,
     require_power,
     surely_fits,
@@ -24,7 +25,7 @@ from alrsim.planner.reach import NEVER
 from alrsim.schedule.proof import Freedom
 from alrsim.schedulers import SearchOptions, solve
 from alrsim.schedulers.caps import caps_of
-from alrsim.units import Ns
+from alrsim.units import Ns, format_bytes
 
 TASKS_PER_EFFORT = 15_000
 """Tasks of all quickly evaluated candidates together that an idle core handles in about a second."""
@@ -236,10 +237,15 @@ def _rescue(setting: Setting, known: Sequence[Bounded], misfits: list[Misfit]) -
     raise does_not_fit(tried[0], len(misfits))
 
 
+def _amount(count: int, what: str) -> str:
+    return format_bytes(count) if what == "bytes" else f"{count} {what}"
+
+
 def does_not_fit(nearest: Misfit, tried: int) -> DoesNotFitError:
     """Demand, capacity and shortage of every unit of the plan that comes nearest."""
     units = "; ".join(
-        f"unit {unit} needs {demand} {what}, has {capacity}; short by {demand - capacity}"
+        f"unit {unit} needs {_amount(demand, what)}, has {_amount(capacity, what)}; "
+        f"short by {_amount(demand - capacity, what)}"
         for unit, demand, capacity, what in nearest.shortages
     )
     error = DoesNotFitError(
@@ -282,6 +288,8 @@ def improved(setting: Setting, found: Bounded) -> Evaluated:
     solution = solve(problem, "auto", search)
     made = judge(setting, found, problem, solution.schedule, solution.proof)
     proof = solution.proof
+    if full := overfull(setting, made):
+        raise ScheduleError(f"holds too much on {', '.join(unit for unit, *_ in full)}", where="plan")
     timed = setting.target in ("step-time", "time-to-cosine")
     if proof is not None and timed and covers(setting.search, proof.freedom, is_lr=found.candidate.is_lr):
         made = replace(made, bound=max(made.bound, proof.bound))

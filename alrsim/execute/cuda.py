@@ -30,7 +30,7 @@ from alrsim.execute.results import results_of
 from alrsim.execute.session import Exchange, Fact, InterruptedRun, Limits, Record, Results, RunError
 from alrsim.execute.store import KEPT, Store
 from alrsim.execute.stream_worker import Bridge, Script
-from alrsim.execute.streams import Device, Mark, Stream, align, find_cuda
+from alrsim.execute.streams import Device, Mark, Stream, align, exact, find_cuda
 from alrsim.execute.workers import Body, Times, no_times
 from alrsim.schedule.actions import Action
 from alrsim.tasks.token import NONE
@@ -53,7 +53,7 @@ def cuda(jobs: Sequence[Scheduled], limits: Limits, find: Callable[[], Device] =
         ExecutionError: this host has no CUDA device, or an exact gradient task is not where its forward is.
     """
     device = find()
-    with _exact():
+    with exact():
         yield CudaSession(jobs, limits, device)
         device.rest()  # not behind an error: a device that hangs would be waited for
 
@@ -311,15 +311,3 @@ def _words(error: BaseException | None, limit: float) -> tuple[str, str]:
         reason = str(error).splitlines()[0]
         return f"out of memory: {reason}", "use fewer copies, smaller copy groups or a smaller state format"
     return f"{type(error).__name__}: {error}", "see the cause above"
-
-
-@contextmanager
-def _exact() -> Iterator[None]:
-    """fp32 is fp32, and the same sums every time; everything as it was afterwards."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
-    cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False, False
-    try:
-        yield
-    finally:
-        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before

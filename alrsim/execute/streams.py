@@ -192,3 +192,15 @@ def align(device: Device, stream: Stream) -> tuple[Mark, Ns, Ns]:
         found.append((time.perf_counter_ns() - before, before, mark))
     trip, before, mark = min(found, key=lambda one: one[0])
     return mark, before + trip // 2, -(-trip // 2)
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """fp32 is fp32, and the same sums every time; everything as it was afterwards."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before

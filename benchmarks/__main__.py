@@ -16,6 +16,7 @@ from benchmarks.optimality import main as optimality
 from benchmarks.pipelined import main as pipelined
 from benchmarks.steps import main as steps
 from benchmarks.suites import SUITES
+from benchmarks.sweep import main as sweep
 from benchmarks.training import main as training
 
 TARGETS = {"engine alone": 100_000, "evaluate, arrays ready": 1_000_000}
@@ -28,6 +29,7 @@ COMMANDS = {
     "economics": economics,
     "fast": fast,
     "pipelined": pipelined,
+    "sweep": sweep,
 }
 
 

@@ -17,8 +17,9 @@ from alrsim.execute.cuda import cuda
 from alrsim.execute.executor import Scheduled, execute_prepared, prepare, sequential
 from alrsim.execute.executors import EXECUTORS, unavailable
 from alrsim.execute.kernels import KERNELS
+from alrsim.execute.parcels import sum_sites
 from alrsim.execute.session import InterruptedRun, Limits, RunError
-from alrsim.execute.streams import exact, find_cuda
+from alrsim.execute.streams import ROUNDS, align, exact, find_cuda
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedule.schedule import Lane, Schedule
@@ -127,6 +128,57 @@ def test_any_order_that_the_data_allows_is_free_of_races(subject, problem_of, pr
     result = executed(scheduled, repeats=1)
     assert_same(result, sequential(one.program, graph, one.batch(2), job.prepared.job.options))
     assert pretended.CLOCKS.races == []
+
+
+def everywhere(ledger, placed):
+    """Every cotangent is added up on every unit."""
+    units = tuple(sorted(set(placed.unit)))
+    sites = sum_sites(ledger, placed)
+    return {key: units if key[0] == "cotangent" else at for key, at in sites.items()}
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_units_that_add_to_the_same_term_have_copies_of_it(
+    subject, problem_of, pretended, devices, monkeypatch, shared
+):
+    """Terms go by reference on one device, and the first one becomes the sum; without copies it is corrupted."""
+    devices(1)
+    one, job = job_of(subject, problem_of, "accumulate", units=3)
+    for place in ("part", "parcels"):
+        monkeypatch.setattr(f"alrsim.execute.{place}.sum_sites", everywhere)
+    if shared:
+        graph = job.prepared.job.graph
+        assert_same(executed(job, repeats=1), sequential(one.program, graph, one.batch(2), job.prepared.job.options))
+        return
+    monkeypatch.setattr("alrsim.execute.device_job.Counter", lambda _terms: {})
+    with pytest.raises(RunError, match=r"may still read|may not have written"):
+        executed(job, repeats=1)
+
+
+def test_clocks_are_aligned_by_the_shortest_of_several_tries(pretended):
+    class Slow(pretended.PretendedDevice):
+        tries = 0
+
+        def rest(self):
+            self.tries += 1
+
+    class Late:
+        def __init__(self, polls):
+            self.polls, self.at = polls, time.perf_counter_ns()
+
+        def passed(self):
+            self.polls -= 1
+            return self.polls < 0
+
+    class Idle:
+        def mark(self):
+            return Late(20_000 if device.tries != 3 else 0)
+
+    device = Slow()
+    mark, host, residual = align(device, Idle())
+    assert mark.polls == -1  # of the third try
+    assert abs(mark.at - host) <= residual
+    assert device.tries == ROUNDS
 
 
 @pytest.mark.parametrize("count", [1, 2])

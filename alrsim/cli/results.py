@@ -83,6 +83,7 @@ def measured_result(predicted: Timeline, measured: Timeline, base: Timeline) -> 
         flags=flags if isinstance(flags, tuple) else (str(flags),),
         peak_memory_error=memory_error(predicted, measured),
         peak_rss_bytes=resident_peaks(measured),
+        executor=str(facts.get("executor", "")),
     )
 
 

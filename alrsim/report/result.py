@@ -41,6 +41,7 @@ class MeasuredResult:
         peak_memory_error: predicted / measured - 1 of that, by unit (of units that hold anything).
         peak_rss_bytes: Most resident memory of the processes, Python and torch included: ``process``, or by unit.
         flags: What makes the number less than trustworthy: units > cores, tasks too short...
+        executor: What ran it.
     """
 
     makespan_ns: Ns
@@ -52,6 +53,7 @@ class MeasuredResult:
     flags: tuple[str, ...] = ()
     peak_memory_error: Mapping[str, float] = field(default_factory=dict)
     peak_rss_bytes: Mapping[str, Bytes] = field(default_factory=dict)
+    executor: str = ""
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,7 @@ def _measured_document(measured: MeasuredResult) -> dict[str, Any]:
         "peak_memory_error": dict(measured.peak_memory_error),
         "peak_rss_bytes": dict(measured.peak_rss_bytes),
         "flags": list(measured.flags),
+        "executor": measured.executor,
     }
 
 

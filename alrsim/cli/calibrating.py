@@ -18,9 +18,9 @@ from alrsim.cli.pipeline import Settings
 from alrsim.cli.planning import Setup
 from alrsim.cli.running import Running
 from alrsim.cost.costs import LinkFit, MeasuredCosts
-from alrsim.cost.fitting import fit_line
+from alrsim.cost.fitting import fit_sum
 from alrsim.cost.hostfit import HostFit, fit_host, with_error
-from alrsim.cost.library import Sought, rows_of, table_of
+from alrsim.cost.library import Sought, launches_of, rows_of, table_of
 from alrsim.cost.roofline import roofline
 from alrsim.errors import ExecutionError, ProfileError
 from alrsim.hardware.calibration import KernelSection, LinkSection, RooflineSection, Row, TableSection
@@ -85,8 +85,8 @@ def calibrate_host(wanted: Wanted) -> Calibrated:
     drafts, skipped = _drafts(wanted, base)
     found = _measure(wanted, drafts)
     tables = _tables(drafts, found, wanted.repeats)
-    pairs = [pair for (bench, draft), one in zip(drafts, found, strict=True) for pair in _pairs(bench, draft, one)]
-    done = _finish(wanted, kernels, fit, found[0], tables, roofline_section(pairs))
+    known = [kind for (bench, draft), one in zip(drafts, found, strict=True) for kind in _modelled(bench, draft, one)]
+    done = _finish(wanted, kernels, fit, found[0], tables, roofline_section(known))
     return replace(done, skipped=tuple(skipped))
 
 
@@ -183,24 +183,47 @@ def _tables(
     return tuple(table_of(sought, rows[key].values(), repeats) for key, sought in heads.items())
 
 
-def _pairs(bench: Bench, draft: Draft, costs: MeasuredCosts) -> list[tuple[float, float]]:
-    """Roofline and measured ns of every kind of task."""
+@dataclass(frozen=True, slots=True)
+class Modelled:
+    """One kind of task: what the roofline says of it, and what it took.
+
+    Attributes:
+        body: ns of the roofline without launches.
+        launches: Operators.
+        launch_ns: What the roofline takes for one.
+        taken: ns, measured alone.
+    """
+
+    body: float
+    launches: int
+    launch_ns: int
+    taken: float
+
+
+def _modelled(bench: Bench, draft: Draft, costs: MeasuredCosts) -> list[Modelled]:
     unit = bench.setup.machine.units[0]
-    tasks = {cost_key(task): task for task in draft.tasks.tasks}
-    found = [(roofline(task, unit, draft.options.precision), costs.isolated[key]) for key, task in tasks.items()]
-    return [(float(modelled), float(taken)) for modelled, taken in found if modelled and taken]
+    found = []
+    for key, task in {cost_key(task): task for task in draft.tasks.tasks}.items():
+        launches, overhead = launches_of(task), unit.launch_overhead_ns
+        body = max(0, roofline(task, unit, draft.options.precision) - launches * overhead)
+        if costs.isolated[key]:
+            found.append(Modelled(body, launches, overhead, costs.isolated[key]))
+    return found
 
 
-def roofline_section(pairs: Sequence[tuple[float, float]]) -> RooflineSection | None:
-    """The line from the roofline to measured times; ``None`` where fewer than three tasks say anything."""
-    if len(pairs) < 3:
+def roofline_section(found: Sequence[Modelled]) -> RooflineSection | None:
+    """From the roofline to measured times; ``None`` where fewer than four kinds of tasks say anything."""
+    if len(found) < 4:
         return None
-    line = fit_line(pairs)
+    start, launch, slope = fit_sum([(1.0, one.launches, one.body) for one in found], [one.taken for one in found])
+    bare = [abs((one.body + one.launches * one.launch_ns) / one.taken - 1) for one in found]
+    errors = [abs((start + launch * one.launches + slope * one.body) / one.taken - 1) for one in found]
     return RooflineSection(
-        start_ns=round(line.start),
-        slope=float(f"{max(line.slope, 1e-6):.6g}"),
-        error=round(line.error, 4),
-        plain_error=round(median(abs(modelled / taken - 1) for modelled, taken in pairs), 4),
+        start_ns=round(start),
+        launch_ns=round(launch),
+        slope=float(f"{slope:.6g}"),
+        error=round(median(errors), 4),
+        plain_error=round(median(bare), 4),
     )
 
 

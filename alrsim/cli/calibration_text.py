@@ -44,8 +44,9 @@ def calibration_lines(found: Calibration) -> Iterator[str]:
     yield HostLoad(found.host.cpu_share, found.host.drift).words
     if (line := found.roofline) is not None:
         yield (
-            f"for models that are not in the tables: {format_ns(line.start_ns)} + {line.slope:.3g} x roofline, median "
-            f"error over the tasks measured {100 * line.error:.0f} % (bare roofline {100 * line.plain_error:.0f} %)"
+            f"for models that are not in the tables: {format_ns(line.start_ns)} + {format_ns(line.launch_ns)} per "
+            f"operator + {line.slope:.3g} x roofline, median error over the tasks measured {100 * line.error:.0f} % "
+            f"(bare roofline {100 * line.plain_error:.0f} %)"
         )
 
 

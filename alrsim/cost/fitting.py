@@ -49,6 +49,23 @@ def fit_line(points: Sequence[tuple[float, float]]) -> Line:
     return Line(start, slope, median(abs(line.at(x) / max(y, 1e-9) - 1) for x, y in points))
 
 
+def fit_sum(rows: Sequence[Sequence[float]], totals: Sequence[float]) -> tuple[float, ...]:
+    """Coefficients, none negative, whose weighted sums of each row are closest to the totals in RELATIVE error.
+
+    Args:
+        rows: One row of terms per total.
+        totals: All > 0.
+    """
+    import numpy as np
+    from scipy.optimize import nnls
+
+    matrix, target = np.array(rows, dtype=float), np.array(totals, dtype=float)
+    scale = np.abs(matrix).max(axis=0)
+    scale[scale == 0] = 1.0
+    found, _ = nnls(matrix / scale / target[:, None], np.ones(len(target)))
+    return tuple(float(value) for value in found / scale)
+
+
 def monotone(values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
     """The closest ascending sequence in least squares: neighbours that descend are averaged (pool adjacent violators).
 

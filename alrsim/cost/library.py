@@ -26,7 +26,7 @@ from alrsim.hardware.calibration import (
 )
 from alrsim.hardware.precision import PrecisionPlan
 from alrsim.tasks.problem import CostKey, Loads, Problem, cost_key
-from alrsim.tasks.taskgraph import TaskGraph
+from alrsim.tasks.taskgraph import Task, TaskGraph
 
 WORDS = (
     "baseline",
@@ -258,8 +258,24 @@ def slowdown(calibration: Calibration) -> float:
 
 def on_line(problem: Problem, line: RooflineSection) -> Problem:
     """Modelled durations as the tasks that were measured correct them."""
-    rows = {id(row): tuple(round(line.start_ns + line.slope * time) for time in row) for row in problem.durations}
-    return replace(problem, durations=tuple(rows[id(row)] for row in problem.durations))
+    units = problem.machine.units
+    rows: dict[tuple[int, int], tuple[int, ...]] = {}
+    durations = []
+    for task, row in zip(problem.tasks.tasks, problem.durations, strict=True):
+        launches = launches_of(task)
+        key = (id(row), launches)
+        if key not in rows:
+            bodies = (time - launches * unit.launch_overhead_ns for time, unit in zip(row, units, strict=True))
+            rows[key] = tuple(
+                round(line.start_ns + line.launch_ns * launches + line.slope * max(0, body)) for body in bodies
+            )
+        durations.append(rows[key])
+    return replace(problem, durations=tuple(durations))
+
+
+def launches_of(task: Task) -> int:
+    """Operators that a task launches, in the model of its cost."""
+    return task.work.launches + task.encoded.launches
 
 
 def with_executor(problem: Problem, costs: MeasuredCosts, slower: float = 1.0) -> Problem:

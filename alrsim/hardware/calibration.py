@@ -61,10 +61,11 @@ class KernelSection(Section):
 
 
 class RooflineSection(Section):
-    """How long the tasks of the tables took beside what the roofline says: ``start_ns + slope * roofline``.
+    """How long the tasks of the tables took beside what the roofline says:
+    ``start_ns + launch_ns * operators + slope * (roofline without launches)``.
 
-    The start is what the executor's Python takes in every task, the slope what kernels of a model lose against the best
-    products and copies.
+    The start is what the executor's Python takes in every task, the launches what eager operators of a model take, the
+    slope what its kernels lose against the best products and copies.
 
     Attributes:
         error: Median relative error of that line over the kinds of tasks.
@@ -72,7 +73,8 @@ class RooflineSection(Section):
     """
 
     start_ns: Whole
-    slope: Positive
+    launch_ns: Whole
+    slope: NonNegative
     error: NonNegative
     plain_error: NonNegative
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from alrsim.allocation import beside
 from alrsim.errors import ExecutionError
 from alrsim.estimators.noise import sign_scale
 from alrsim.estimators.policy import InputCode, NoiseKind
@@ -168,7 +169,9 @@ def _pack(codes: Tensor, levels: Levels) -> Tensor:
         return _pack_on_device(codes.reshape(-1), levels)
     flat = codes.contiguous().numpy().reshape(-1)
     bits = np.concatenate([flat > 0, flat < 0]) if levels == "ternary" else flat > 0
-    return torch.from_numpy(np.packbits(bits))
+    packed = np.packbits(bits)
+    beside(2 * bits.nbytes if levels == "ternary" else bits.nbytes + packed.nbytes)
+    return torch.from_numpy(packed)
 
 
 def _unpack(data: Tensor, shape: tuple[int, ...], levels: Levels) -> Tensor:

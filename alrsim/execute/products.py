@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alrsim.allocation import beside
 from alrsim.estimators.codes import quantised
 from alrsim.estimators.kernels.choose import Case, choose
 from alrsim.estimators.kernels.product import PRODUCTS
@@ -108,9 +109,11 @@ def squeeze(state: State, length: int, scale: Tensor | None = None) -> Operand:
     data, kind = state.data, state.kind
     if data.dtype is not torch.int64 or length % 64 == 0:
         return Operand(data, kind, state.rows, None, length, scale)
-    bits = np.unpackbits(_bytes(data.transpose(-1, -2)), axis=-1, bitorder="little")[..., :length]
-    packed = torch.from_numpy(np.packbits(bits.reshape(-1), bitorder="little"))
-    return Operand(packed, kind, state.rows, tuple(data.shape), length, scale)
+    every = np.unpackbits(_bytes(data.transpose(-1, -2)), axis=-1, bitorder="little")
+    bits = every[..., :length].reshape(-1)
+    packed = np.packbits(bits, bitorder="little")
+    beside(every.nbytes + bits.nbytes + packed.nbytes)
+    return Operand(torch.from_numpy(packed), kind, state.rows, tuple(data.shape), length, scale)
 
 
 def spread_out(operand: Operand) -> State:
@@ -123,6 +126,7 @@ def spread_out(operand: Operand) -> State:
     full = np.zeros((*outer, features, 64 * words), dtype=np.uint8)
     full[..., : operand.length] = bits
     packed = torch.from_numpy(np.packbits(full, axis=-1, bitorder="little").view("<i8").astype(np.int64, copy=False))
+    beside(bits.nbytes + full.nbytes + packed.nbytes)
     return State(packed.transpose(-1, -2).contiguous(), operand.kind, operand.rows)
 
 

@@ -8,12 +8,14 @@ import torch
 from torch.autograd.graph import get_gradient_edge
 from torch.distributed._tools.mem_tracker import MemTracker
 
-from alrsim.allocation import beside
+from alrsim.allocation import beside, listening
+from alrsim.estimators.codes import encode
 from alrsim.execute.executor import Batch, execute_prepared, prepare
 from alrsim.execute.losses import sample_losses
 from alrsim.execute.rss import peak_rss, reset_peak_rss
 from alrsim.execute.store import KEPT
 from alrsim.execute.tracking import made_bytes, measure_scratch, metering, task_scratch, tracked_peak
+from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedulers.registry import schedule
 from alrsim.tasks.problem import cost_key
@@ -247,3 +249,25 @@ def test_a_view_of_an_input_belongs_to_its_own_micro_batch(subject):
     flat = {key: base for key, base in views.items() if base[0] == "input"}
     assert len(flat) == 3
     assert all(key[2] == base[2] for key, base in flat.items())
+
+
+@pytest.mark.parametrize(("code", "heard"), [("sign", 8192 + 1024), ("threshold", 4 * 8192)])
+def test_bits_say_what_numpy_holds_while_they_are_packed(code, heard):
+    said = []
+    with listening(said.append):
+        encode(torch.randn(2, 4096), Precision.SIGN1, code)
+    assert said == [heard]
+
+
+def test_a_task_that_packs_bits_has_what_numpy_holds_in_its_peak(subject, monkeypatch):
+    bits = PrecisionPlan(saved=Precision.SIGN1, noise=Precision.SIGN1)
+    options = {"copies": 4, "input_code": "sign", "noise_code": "sign", "noise": "rademacher", "precision": bits}
+    _, prepared = prepared_step(subject, "resnet5", "layer", "lr", sizes=SMALL, **options)
+    before, said = tracked_peak(prepared), []
+    with listening(said.append):
+        tracked_peak(prepared)
+    assert max(said) > 0
+    monkeypatch.setattr("alrsim.execute.products.beside", lambda size: beside(size + before.peak))
+    after = tracked_peak(prepared)
+    assert before.before == after.before
+    assert after.peak > before.peak

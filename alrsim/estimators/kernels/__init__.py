@@ -23,4 +23,8 @@ parameters is one vector per copy, that of ``samples = range(1)``: ``weights`` i
 Codes are numbers in any dtype: "binary" (0, 1: a threshold), "bipolar" (-1, 1: a sign), "ternary" (-1, 0, 1: a sign
 that keeps zero), "int8" (-127..127) or "real". ``weights`` is ``(copies, samples)``, ``1 / (sigma * copies * batch)``
 and scales of the codes included. Rows are copy by copy: row ``copy * samples + sample``.
+
+The kernels are machine code of a CPU. On another device noise is made by torch's own operators with the same bits
+(``philox_torch``, or Triton's kernels where they prove to give those: ``device_noise``), and the executor decodes what
+was kept and takes torch's product.
 """

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from alrsim.cli.options import JsonTarget, Seed
+from alrsim.cli.options import ExecutorName, JsonTarget, Limit, Seed
 from alrsim.cli.output import check_targets, encode, publish, say, show, tell_progress, warn
-from alrsim.cli.parse import choose, require_positive
-from alrsim.errors import AlrsimError, OptionError
+from alrsim.cli.parse import require_positive
+from alrsim.cli.ranks import take_place, writes
+from alrsim.cli.running import Running, check_running
+from alrsim.errors import AlrsimError
 
 if TYPE_CHECKING:
     from alrsim.validation.cells import Cell, Grid
@@ -21,12 +23,12 @@ DEFAULT_OUT = "out/validation"
 
 
 def run(
+    context: typer.Context,
     quick: Annotated[
         bool, typer.Option("--quick", help="Under five minutes on two cores: fewer models, cells and repeats.")
     ] = False,
-    executor: Annotated[
-        str, typer.Option("--executor", metavar="E", help="What runs the steps: threads | processes | ...")
-    ] = "processes",
+    executor: ExecutorName = "processes",
+    limit: Limit = None,
     cells: Annotated[
         str | None,
         typer.Option(
@@ -78,10 +80,19 @@ def run(
     folder = out or Path(f"{DEFAULT_OUT}-{grid.name}")
     check_targets(json, folder)
     check_targets(None, record)
-    score, document, files = measure(grid, chosen, executor, seed, folder, check_gradients=check_gradients)
-    written = recorded_files(folder, chosen) if record is not None else {}
+    running = check_running(executor, limit)
+    take_place(running, chosen[0].units, context.obj or ())
+    journal = measure(grid, chosen, running, seed, folder, check_gradients=check_gradients)
+    if writes():
+        finish(journal, chosen, folder, record, json)
+
+
+def finish(journal: "Journal", cells: "tuple[Cell, ...]", folder: Path, record: Path | None, json: str | None) -> None:
+    """Score, record, write and print."""
+    score, document, files = results(journal, cells)
+    written = recorded_files(journal, cells) if record is not None else {}
     if record is not None:
-        publish({}, json_target=None, out=record, files=written)
+        publish({}, out=record, files=written)
     publish(document, json_target=json, out=folder, files=files, text=lambda: tell(score, document))
     if json != "-":
         for name in files:
@@ -104,31 +115,28 @@ def tell_list(grid: "Grid", cells: "tuple[Cell, ...]", json: str | None) -> None
 
 
 def measure(
-    grid: "Grid", cells: "tuple[Cell, ...]", executor: str, seed: int, folder: Path, *, check_gradients: bool
-) -> "tuple[Score, dict[str, Any], dict[str, bytes]]":
-    """Do what is left to do, and score; an interrupt says how to go on."""
-    from alrsim.execute.executors import EXECUTORS, unavailable
+    grid: "Grid", cells: "tuple[Cell, ...]", running: Running, seed: int, folder: Path, *, check_gradients: bool
+) -> "Journal":
+    """Do what is left to do; an interrupt or a failure says how to go on."""
     from alrsim.validation.host import find_host_facts
     from alrsim.validation.journal import Header, open_journal
     from alrsim.validation.run import Plan, run_validation
 
-    choose(executor, EXECUTORS, where="--executor", what="executor")
-    if why := unavailable(executor):
-        raise OptionError(f"{executor} cannot run here: {why}", where="--executor", fix="use processes or threads")
-    header = Header(grid.name, grid.repeats, grid.warmup, find_host_facts(executor, seed))
-    journal = open_journal(folder, header)
+    header = Header(grid.name, grid.repeats, grid.warmup, find_host_facts(running.executor, seed))
+    journal = open_journal(folder if writes() else None, header)
     left, every = journal.left(cells), len(cells) * grid.repeats
     if left < every:
         tell_progress(f"{folder}: {every - left} of {every} steps are there already")
+    plan = Plan(grid, cells, running.executor, running.limits, seed, check_gradients, tell_progress)
     try:
-        run_validation(Plan(grid, cells, executor, seed, check_gradients, tell_progress), journal)
+        run_validation(plan, journal)
     except (KeyboardInterrupt, AlrsimError):
         left = journal.left(cells)
         tell_progress(f"stopped with {left} of {every} steps to measure; the same command goes on")
         raise
     finally:
         journal.close()
-    return results(journal, cells)
+    return journal
 
 
 def results(journal: "Journal", cells: "tuple[Cell, ...]") -> "tuple[Score, dict[str, Any], dict[str, bytes]]":
@@ -148,13 +156,10 @@ def results(journal: "Journal", cells: "tuple[Cell, ...]") -> "tuple[Score, dict
     return found, document, files
 
 
-def recorded_files(folder: Path, cells: "tuple[Cell, ...]") -> dict[str, bytes]:
+def recorded_files(journal: "Journal", cells: "tuple[Cell, ...]") -> dict[str, bytes]:
     """One recorded run per cell, by file name."""
-    from alrsim.validation.journal import JOURNAL, read_journal
     from alrsim.validation.trace import recorded_runs, trace_bytes, trace_name
 
-    journal = read_journal(folder / JOURNAL)
-    assert journal is not None, "a run has just written it"
     return {trace_name(run): trace_bytes(run) for run in recorded_runs(journal, cells)}
 
 

@@ -1,6 +1,6 @@
 """What of validation touches the executors: measured costs, and measured steps of several jobs in turn."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,10 +18,10 @@ from alrsim.timeline.timeline import Timeline
 
 
 def calibrate_jobs(
-    jobs: Sequence[Prepared], executor: str, units: int, repeats: int, progress: Callable[[int, int], None]
+    jobs: Sequence[Prepared], executor: str, limits: Limits, units: int, repeats: int
 ) -> list[MeasuredCosts]:
     """Time the tasks of every job, all jobs in turn, and measure what they allocate inside themselves."""
-    found = calibrate_all(jobs, executor=executor, units=units, repeats=repeats, progress=progress)
+    found = calibrate_all(jobs, executor=executor, limits=limits, units=units, repeats=repeats)
     return [replace(one, scratch=dict(measure_scratch(job))) for one, job in zip(found, jobs, strict=True)]
 
 
@@ -84,9 +84,9 @@ class Runner:
 
 
 @contextmanager
-def open_runner(jobs: Sequence[Scheduled], executor: str, warmup: int) -> Iterator[Runner]:
+def open_runner(jobs: Sequence[Scheduled], executor: str, limits: Limits, warmup: int) -> Iterator[Runner]:
     """Workers for all jobs, gone at the end whatever happens."""
     for job in jobs:
         measure_scratch(job.prepared)  # not timed; what a measured timeline says of memory needs it
-    with find_executor(executor)(jobs, Limits()) as session:
+    with find_executor(executor)(jobs, limits) as session:
         yield Runner(jobs, session, session.overhead(400), warmup)

@@ -87,6 +87,19 @@ class Journal:
         """Steps that are still to be measured."""
         return sum(self.header.repeats - len(self.steps.get(cell.name, ())) for cell in cells)
 
+    def dump(self) -> dict[str, Any]:
+        """What is in it, as plain JSON."""
+        steps = {name: [_plain(Step, step) for step in turns] for name, turns in self.steps.items()}
+        return {"predictions": plain_predictions(list(self.predictions.values())), "steps": steps}
+
+    def load(self, document: Mapping[str, Any]) -> None:
+        """Hold what :meth:`dump` gave, of another process."""
+        self.predictions = {one.cell.name: one for one in predictions_from(document["predictions"])}
+        self.steps = {
+            name: [TypeAdapter(Step).validate_python(step) for step in turns]
+            for name, turns in document["steps"].items()
+        }
+
     def close(self) -> None:
         if self.file is not None:
             self.file.close()
@@ -101,6 +114,16 @@ class Journal:
             os.fsync(self.file.fileno())
         except OSError as error:
             raise FileError(f"cannot write: {error.strerror}", where=str(self.path)) from None
+
+
+def plain_predictions(found: Sequence[Prediction]) -> list[dict[str, Any]]:
+    """As plain JSON."""
+    return [_plain(Prediction, one) for one in found]
+
+
+def predictions_from(document: Sequence[Any]) -> list[Prediction]:
+    """The inverse of :func:`plain_predictions`."""
+    return [TypeAdapter(Prediction).validate_python(one) for one in document]
 
 
 def open_journal(folder: Path | None, header: Header) -> Journal:

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from alrsim.cost.calibrated import calibrated_problem
+from alrsim.execute.agreement import same_on_all_ranks
 from alrsim.execute.executor import Scheduled
+from alrsim.execute.session import Limits
 from alrsim.schedulers import solve
 from alrsim.validation.bench import calibrate_jobs, calibration_note, open_runner
 from alrsim.validation.cells import MODELS, Cell, Grid, ModelSpec
@@ -20,7 +22,7 @@ from alrsim.validation.draft import (
     prepare_draft,
     require_disjoint,
 )
-from alrsim.validation.journal import CLOCK, Journal
+from alrsim.validation.journal import CLOCK, Journal, plain_predictions, predictions_from
 from alrsim.validation.records import Prediction, blank_prediction, predicted, problem_again, step_of
 
 
@@ -38,6 +40,7 @@ class Plan:
     grid: Grid
     cells: tuple[Cell, ...]
     executor: str
+    limits: Limits = field(default_factory=Limits)
     seed: int = 0
     check_gradients: bool = False
     tell: Callable[[str], None] = lambda _text: None
@@ -51,13 +54,17 @@ def run_validation(plan: Plan, journal: Journal) -> None:
     Raises:
         AlrsimError: a cell cannot be built or run; what was done before is in the journal.
     """
+    if plan.executor == "torchrun":  # every rank runs this; the first one has the journal
+        journal.load(same_on_all_ranks(journal.dump()))
     models = list(dict.fromkeys(cell.model for cell in plan.cells))
     for number, model in enumerate(models, 1):
         cells = [cell for cell in plan.cells if cell.model == model]
         left = journal.left(cells)
         if not left:
             continue
-        plan.tell(f"[{number}/{len(models)}] {model}: {len(cells)} cells, {left} steps to measure")
+        plan.tell(
+            f"[{number}/{len(models)}] {model}: {len(cells)} cell{'s' * (len(cells) != 1)}, {left} steps to measure"
+        )
         opened = open_model(plan.models[model], max(cell.microbatches for cell in cells), plan.seed)
         drafts = {cell.name: draft(opened, cell) for cell in cells}
         _predict_all(plan, journal, opened, [one for name, one in drafts.items() if name not in journal.predictions])
@@ -73,10 +80,10 @@ def _predict_all(plan: Plan, journal: Journal, opened: Opened, drafts: Sequence[
         if one.key not in calibrations:
             calibrations[one.key] = calibration_draft(opened, one)
     require_disjoint(calibrations.values(), drafts, {})
-    plan.tell(f"  calibrate: {len(calibrations)} kinds of step")
+    plan.tell(f"  calibrate: {len(calibrations)} kind{'s' * (len(calibrations) != 1)} of step")
     jobs = [prepare_draft(opened, one) for one in calibrations.values()]
     units = max(one.cell.units for one in drafts)
-    costs = calibrate_jobs(jobs, plan.executor, units, plan.calibration_repeats, lambda _done, _all: None)
+    costs = calibrate_jobs(jobs, plan.executor, plan.limits, units, plan.calibration_repeats)
     table = dict(zip(calibrations, costs, strict=True))
     journal.note(f"calibration of {opened.spec.name}", calibration_note(costs))
     found = []
@@ -97,16 +104,18 @@ def _predict_all(plan: Plan, journal: Journal, opened: Opened, drafts: Sequence[
         )
         found.append(predicted(blank, problem))
     require_disjoint(calibrations.values(), drafts, {one.cell.name: one.schedule for one in found})
+    if plan.executor == "torchrun":  # ranks have measured other costs, and must run the same schedules
+        found = predictions_from(same_on_all_ranks(plain_predictions(found)))
     for prediction in found:
         journal.predict(prediction)
-    plan.tell(f"  predicted and written down: {len(found)} cells")
+    plan.tell(f"  predicted and written down: {len(found)} cell{'s' * (len(found) != 1)}")
 
 
 def _measure_all(plan: Plan, journal: Journal, opened: Opened, drafts: Sequence[Draft]) -> None:
     """All cells of a model in turn, A B C A B C; every step is on disk before the next begins."""
     jobs = [_scheduled(opened, one, journal.predictions[one.cell.name]) for one in drafts]
     header = journal.header
-    with open_runner(jobs, plan.executor, header.warmup) as runner:
+    with open_runner(jobs, plan.executor, plan.limits, header.warmup) as runner:
         journal.note(CLOCK, runner.clock)
         for _ in range(header.warmup):
             for index in range(len(jobs)):

@@ -20,7 +20,7 @@ grid:
   method: ["bp:gpipe", "bp:1f1b", "bp:zb-h1", "lr:lr-fixed", "alr:lr-free"]
   units: [2, 3, 4, 8]
   microbatches: [4, 8, 16]
-  copies: [1, 2, 4, 8, 16, 32, 64, 128]
+  copies: [1, 2, 4, 8, 16, 32, 64, 128, 256]
   precision: [fp32, bf16]
   semantics: [latency, link]
 quality: {{noise_to_signal: 900}}

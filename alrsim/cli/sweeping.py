@@ -22,6 +22,9 @@ from alrsim.files import from_json, to_json
 from alrsim.sweep.grid import Configuration
 from alrsim.sweep.spec import Quality, Spec, Value
 
+_machine = lru_cache(maxsize=256)(find_machine)
+"""A profile takes longer to read than a small step to simulate."""
+
 NOT_SWEPT = frozenset(("measure", "json", "out", "output", "repeats", "seed", "help"))
 ARGUMENTS = {"compare": ("model",), "plan": ("model", "cosine")}
 
@@ -242,7 +245,7 @@ def _compare(context: typer.Context, extra: Extra) -> dict[str, Any]:
     settings = settings_from(given, typed_options(context))
     method = parse_method(given["methods"])
     refuse_unread(settings, [method])
-    profile, machine = find_machine(given["hardware"], given["units"])
+    profile, machine = _machine(given["hardware"], given["units"])
     loaded = load(request(given["model"], given["option"], given["bind"], given["batch"], given["microbatches"]))
     (planned,) = plan_all(Setup(loaded, settings, profile, machine), [method])
     line, gap = planned.timeline, planned.gap

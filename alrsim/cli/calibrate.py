@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from alrsim.cli.calibration_text import calibration_document, calibration_lines, calibration_tables
 from alrsim.cli.common import typed_options
 from alrsim.cli.model import request
 from alrsim.cli.options import (
@@ -30,6 +31,7 @@ from alrsim.cli.pipeline import settings_from
 from alrsim.cli.running import check_running
 from alrsim.errors import OptionError
 from alrsim.files import write_atomically
+from alrsim.hardware.calibration import Calibration
 
 METHODS = "bp:gpipe,bp-split:zb-h1,lr:lr-fixed,alr:lr-free"
 SAMPLES, COPIES = "4,8,16", "1,2,4"
@@ -109,7 +111,15 @@ def run(
     )
     done = calibrate_host(wanted)
     write_atomically(output, done.text.encode())
-    publish(_document(done.profile, output, done.skipped), json_target=json, text=lambda: _tell(done.profile, output))
+    section = done.profile.spec.calibration
+    assert section is not None, "calibrate_host always makes one"
+    document: dict[str, Any] = {
+        "output": str(output),
+        "name": done.profile.name,
+        "calibration": calibration_document(section),
+        "skipped": list(done.skipped),
+    }
+    publish(document, json_target=json, text=lambda: _tell(section, output))
 
 
 def parse_counts(text: str, where: str) -> tuple[int, ...]:
@@ -132,34 +142,9 @@ def _units(units: int | None, device: str) -> int:
     return units or (1 if device == "cuda" else core_count())
 
 
-def _document(profile: Any, output: Path, skipped: tuple[str, ...]) -> dict[str, Any]:
-    section = profile.spec.calibration
-    return {
-        "output": str(output),
-        "name": profile.name,
-        "device": section.device,
-        "executor": section.executor,
-        "units": section.units,
-        "repeats": section.repeats,
-        "overhead_ns": section.overhead_ns,
-        "cpu_share": section.host.cpu_share,
-        "drift": section.host.drift,
-        "roofline": None if section.roofline is None else section.roofline.model_dump(mode="json"),
-        "links": [link.model_dump(mode="json") for link in section.links],
-        "kernels": [{"kernel": k.kernel, "precision": k.precision.value, "error": k.error} for k in section.kernels],
-        "tables": [
-            {"rule": t.rule, "options": t.options, "formats": t.formats, "rows": t.rows.count("\n") - 1}
-            for t in section.tables
-        ],
-        "skipped": list(skipped),
-    }
-
-
-def _tell(profile: Any, output: Path) -> None:
-    from alrsim.cli.calibration_text import calibration_lines, calibration_tables
-
-    for table in calibration_tables(profile.spec.calibration):
+def _tell(section: Calibration, output: Path) -> None:
+    for table in calibration_tables(section):
         show(table)
-    for line in calibration_lines(profile.spec.calibration):
+    for line in calibration_lines(section):
         say(line)
     say(f"wrote {output}; predict with --hardware {output}")

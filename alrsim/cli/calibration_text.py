@@ -1,7 +1,7 @@
 """A calibration section for people: links, kernels, tables, and how far it can be trusted."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alrsim.cost.costs import HostLoad
 from alrsim.hardware.calibration import Calibration, KernelSection, TableSection, parse_rows
@@ -32,6 +32,36 @@ def calibration_tables(found: Calibration) -> "Iterator[Table]":
     if found.tables:
         tables = ("model", "rule", "options", "micro-batch sizes", "copies", "rows", "busy/alone", "spread")
         yield plain_table(tables, [_table(one) for one in found.tables], left=3)
+
+
+def calibration_document(found: Calibration) -> dict[str, Any]:
+    """For JSON; of the tables only what they hold, their rows are in the profile."""
+    return {
+        "date": found.date,
+        "device": found.device,
+        "torch": found.torch,
+        "executor": found.executor,
+        "units": found.units,
+        "cores": found.cores,
+        "repeats": found.repeats,
+        "overhead_ns": found.overhead_ns,
+        "cpu_share": found.host.cpu_share,
+        "drift": found.host.drift,
+        "busy": HostLoad(found.host.cpu_share, found.host.drift).busy,
+        "roofline": None if found.roofline is None else found.roofline.model_dump(mode="json"),
+        "links": [link.model_dump(mode="json") for link in found.links],
+        "kernels": [kernel.model_dump(mode="json") for kernel in found.kernels],
+        "tables": [
+            {
+                "model": table.model,
+                "rule": table.rule,
+                "options": table.options,
+                "formats": table.formats,
+                "rows": len(parse_rows(table.rows)),
+            }
+            for table in found.tables
+        ],
+    }
 
 
 def calibration_lines(found: Calibration) -> Iterator[str]:

@@ -36,7 +36,7 @@ def list_(json: JsonTarget = None) -> None:
 @app.command("show")
 def show_(profile: ProfileArgument, json: JsonTarget = None) -> None:
     """Show every figure of a profile with its source and how far it can be trusted."""
-    from alrsim.cli.calibration_text import calibration_lines, calibration_tables
+    from alrsim.cli.calibration_text import calibration_document, calibration_lines, calibration_tables
     from alrsim.hardware.profile import load_profile
     from alrsim.hardware.review import describe
     from alrsim.report.tables import plain_table
@@ -51,6 +51,7 @@ def show_(profile: ProfileArgument, json: JsonTarget = None) -> None:
         "units": found.units,
         "notes": list(found.spec.notes),
         "figures": rows,
+        "calibration": None if found.spec.calibration is None else calibration_document(found.spec.calibration),
     }
     columns = ("figure", "value", "unit", "confidence", "source")
     table = plain_table(columns, [[row[c] for c in columns] for row in rows], f"{found.name}: {found.spec.device}", 5)

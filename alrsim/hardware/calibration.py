@@ -187,7 +187,7 @@ def parse_rows(text: str) -> tuple[Row, ...]:
     Raises:
         ValueError: a line that is no row; names its number.
     """
-    header, *lines = text.splitlines()
+    header, *lines = text.splitlines() or [""]
     if tuple(header.split()) != _COLUMNS:
         raise ValueError(f"rows: the first line must be {' '.join(_COLUMNS)!r}")
     return tuple(_row(number, line) for number, line in enumerate(lines, 2))

@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 from alrsim.report.schemas import load_schema, schema_names
 
 VERBS_WITH_JSON = {
+    "calibrate",
     "compare",
     "demo",
     "execute",
@@ -22,6 +23,7 @@ VERBS_WITH_JSON = {
     "hardware-list",
     "hardware-show",
     "hardware-validate",
+    "plan",
     "replay",
     "reproduce",
     "schedule",

@@ -21,7 +21,7 @@ from alrsim.cli.gradcheck import run as gradcheck
 from alrsim.cli.graph import run as graph
 from alrsim.cli.hardware import app as hardware
 from alrsim.cli.plan import run as plan
-from alrsim.cli.ranks import may_complain
+from alrsim.cli.ranks import broken, may_complain
 from alrsim.cli.replay import run as replay
 from alrsim.cli.reproduce import run as reproduce
 from alrsim.cli.schedule import run as schedule
@@ -90,7 +90,7 @@ def _root(
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process: 0 done, 1 user error, 2 bug, 130 interrupted."""
     status = run(sys.argv[1:] if argv is None else argv)
-    if any(thread.daemon and thread.name.startswith(_WORKER) for thread in threading.enumerate()):
+    if broken() or any(thread.daemon and thread.name.startswith(_WORKER) for thread in threading.enumerate()):
         # A worker thread hangs in a task. Python would shut down around it, which can crash: leave at once.
         sys.stdout.flush()
         sys.stderr.flush()

@@ -64,6 +64,14 @@ def may_complain() -> bool:
     return told
 
 
+def broken() -> bool:
+    """Whether this process is a rank of a run that failed: what is left of it is not worth an orderly end, which can
+    take seconds after everything has been told."""
+    ranks = sys.modules.get("alrsim.execute.ranks")
+    joined = ranks.joined() if ranks is not None else None
+    return joined is not None and joined.watch.failure is not None
+
+
 def launch(units: int, arguments: Sequence[str]) -> int:
     """``torchrun --standalone`` with this very command; its exit code.
 

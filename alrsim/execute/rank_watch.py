@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from types import FrameType
@@ -88,6 +88,8 @@ class Watch(threading.Thread):
         self.names: list[str] = [f"rank {index}" for index in range(world)]
         self.exact: dict[int, memoryview] = {}
         """States of ranks on this host, readable also when they are dead."""
+        self.handles: dict[int, int] = {}
+        """Of the other ranks on this host: handles of these very processes, whatever becomes of their numbers."""
         self._store, self._rank, self._world, self._poison = store, rank, world, poison
         self._beats = [Beat() for _ in range(world)]
         self._count, self._moves, self._since = 0, 0, 0.0
@@ -141,6 +143,10 @@ class Watch(threading.Thread):
                     known = self._store.add("known", 0)
         except RuntimeError:
             return
+        if known < self._world and self.failure is not None and self.failure.rank in self.handles:
+            # It hangs, perhaps without its interpreter: a launcher would give it half a minute.
+            with suppress(OSError):
+                signal.pidfd_send_signal(self.handles[self.failure.rank], signal.SIGKILL)
 
     def speaks(self) -> bool:
         """Whether this rank is the first who wants to tell the failure; stays as it is for the rest of the program."""

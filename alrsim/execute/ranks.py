@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -195,6 +196,7 @@ def join(join_seconds: float) -> Ranks:
         watch.state = own.data
         ranks.gather(torch.zeros(1, dtype=torch.int64))
         watch.exact = {rank: numbers.data for rank, numbers in shared.items()}
+        watch.handles = _handles(ranks)
     _JOINED.append(ranks)
     agree_through(ranks.same)
     atexit.register(leave)
@@ -274,6 +276,16 @@ def _host() -> str:
         return f"{boot}/{os.readlink('/proc/self/ns/pid')}/{os.readlink('/proc/self/ns/time')}"
     except OSError:
         return f"unknown-{os.getpid()}"
+
+
+def _handles(ranks: Ranks) -> dict[int, int]:
+    texts = ranks.gather_bytes(f"{_host()} {os.getpid()}".encode())
+    found = {}
+    for rank, (host, number) in enumerate(text.decode().split(" ") for text in texts):
+        if rank != ranks.place.rank and host == _host() and hasattr(os, "pidfd_open"):
+            with suppress(OSError):
+                found[rank] = os.pidfd_open(int(number))
+    return found
 
 
 def _numbers(file: int, size: int, count: int) -> Ints:

@@ -16,6 +16,7 @@ from alrsim.errors import FileError, OptionError
 from alrsim.files import read_json
 from alrsim.hardware.machine import Machine
 from alrsim.hardware.profile import Profile, machine_from
+from alrsim.planner.bounds import unit_powers
 from alrsim.planner.candidate import MODES, Base, Candidate
 from alrsim.planner.chains import is_tight, may_move, placed_candidates
 from alrsim.planner.evaluate import Evaluated, Setting
@@ -73,6 +74,8 @@ def plan_model(asked: Asked) -> Answer:
             where=f"--hardware {profile.name}",
             fix="give a real profile (`alrsim hardware list`), or --durations for textbook problems",
         )
+    if asked.target == "energy":
+        unit_powers(machine)
     precision = parse_precision(asked.precision, default=FP32)
     source, counts = load_sizes(asked, len(machine.units))
     cost, name = cost_model_of(profile)

@@ -132,12 +132,13 @@ def notes(answer: Answer) -> list[str]:
     exact = next((one for one in ranked if not one.candidate.is_lr), None)
     lr = next((one for one in ranked if one.candidate.is_lr), None)
     target = answer.setting.target
-    if lr is not None and target != "time-to-cosine":
-        copies = lr.candidate.copies
+    if "lr" in answer.space.rules and target != "time-to-cosine":
+        copies = answer.space.copies[0] if lr is None else lr.candidate.copies
         found.append(
             f"a step of LR with {copies} {'copy' if copies == 1 else 'copies'} is not a step of BP in progress: its "
             "gradient is an estimate with noise; --target time-to-cosine compares at equal quality"
         )
+    if lr is not None and target != "time-to-cosine":
         if outcome.best.candidate.is_lr and exact is not None:
             value = value_text(exact.score.of(target), target)
             found.append(f"the best plan with exact gradients: {exact.candidate.label}: {value}")

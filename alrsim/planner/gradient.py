@@ -89,13 +89,13 @@ def measured_per_dim(document: Mapping[str, Any], graph: StageGraph, where: str)
 
     Args:
         document: The JSON; its first method of kind LR without codes counts.
-        graph: The model cut as there, at one sample per micro-batch.
+        graph: The model cut as there.
 
     Raises:
         FileError: it holds no such number.
     """
     segmentation = segmentation_of("lr", graph, RuleOptions())
-    dims = sum(elements for row in segmentation.noised for _, elements in row)
+    dims = sum(elements for row in segmentation.noised for _, elements in row) // max(1, graph.batch)
     for method in document.get("methods", ()):
         if method.get("input_code") != "plain" or method.get("weight_noise"):
             continue

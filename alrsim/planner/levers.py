@@ -15,6 +15,9 @@ from alrsim.units import Bytes, format_bytes
 TRIED = 6
 """Candidates that a lever is tried on: those with the smallest memory bounds."""
 
+MOST_SPLIT = 64
+"""Micro-batches that are tried, unless the plan has half as many already."""
+
 Candidates = Callable[[Setting, Space], Sequence[Candidate]]
 
 
@@ -64,7 +67,8 @@ def _changes(
     setting: Setting, space: Space, grow: Callable[[int], Machine] | None
 ) -> Iterator[tuple[str, Setting, Space]]:
     batch = setting.source.batch
-    more = [count for count in range(max(space.microbatches) + 1, batch + 1) if batch % count == 0]
+    most = max(MOST_SPLIT, 2 * max(space.microbatches))
+    more = [count for count in range(max(space.microbatches) + 1, min(batch, most) + 1) if batch % count == 0]
     for count in more[:1] + more[-1:] if len(more) > 1 else more:
         yield f"{count} micro-batches", setting, replace(space, microbatches=(count,))
     formats = (Precision.BF16, Precision.FP16)

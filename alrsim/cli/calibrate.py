@@ -48,7 +48,7 @@ def run(
         Path | None, typer.Option("--output", "-o", metavar="FILE.yaml", help="The profile to write.")
     ] = None,
     device: Annotated[str, typer.Option("--device", metavar="D", help="cpu | cuda.")] = "cpu",
-    executor: ExecutorName = "threads",
+    executor: ExecutorName = "processes",
     units: Units = None,
     methods: Annotated[
         str, typer.Option("--methods", metavar="LIST", help="Methods whose tasks are measured; the rule counts.")
@@ -87,6 +87,8 @@ def run(
     require_positive({"--repeats": repeats, "--units": units, "--microbatches": microbatches})
     params = {**context.params, "copies": 1}
     settings = settings_from(params, typed_options(context) - {"copies"})
+    if device == "cuda" and "executor" not in typed_options(context):
+        executor = "cuda"
     running = check_running(executor, limit)
     if model is not None and request(model, option, None, None).source not in ("zoo", "factory"):
         raise OptionError(

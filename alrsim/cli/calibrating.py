@@ -264,7 +264,7 @@ def _document(
     }
     if wanted.device != "cuda":
         document["shared_cores"] = core_count()
-    document["notes"] = ["A unit is one core." if wanted.device != "cuda" else "A unit is the whole device."]
+    document["notes"] = ["A unit is one core." if wanted.device != "cuda" else "Units are streams of one device."]
     if costs is not None:
         document["calibration"] = _section(wanted, device, kernels, costs, tables, fitted)
     document["unit"] = _unit(fit, device)
@@ -354,7 +354,7 @@ def _links(wanted: Wanted, links: Sequence[LinkFit]) -> dict[str, Any]:
     from alrsim.execute.hostkernels import describe_device
 
     device = describe_device(wanted.device)
-    if wanted.device == "cuda":
+    if wanted.units == 1 and wanted.device == "cuda":
         return {"topology": "none"}
     latency = median([link.send_ns + link.latency_ns for link in links] or [0])
     found: dict[str, Any] = {"topology": "all_to_all"}

@@ -15,6 +15,7 @@ from alrsim.cli.options import (
     Bind,
     Chunks,
     Copies,
+    Cost,
     Cut,
     Engine,
     ExecutorName,
@@ -95,6 +96,7 @@ def run(
     first_input_gradient: FirstInputGradient = False,
     time_limit: TimeLimit = None,
     search: Search = None,
+    cost: Cost = "auto",
     semantics: Semantics = "link",
     engine: Engine = "auto",
     overlap: Overlap = "1",
@@ -166,6 +168,8 @@ def tell(result: CompareResult, out: Path | None, files: Mapping[str, bytes]) ->
     say(headline(result))
     show(compare_table(result))
     say(cost_model_note(result) + ".")
+    if executor := next((one.measured.executor for one in result.methods if one.measured), ""):
+        say(f"measured by executor {executor}.")
     say(verdict(result))
     for method in result.methods:
         for shortage in method.shortages:

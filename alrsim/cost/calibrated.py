@@ -33,7 +33,7 @@ def calibrated_problem(tasks: TaskGraph, machine: Machine, options: Formats, cos
     Raises:
         OptionError: a task that was not measured.
     """
-    host = replace(machine, links=links_of(machine, costs), shared_cores=costs.cores)
+    host = replace(machine, links=links_of(machine, costs), shared_cores=costs.shared_cores)
     tasks = with_scratch(tasks, costs.scratch)
     problem = price(tasks, host, options.precision, measured_model(costs.isolated), name=CALIBRATED)
     loaded = price(tasks, host, options.precision, measured_model(costs.table), name=CALIBRATED)

@@ -120,6 +120,11 @@ class MeasuredCosts:
         return SEMANTICS.get(self.executor, "link")
 
     @property
+    def shared_cores(self) -> int | None:
+        """Cores on which units take turns; a device's streams do not wait for the host's cores."""
+        return None if self.executor == "cuda" else self.cores
+
+    @property
     def slowdown(self) -> float:
         """All busy times over all isolated ones."""
         return sum(self.busy.values()) / max(1, sum(self.isolated.values()))

@@ -284,7 +284,7 @@ def with_executor(problem: Problem, costs: MeasuredCosts, slower: float = 1.0) -
     Args:
         slower: Busy over isolated time, the same for all tasks.
     """
-    machine = replace(problem.machine, links=links_of(problem.machine, costs), shared_cores=costs.cores)
+    machine = replace(problem.machine, links=links_of(problem.machine, costs), shared_cores=costs.shared_cores)
     rows = {id(row): tuple(round(time * slower) for time in row) for row in problem.durations}
     busy = tuple(rows[id(row)] for row in problem.durations)
     loads = Loads(problem.durations, busy, costs.dispatch_overhead_ns, max(1, costs.units - 1))

@@ -149,7 +149,7 @@ def calibrate_session(
                 links,
                 executor,
                 units,
-                core_count(),
+                all_cores(core_count()),
                 repeats,
                 alone.spreads(),
                 beside_all.counts(),

@@ -2,15 +2,20 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from alrsim.errors import ScheduleError
 from alrsim.schedule.lower import Delays
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers.caps import Caps, Gate, caps_of, timed
-from alrsim.schedulers.dispatch import Key, Plan, dispatch, successors
+from alrsim.schedulers.dispatch import Key, Plan, dispatch, schedule_of, successors
 from alrsim.schedulers.placement import Placement, contiguous_blocks
 from alrsim.schedulers.search import SearchOptions, Solution
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import NONE
+
+FAST_FROM = 20_000
+"""Tasks from which loading compiled loops pays off; the result is the same."""
 
 _HOME_FIRST = {"L": 0, "B": 1, "I": 1, "G": 2, "C": 2, "W": 3, "F": 4, "U": 5}
 
@@ -21,8 +26,28 @@ def list_schedule(problem: Problem) -> Schedule:
     A greedy work-conserving order: where nothing is transferred, at most
     work of the units + critical path long (Graham 1966).
     """
-    placement = contiguous_blocks(problem)
-    return dispatch(problem, Plan(placement, [0] * len(problem.durations), critical_path(problem, placement)), "list")
+    return _ungated(problem, contiguous_blocks(problem), "critical-path", "list")
+
+
+def _ungated(problem: Problem, placement: Placement, priority: str, name: str) -> Schedule:
+    """Without caps; large problems in machine code, with the same result."""
+    if len(problem.durations) >= FAST_FROM and (lanes := _fast_lanes(problem, placement, priority)) is not None:
+        return schedule_of(problem, lanes, name)
+    return _gated(problem, placement, PRIORITIES[priority](problem, placement), None, name)
+
+
+def _fast_lanes(problem: Problem, placement: Placement, priority: str) -> list[list[int]] | None:
+    """``None`` where times may not fit into 64 bits."""
+    from alrsim.schedulers.list_fast import columns_of, lanes_of, path_lengths
+
+    inputs = columns_of(problem, placement)
+    if inputs is None:
+        return None
+    if priority == "critical-path":
+        keys = [-path_lengths(inputs)]
+    else:
+        keys = list(np.array(PRIORITIES[priority](problem, placement), dtype=np.int64).T)
+    return lanes_of(inputs, keys, len(problem.machine.units))
 
 
 def list_solution(problem: Problem, options: SearchOptions) -> Solution:
@@ -40,6 +65,8 @@ def list_with(problem: Problem, placement: Placement, priority: str, caps: Caps,
     Raises:
         ScheduleError: it does not fit: demand, capacity and shortage per unit.
     """
+    if not caps.any:
+        return _ungated(problem, placement, priority, name)
     key = PRIORITIES[priority](problem, placement)
     if caps.bytes is None:
         return _gated(problem, placement, key, caps.live, name)

@@ -28,6 +28,10 @@ def add_bytes(model: "Model") -> None:
             book.plain(index)
     for terms in sums.values():
         book.terms(sorted(terms, key=lambda index: model.problem.tasks.buffers[index].rank))
+    for index, task in enumerate(model.problem.tasks.tasks):
+        if task.scratch > 0:  # a task that frees on its way is taken as if it did not: a cumulative holds no less
+            for unit, here in model.on[index].items():
+                book.hold(unit, task.scratch, model.start[index], model.end[index], here)
     for unit, cap in enumerate(model.caps.bytes):
         if cap is not None and book.rows[unit]:
             lives, demands = zip(*book.rows[unit], strict=True)
@@ -54,20 +58,20 @@ class _Book:
         start, made = self._made(index)
         for unit, here in self._source(index).items():
             if buffer.resident:
-                self._hold(unit, buffer.bytes, 0, self.model.horizon, here)
+                self.hold(unit, buffer.bytes, 0, self.model.horizon, here)
                 continue
             end = self._end(made)
             for reader in buffer.readers:
                 self._at_least(end, self.model.end[reader], here, self._is_on(reader, unit))
             self._sent(index, unit, here, made, end)
-            self._hold(unit, buffer.bytes, start, end, here)
+            self.hold(unit, buffer.bytes, start, end, here)
         for unit in range(len(self.rows)):
             copy = self._copy(index, unit, made)
             if copy is not None:
                 there, end = copy
                 for reader in buffer.readers:
                     self._at_least(end, self.model.end[reader], there, self._is_on(reader, unit))
-                self._hold(unit, buffer.bytes, made, end, there)
+                self.hold(unit, buffer.bytes, made, end, there)
 
     def terms(self, ranked: Sequence[int]) -> None:
         """The terms of one sum: a `temp` term waits where the sum is taken until all smaller ranks are in."""
@@ -81,7 +85,7 @@ class _Book:
                 self._at_least(so_far, made)
                 if buffers[index].category is Category.TEMP and buffers[index].bytes:
                     for unit, here in self._source(index).items():
-                        self._hold(unit, buffers[index].bytes, start, so_far, here)
+                        self.hold(unit, buffers[index].bytes, start, so_far, here)
             return
         places = sorted({unit for reader in readers for unit in self.model.on[reader]})
         reduced: dict[int, Any] = dict.fromkeys(places, 0)
@@ -108,13 +112,13 @@ class _Book:
                 if unit in reduced:
                     self._at_least(end, reduced[unit], here, self._is_on(reader, unit))
             self._sent(index, unit, here, made, end)
-            self._hold(unit, buffer.bytes, start, end, here)
+            self.hold(unit, buffer.bytes, start, end, here)
         for place in reduced:
             copy = self._copy(index, place, made)
             if copy is not None:
                 there, end = copy
                 self._at_least(end, reduced[place], there)
-                self._hold(place, buffer.bytes, made, end, there)
+                self.hold(place, buffer.bytes, made, end, there)
 
     def _made(self, index: int) -> tuple[Any, Any]:
         producer = self.model.problem.tasks.buffers[index].producer
@@ -177,7 +181,8 @@ class _Book:
             clause.append(local)
         self.model.cp.add_bool_or(clause)
 
-    def _hold(self, unit: int, size: int, start: Any, end: Any, here: Any) -> None:
+    def hold(self, unit: int, size: int, start: Any, end: Any, here: Any) -> None:
+        """Bytes on a unit from ``start`` to ``end``, if ``here``."""
         cp, horizon = self.model.cp, self.model.horizon
         if here is False:
             return

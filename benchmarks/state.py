@@ -6,14 +6,17 @@ import resource
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from alrsim.claims.measures.memory import predicted_state, recorded_state
 from alrsim.execute.executor import execute_prepared, prepare
 from alrsim.execute.job import Settings
+from alrsim.execute.tracking import measure_scratch
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.schedulers import schedule
 from alrsim.simulate.engine import simulate
+from alrsim.tasks.scratch import with_scratch
 from alrsim.timeline.memory import peak_memory
 from benchmarks.measure import say
 from benchmarks.stepbench import Model, Variant, open_bench, serial_problem, tasks_of
@@ -65,12 +68,14 @@ def growth_table() -> tuple[list[str], Any]:
 
 
 def measured(model: Model, variant: Variant) -> dict[str, int]:
-    """State and peak live bytes of one step on one worker, and what the simulator says of both before it."""
+    """State and peak live bytes of one step on one worker, and what the simulator says of both: from the rules, with
+    the scratch of every kind of task as it was measured."""
     bench = open_bench(model)
     tasks, options = tasks_of(bench, variant)
     guess = serial_problem(tasks)
-    expected = simulate(guess, schedule(guess, "serial"))
     prepared = prepare(bench.program, tasks, bench.batch, options, Settings())
+    told = replace(guess, tasks=with_scratch(tasks, measure_scratch(prepared)))
+    expected = simulate(told, schedule(told, "serial"))
     found = execute_prepared(prepared, guess, schedule(guess, "serial"), repeats=1, warmup=0, dispatch_overhead_ns=0)
     return {
         "copies": variant.copies,

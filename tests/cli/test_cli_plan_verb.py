@@ -144,17 +144,17 @@ def test_constants_of_the_law_come_from_gradcheck(alrsim, graph_file, tmp_path):
 def test_what_does_not_fit_is_told_with_demand_capacity_shortage_and_computed_levers(alrsim, tmp_path):
     profile = tmp_path / "small.yaml"
     text = (profile_folder() / "t4.yaml").read_text(encoding="utf-8")
-    profile.write_text(re.sub(r"(memory_gb:\s+value: )16", r"\g<1>0.0002", text), encoding="utf-8")
+    profile.write_text(re.sub(r"(memory_gb:\s+value: )16", r"\g<1>0.00024", text), encoding="utf-8")
     wanted = ["plan", "mlp", "--hardware", profile, "--units", 2, "--batch", 64, "-m", "1", "--rules", "bp"]
     ran = alrsim(*wanted)
     assert ran.status == 1
-    assert re.search(r"unit u\d needs [\d.]+ .?B, has 200.00 KB; short by [\d.]+ .?B", ran.err), ran.err
-    lever = re.search(r"(\d+) micro-batches: fits, with at most ([\d.]+) KB on a unit", ran.err)
+    assert re.search(r"unit u\d needs [\d.]+ .?B, has 240.00 KB; short by [\d.]+ .?B", ran.err), ran.err
+    assert re.search(r"2 micro-batches: does not suffice, short by [\d.]+ KB", ran.err), ran.err
+    assert re.search(r"3 units: does not suffice, short by [\d.]+ KB", ran.err), ran.err
+    lever = re.search(r"state in fp16: fits, with at most ([\d.]+) KB on a unit", ran.err)
     assert lever is not None, ran.err
-    assert float(lever[2]) <= 200
-    assert "state in fp16" in ran.err
-    again = [lever[1] if word == "1" else word for word in wanted]
-    assert alrsim(*again, "--no-what-if").status == 0
+    again = asked(alrsim, *wanted, "--precision", "fp16", "--target", "memory", "--no-what-if")
+    assert again["value"] <= float(lever[1]) * 1024 * 1.01
 
 
 @pytest.mark.parametrize(

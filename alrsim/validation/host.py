@@ -1,5 +1,6 @@
 """Where a run is made, for its records."""
 
+import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,6 +37,7 @@ def find_commit() -> str:
             text=True,
             timeout=10,
             check=True,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
         )
     except (OSError, subprocess.SubprocessError):
         return ""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median_low
 
 from alrsim.errors import FileError
 from alrsim.graph.stages import StageGraph
@@ -156,6 +157,12 @@ def median_step(steps: Sequence[Step]) -> Step:
     """The step with the median makespan (of an even number: the faster of the two in the middle)."""
     ranked = sorted(steps, key=lambda one: (one.makespan_ns, one.turn))
     return ranked[(len(ranked) - 1) // 2]
+
+
+def median_peaks(steps: Sequence[Step]) -> dict[str, Bytes]:
+    """Median over the steps of every unit's peak (of an even number: the smaller of the two in the middle): when
+    tasks of units overlap by chance, one step's peak is not the next one's."""
+    return {unit: median_low(step.peaks.get(unit, 0) for step in steps) for unit in steps[0].peaks}
 
 
 def timeline_of(one: Prediction, step: Step) -> Timeline:

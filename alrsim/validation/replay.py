@@ -85,7 +85,7 @@ def accepted(one: Replayed) -> bytes | None:
 
 
 def _memory_error(run: RecordedRun, prediction: Prediction) -> float:
-    errors = [prediction.peaks.get(unit, 0) / size - 1 for unit, size in run.step.peaks.items() if size]
+    errors = [prediction.peaks.get(unit, 0) / size - 1 for unit, size in run.peaks.items() if size]
     return max(errors, key=abs, default=0.0)
 
 

@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from alrsim.timeline.comparison import Comparison
+from alrsim.tasks.token import KINDS
 from alrsim.units import Bytes, Ns
 from alrsim.validation.cells import Cell, Group, groups_of
-from alrsim.validation.costs import predict
 from alrsim.validation.journal import Journal
-from alrsim.validation.records import Prediction, Step, median_step, problem_again, timeline_of
+from alrsim.validation.records import Prediction, Step, median_peaks, median_step
 from alrsim.validation.shares import differences
 from alrsim.validation.statistics import Pair, Spread, clear_pairs, order_agreement, quartiles, spread
 
@@ -22,7 +21,7 @@ class Row:
     """One cell, predicted and measured. Errors are relative to what was measured, negative: predicted too small.
 
     Attributes:
-        makespan_ns: Median over the repeats.
+        makespan_ns: Median over the repeats, as ``peaks``.
         quartiles_ns: First and third.
         peak_errors: By unit.
         terms: What each term adds to the makespan error of the median repeat.
@@ -121,7 +120,7 @@ def score(journal: Journal, cells: Sequence[Cell]) -> Score:
 
 def row_of(prediction: Prediction, steps: Sequence[Step]) -> Row:
     """One cell."""
-    middle = median_step(steps)
+    middle, peaks = median_step(steps), median_peaks(steps)
     makespans = [step.makespan_ns for step in steps]
     low, _, high = quartiles(makespans)
     taken = round(median(makespans))
@@ -133,11 +132,11 @@ def row_of(prediction: Prediction, steps: Sequence[Step]) -> Row:
         (round(low), round(high)),
         len(steps),
         prediction.makespan_ns / taken - 1,
-        middle.peaks,
+        peaks,
         prediction.peaks,
-        {unit: prediction.peaks.get(unit, 0) / size - 1 for unit, size in middle.peaks.items() if size},
+        {unit: prediction.peaks.get(unit, 0) / size - 1 for unit, size in peaks.items() if size},
         differences(prediction.shares, middle.shares, units, middle.makespan_ns),
-        kind_errors(prediction, middle),
+        kind_errors(prediction.shares, middle.shares),
         prediction.terms,
         median(step.cpu_share for step in steps),
         sum(any("host busy" in flag for flag in step.flags) for step in steps),
@@ -145,11 +144,10 @@ def row_of(prediction: Prediction, steps: Sequence[Step]) -> Row:
     )
 
 
-def kind_errors(prediction: Prediction, step: Step) -> dict[str, float]:
-    """Predicted over measured time of all tasks of each kind, less one."""
-    simulated = predict(problem_again(prediction), prediction.schedule, prediction.costs.semantics)
-    found = Comparison(simulated, timeline_of(prediction, step)).by_kind
-    return {kind: float(one.error) for kind, one in found.items() if one.error is not None}
+def kind_errors(predicted: Mapping[str, Ns], measured: Mapping[str, Ns]) -> dict[str, float]:
+    """Predicted over measured time of all tasks of each kind, less one, from the shares of both timelines; the same as
+    :attr:`alrsim.timeline.comparison.Comparison.by_kind`."""
+    return {kind: predicted.get(kind, 0) / measured[kind] - 1 for kind in KINDS if measured.get(kind)}
 
 
 def _group_score(group: Group, rows: Mapping[str, Row]) -> GroupScore:

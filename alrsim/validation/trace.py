@@ -8,8 +8,8 @@ needs neither torch nor the model.
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from pydantic import TypeAdapter
 
 from alrsim.errors import FileError
 from alrsim.files import from_json
-from alrsim.units import Ns
+from alrsim.units import Bytes, Ns
 from alrsim.validation.cells import Cell
 from alrsim.validation.journal import Journal
-from alrsim.validation.records import Host, Prediction, Step, median_step
+from alrsim.validation.records import Host, Prediction, Step, median_peaks, median_step
 
 KIND = "recorded-run"
 FORMAT = f"alrsim.{KIND}/1"
@@ -39,12 +39,14 @@ class RecordedRun:
     Attributes:
         step: The measured step with the median makespan.
         makespans: Of every measured step, in ns, in order of running.
+        peaks: Median over the steps of every unit's peak.
     """
 
     host: Host
     prediction: Prediction
     step: Step
     makespans: tuple[Ns, ...]
+    peaks: Mapping[str, Bytes]
 
     def __post_init__(self) -> None:
         if self.step.makespan_ns not in self.makespans:
@@ -57,7 +59,8 @@ def recorded_runs(journal: Journal, cells: Sequence[Cell]) -> Iterator[RecordedR
         if journal.left([cell]) == 0:
             steps = journal.steps[cell.name]
             makespans = tuple(step.makespan_ns for step in steps)
-            yield RecordedRun(journal.host, journal.predictions[cell.name], median_step(steps), makespans)
+            prediction = journal.predictions[cell.name]
+            yield RecordedRun(journal.host, prediction, median_step(steps), makespans, median_peaks(steps))
 
 
 def trace_name(run: RecordedRun) -> str:
@@ -98,11 +101,6 @@ def read_trace(path: Path) -> RecordedRun:
     if document.get("sha256") != _checksum(document.get("value")):
         raise FileError("was edited: its checksum is not that of its content", where=where, fix=_AGAIN)
     return from_json(KIND, RecordedRun, document, where=where)
-
-
-def with_prediction(run: RecordedRun, prediction: Prediction) -> RecordedRun:
-    """The same measurement with a newer prediction from the same costs."""
-    return replace(run, prediction=prediction)
 
 
 def find_traces(paths: Sequence[Path]) -> list[Path]:

@@ -9,7 +9,9 @@ from alrsim.schedulers import SCHEDULERS
 from alrsim.simulate.engine import simulate
 from alrsim.tasks.taskgraph import Buffer, Category, Task, TaskGraph
 from alrsim.tasks.token import parse_token
+from alrsim.timeline.comparison import Comparison
 from alrsim.timeline.timeline import Span, Timeline, TransferSpan
+from alrsim.validation.score import kind_errors
 from alrsim.validation.shares import differences, reason, time_shares
 
 
@@ -63,6 +65,17 @@ def test_differences_add_up_to_the_error_of_the_makespan(textbook: Any) -> None:
     terms = differences(*shares, 2, measured.makespan)
     assert sum(terms.values()) == pytest.approx(predicted.makespan / measured.makespan - 1)
     assert terms["F"] == pytest.approx(-2 * 8 / (2 * measured.makespan)), "8 forwards, 2 ticks too short each"
+
+
+def test_errors_by_kind_are_those_of_a_comparison_of_the_timelines(textbook: Any) -> None:
+    problem = textbook(2, 2, 4, "lr", f=5, g=4, transfer=2, loss=True, l=1)
+    schedule = SCHEDULERS["lr-free"].function(problem)
+    slower = replace(problem, durations=tuple(tuple(2 * time + 1 for time in row) for row in problem.durations))
+    one, other = simulate(problem, schedule), replace(simulate(slower, schedule), source="measured")
+    found = kind_errors(time_shares(problem.tasks, one), time_shares(problem.tasks, other))
+    expected = {kind: float(residual.error) for kind, residual in Comparison(one, other).by_kind.items()}
+    assert found == pytest.approx(expected)
+    assert set(found) == {"F", "G", "L"}
 
 
 def test_a_reason_names_the_largest_terms_first() -> None:

@@ -12,15 +12,15 @@ its readers) is an error. Memory that is freed while another stream may still re
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils._pytree import tree_leaves, tree_map
 
 CPU = torch.device("cpu")
 SETUP = "setup"
@@ -135,7 +135,7 @@ class Pretend(TorchDispatchMode):
 
 
 def _call(func: Any, args: Any, kwargs: Any) -> Any:
-    leaves = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+    leaves = [*_tensors(args), *_tensors(kwargs.values())]
     ours = [value for value in leaves if isinstance(value, Pretended)]
     asked = None if kwargs.get("device") is None else torch.device(kwargs["device"])
     places = list(dict.fromkeys(value.device for value in ours))
@@ -152,12 +152,39 @@ def _call(func: Any, args: Any, kwargs: Any) -> Any:
     if asked and not _is_ours(asked) and asked.type == "meta":
         raise StrayError(f"{func} asks for a shape without numbers")
     real = {**kwargs, "device": CPU} if asked else kwargs
-    found = func(*tree_map(_inner, args), **tree_map(_inner, real))
+    found = func(*_mapped(_inner, args), **{name: _mapped(_inner, value) for name, value in real.items()})
     if not _is_ours(target):
         return found
     cells = {value.inner.untyped_storage()._cdata: value.cell for value in ours}
-    made = tree_map(lambda value: _wrap(value, target, cells, now), found)
-    return return_and_correct_aliasing(func, args, kwargs, made) if ours and not asked else made
+    made = _mapped(lambda value: _wrap(value, target, cells, now), found)
+    return return_and_correct_aliasing(func, args, kwargs, made) if ours and not asked and _aliases(func) else made
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
+
+
+def _mapped(change: Callable[[Any], Any], value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)([_mapped(change, one) for one in value])
+    return change(value)
+
+
+@cache
+def _aliases(func: Any) -> bool:
+    """Whether an operator gives a view, or writes to what it gets."""
+    return any(one.alias_info is not None for one in func._schema.arguments)
+
+
+@cache
+def _writes(func: Any) -> tuple[tuple[int, str], ...]:
+    """Position and name of the arguments that an operator writes to."""
+    arguments = enumerate(func._schema.arguments)
+    return tuple((at, one.name) for at, one in arguments if one.alias_info is not None and one.alias_info.is_write)
 
 
 def _is_ours(device: torch.device | None) -> bool:
@@ -179,13 +206,10 @@ def _wrap(value: Any, device: torch.device, cells: dict[int, Cell], now: tuple[s
 def _check(func: Any, args: Any, kwargs: Any, ours: Sequence[Pretended], now: tuple[str, int]) -> None:
     """Hold an operator's memory against this stream's clock, and note what it does."""
     name, at = now
-    given = [*zip(func._schema.arguments, args, strict=False)]
-    given += [(one, kwargs[one.name]) for one in func._schema.arguments if one.name in kwargs]
     written = {
         id(value.cell)
-        for argument, found in given
-        if argument.alias_info is not None and argument.alias_info.is_write
-        for value in tree_leaves(found)
+        for position, key in _writes(func)
+        for value in _tensors([args[position]] if position < len(args) else [kwargs.get(key)])
         if isinstance(value, Pretended)
     }
     for cell in {id(value.cell): value.cell for value in ours}.values():

@@ -33,7 +33,7 @@ from alrsim.execute.ranks import Ints, Ranks, join
 from alrsim.execute.session import Exchange, Fact, InterruptedRun, Limits, Record, Results, RunError
 from alrsim.execute.store import Store
 from alrsim.execute.workers import Times, available_cores, error_words
-from alrsim.schedule.actions import Action
+from alrsim.schedule.actions import Action, Transport
 from alrsim.schedule.lower import homes
 from alrsim.tasks.token import NONE
 from alrsim.units import Bytes, Ns
@@ -66,7 +66,8 @@ class RankSession:
         self._names = [lane.unit for lane in widest] + [f"rank {r}" for r in range(len(widest), ranks.place.world)]
         ranks.watch.names = self._names
         self._cuda = any(job.prepared.job.program.device.type == "cuda" for job in jobs)
-        self._divisions = [_divide(job, self._cuda) for job in jobs]
+        self._early = not _meeting(self._cuda)
+        self._divisions = [_divide(job, "buffered" if self._early else "rendezvous") for job in jobs]
         self._tasks = max(len(job.prepared.job.graph.tasks) for job in jobs)
         self._parcels = max(EXCHANGES, *(len(one.parcels) for one in self._divisions))
         with self._waiting():
@@ -92,7 +93,7 @@ class RankSession:
             return self._record(job, self._gathered())
         run = new_run(one, recording=False, part=division.parts[self._rank])
         slots = self._slots.setdefault(job, [])
-        mail, settle = open_mail(self._ranks, division, one, run.store, slots, early=not self._cuda)
+        mail, settle = open_mail(self._ranks, division, one, run.store, slots, early=self._early)
         body, actions = self._body(one, run), division.actions[self._rank]
 
         def work(origin: int) -> None:
@@ -274,12 +275,15 @@ def refuse_small_world(units: int, world: int) -> None:
         )
 
 
-def _divide(job: Scheduled, cuda: bool) -> Division:
+def _meeting(cuda: bool) -> bool:
+    """Whether a send and its receive wait for each other: NCCL's do; gloo keeps what nobody has asked for."""
+    return cuda
+
+
+def _divide(job: Scheduled, transport: Transport) -> Division:
     graph = job.prepared.job.graph
     lanes = lane_items(graph, job.schedule)
-    return divide(
-        graph, job.prepared.ledger, lanes, homes(job.problem, job.schedule), "rendezvous" if cuda else "buffered"
-    )
+    return divide(graph, job.prepared.ledger, lanes, homes(job.problem, job.schedule), transport)
 
 
 def _require_same_jobs(ranks: Ranks, jobs: Sequence[Scheduled], divisions: Sequence[Division]) -> None:

@@ -1,4 +1,4 @@
-"""A program for torchrun: the alrsim command, one of whose tasks goes wrong: ``faulty_rank.py FAULT TOKEN ARGUMENT...``.
+"""A program for torchrun: the alrsim command with a task that goes wrong: ``faulty_rank.py FAULT TOKEN ARGUMENT...``.
 
 The fault happens on the rank that has the task, in the second timed run. ``absent``: the rank never joins.
 """

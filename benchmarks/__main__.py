@@ -14,6 +14,7 @@ from benchmarks.fast import main as fast
 from benchmarks.measure import Row
 from benchmarks.optimality import main as optimality
 from benchmarks.pipelined import main as pipelined
+from benchmarks.plans import main as plans
 from benchmarks.steps import main as steps
 from benchmarks.suites import SUITES
 from benchmarks.sweep import main as sweep
@@ -29,6 +30,7 @@ COMMANDS = {
     "economics": economics,
     "fast": fast,
     "pipelined": pipelined,
+    "plans": plans,
     "sweep": sweep,
 }
 

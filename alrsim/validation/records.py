@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from statistics import median_low
 
 from alrsim.errors import FileError
@@ -80,18 +81,25 @@ class Step:
 
     Attributes:
         turn: Which repeat it is, from 0.
+        at: When it ended, UTC.
         lanes: Per unit, start and end of its tasks in lane order: ``(start, end, start, end, ...)`` in ns.
         peaks: Peak bytes by unit.
         cpu_share: Share of their cores that the tasks had while they ran.
     """
 
     turn: int
+    at: str
     makespan_ns: Ns
     lanes: tuple[tuple[Ns, ...], ...]
     peaks: Mapping[str, Bytes]
     shares: Mapping[str, Ns]
     cpu_share: float = 1.0
     flags: tuple[str, ...] = ()
+
+
+def now() -> str:
+    """The time of day, UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def tasks_of(one: Prediction) -> TaskGraph:
@@ -144,6 +152,7 @@ def step_of(turn: int, schedule: Schedule, tasks: TaskGraph, timeline: Timeline)
     flags, share = timeline.facts.get("flags", ()), timeline.facts.get("cpu_share", 1.0)
     return Step(
         turn,
+        now(),
         timeline.makespan,
         lanes,
         peak_memory(timeline),

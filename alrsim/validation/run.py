@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from alrsim.cost.calibrated import calibrated_problem
 from alrsim.execute.agreement import same_on_all_ranks
@@ -23,7 +22,7 @@ from alrsim.validation.draft import (
     require_disjoint,
 )
 from alrsim.validation.journal import CLOCK, Journal, plain_predictions, predictions_from
-from alrsim.validation.records import Prediction, blank_prediction, predicted, problem_again, step_of
+from alrsim.validation.records import Prediction, blank_prediction, now, predicted, problem_again, step_of
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def _predict_all(plan: Plan, journal: Journal, opened: Opened, drafts: Sequence[
         schedule = solve(problem, one.cell.scheduler).schedule
         blank = blank_prediction(
             one.cell,
-            datetime.now(UTC).isoformat(timespec="milliseconds"),
+            now(),
             one.options,
             opened.spec.options,
             one.stages,

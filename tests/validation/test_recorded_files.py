@@ -37,7 +37,8 @@ def small_run(slower: int = 1) -> RecordedRun:
     schedule = SCHEDULERS["gpipe"].function(problem)
     blank = blank_prediction(cell, "2026-01-01T00:00:00Z", options, (), stages, schedule, problem, "link", "c0ffee")
     measured = replace(problem, durations=tuple(tuple(slower * time for time in row) for row in problem.durations))
-    step = step_of(0, schedule, tasks, replace(predict(measured, schedule, "link"), source="measured"))
+    line = replace(predict(measured, schedule, "link"), source="measured")
+    step = replace(step_of(0, schedule, tasks, line), at="2026-01-01T00:00:01Z")
     return RecordedRun(HOST, predicted(blank, problem), step, (step.makespan_ns,), step.peaks)
 
 

@@ -38,7 +38,7 @@ def prediction_of(cell: Cell, makespan: int, peak: int) -> Prediction:
 def step_of(turn: int, makespan: int, peak: int, share: float = 1.0) -> Step:
     flags = ("host busy: tasks had less",) if share < 0.9 else ()
     shares = {"F": makespan + 10, "wait": makespan - 10}
-    return Step(turn, makespan, (), {"u0": peak, "u1": 0}, shares, share, flags)
+    return Step(turn, "later", makespan, (), {"u0": peak, "u1": 0}, shares, share, flags)
 
 
 def journal_of(cells: Mapping[Cell, tuple[int, list[int]]], share: float = 1.0) -> Journal:

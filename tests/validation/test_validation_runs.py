@@ -43,6 +43,9 @@ def test_all_cells_are_predicted_before_one_is_measured_and_measured_in_turn(
     for name in names:
         assert open_.notes[f"gradients of {name}"] == [], "bit-equal to the reference order"
 
+    first = min(step.at for steps in open_.steps.values() for step in steps)
+    assert all(prediction.at < first for prediction in open_.predictions.values())
+
     again = read_journal(tmp_path / JOURNAL)
     assert again is not None
     assert again.predictions == open_.predictions

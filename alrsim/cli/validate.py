@@ -48,7 +48,11 @@ def run(
     listing: Annotated[bool, typer.Option("--list", help="Print the cells and measure nothing.")] = False,
     record: Annotated[
         Path | None,
-        typer.Option("--record", metavar="DIR", help="Write one small file per cell, for `alrsim replay`."),
+        typer.Option(
+            "--record",
+            metavar="DIR",
+            help="Folder of one small file per cell, for `alrsim replay`. Default: traces in --out.",
+        ),
     ] = None,
     seed: Seed = 0,
     json: JsonTarget = None,
@@ -84,22 +88,20 @@ def run(
     take_place(running, chosen[0].units, context.obj or ())
     journal = measure(grid, chosen, running, seed, folder, check_gradients=check_gradients)
     if writes():
-        finish(journal, chosen, folder, record, json)
+        finish(journal, chosen, folder, record or folder / "traces", json)
 
 
 def finish(journal: "Journal", cells: "tuple[Cell, ...]", folder: Path, record: Path | None, json: str | None) -> None:
     """Score, record, write and print."""
     score, document, files = results(journal, cells)
-    written = recorded_files(journal, cells) if record is not None else {}
-    if record is not None:
-        publish({}, out=record, files=written)
+    written = recorded_files(journal, cells)
+    publish({}, out=record, files=written)
     publish(document, json_target=json, out=folder, files=files, text=lambda: tell(score, document))
     if json != "-":
         for name in files:
             say(f"wrote {folder}/{name}")
-        if record is not None:
-            size = sum(map(len, written.values()))
-            say(f"recorded {len(written)} runs in {record}, {size / 1000:.0f} KB")
+        size = sum(map(len, written.values()))
+        say(f"recorded {len(written)} runs in {record}, {size / 1000:.0f} KB")
 
 
 def tell_list(grid: "Grid", cells: "tuple[Cell, ...]", json: str | None) -> None:
@@ -145,6 +147,7 @@ def results(journal: "Journal", cells: "tuple[Cell, ...]") -> "tuple[Score, dict
     from alrsim.validation.document import validation_document
     from alrsim.validation.score import score
     from alrsim.validation.tables import markdown
+    from alrsim.validation.worst import worst_files
 
     found = score(journal, cells)
     document = validation_document(found, journal, journal.left(cells))
@@ -152,6 +155,7 @@ def results(journal: "Journal", cells: "tuple[Cell, ...]") -> "tuple[Score, dict
         "validate.json": encode(document),
         "validate.md": markdown(found, document).encode(),
         "scatter.png": draw_scatter(document),
+        **worst_files(found, journal),
     }
     return found, document, files
 

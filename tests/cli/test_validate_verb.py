@@ -24,7 +24,14 @@ def test_two_cells_from_prediction_to_picture_and_back_from_their_records(alrsim
     argv = ("validate", "--quick", "--executor", "threads", "--cells", TWO, "--repeats", 1, "--out", out)
     ran = alrsim(*argv, "--record", records)
     assert ran.status == 0
-    assert {path.name for path in out.iterdir()} == {"journal.jsonl", "validate.json", "validate.md", "scatter.png"}
+    assert {path.name for path in out.iterdir()} == {
+        "journal.jsonl",
+        "validate.json",
+        "validate.md",
+        "scatter.png",
+        "worst.png",
+        "trace.json.gz",
+    }
     document = document_of("validate", (out / "validate.json").read_text())
     assert [cell["name"] for cell in document["cells"]] == TWO.split(",")
     assert document["steps_left"] == 0
@@ -43,6 +50,9 @@ def test_two_cells_from_prediction_to_picture_and_back_from_their_records(alrsim
     assert "2 of 2 steps are there already" in again.err
     assert document_of("validate", again.out) == document
     assert (out / "journal.jsonl").read_bytes() == before
+    names = [path.name for path in sorted(records.iterdir())]
+    assert [path.name for path in sorted((out / "traces").iterdir())] == names
+    assert all((out / "traces" / name).read_bytes() == (records / name).read_bytes() for name in names)
 
     played = alrsim("replay", records, "--json", "-")
     assert (played.status, played.err) == (0, "")

@@ -206,7 +206,7 @@ def _one_more(
     why: Bottleneck,
     per_dim: float,
 ) -> OneMore | None:
-    """The same space of rules, micro-batches and modes, with the cuts that one unit more allows."""
+    """The same space of rules and micro-batches with the cuts that one unit more allows, and the chosen noise mode."""
 
     def grow() -> Machine:
         return larger(profile, setting.machine, len(setting.machine.units) + 1, why.unit)
@@ -214,8 +214,10 @@ def _one_more(
     def again(machine: Machine) -> Outcome:
         changed = replace(setting, machine=machine)
         wider = space_of(asked, changed, space.microbatches)
+        if outcome.best.candidate.is_lr:
+            wider = replace(wider, modes=(outcome.best.candidate.mode,))
         listed = list_candidates(asked, changed, wider)
-        return search(changed, listed, more=rest_of(asked, changed, wider, per_dim))
+        return search(changed, listed, more=rest_of(asked, changed, wider, per_dim), improve=False)
 
     return one_more_unit(outcome, grow, again)
 

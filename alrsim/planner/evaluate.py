@@ -41,7 +41,7 @@ TARGETS: tuple[str, ...] = get_args(Target)
 JUDGED = 2
 """Of a candidate's schedules so many are carried out with contended links, where only time counts."""
 
-DEFAULT_SEARCH = SearchOptions(placement="stages", gradients="free", effort=0.5)
+DEFAULT_SEARCH = SearchOptions(placement="stages", gradients="free", effort=0.25)
 """Whole stages on any unit, LR gradients on any unit too."""
 
 

@@ -106,7 +106,7 @@ class OneMore:
     """The same question for a machine with one more unit.
 
     Attributes:
-        gain: Value of the target now over value then; 1 where the search finds no use for it.
+        gain: Value of the target now over value then, both by heuristics alone; 1 where they find no use for it.
     """
 
     units: int
@@ -115,22 +115,22 @@ class OneMore:
 
 
 def one_more_unit(outcome: Outcome, grow: Callable[[], Machine], plan: Callable[[Machine], Outcome]) -> OneMore | None:
-    """Plan again for one unit more, by the same search; ``None`` where there is no such machine or nothing fits.
+    """Plan again for one unit more; ``None`` where there is no such machine or nothing fits.
 
     Args:
         grow: The larger machine.
-        plan: The search on a machine.
+        plan: The search on a machine, without improvement: like is compared with like.
     """
     try:
         machine = grow()
         again = plan(machine)
     except AlrsimError:
         return None
-    if not again.value:
+    if not again.quick:
         return None
-    if again.value >= outcome.value:  # the unit may stay idle
+    if again.quick >= outcome.quick:  # the unit may stay idle
         return OneMore(len(machine.units), 1.0, outcome.best)
-    return OneMore(len(machine.units), outcome.value / again.value, again.best)
+    return OneMore(len(machine.units), outcome.quick / again.quick, again.best)
 
 
 def with_twin(machine: Machine, unit: int) -> Machine:

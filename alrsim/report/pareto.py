@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
-from matplotlib import colormaps
 from matplotlib.axes import Axes as Panel
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize
@@ -18,6 +18,7 @@ from alrsim.report.timescale import TimeScale, scale_for
 from alrsim.units import format_bytes
 
 EXACT = "#D55E00"
+_ESTIMATED = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#4D4D4D", "#F0E442")
 _PALE = "#C9CDD2"
 _MAP = "viridis"
 
@@ -60,7 +61,15 @@ def draw_pareto(points: Sequence[Point], axes: Axes, title: str = "") -> bytes:
     _quality_panel(right, points, axes, scale)
     for panel in (left, right):
         _style(panel, points, scale)
-    figure.text(0.065, 0.965, title, fontsize=13, fontweight="bold", color=INK, va="top")
+    figure.text(
+        0.065,
+        0.965,
+        title if len(title) < 100 else f"{title[:98]}...",
+        fontsize=13,
+        fontweight="bold",
+        color=INK,
+        va="top",
+    )
     best = sum(point.best for point in points)
     detail = f"{len(points)} configurations that fit; {best} are on the Pareto front of time, memory and quality"
     figure.text(0.065, 0.905, detail, fontsize=9, color=FAINT, va="top")
@@ -127,7 +136,8 @@ def _quality_panel(panel: Panel, points: Sequence[Point], axes: Axes, scale: Tim
     rest = [point for point in points if not point.best]
     panel.scatter([p.time / scale.divisor for p in rest], [height(p) for p in rest], s=9, color=_PALE, zorder=2)
     labels = list(dict.fromkeys(point.label.partition(":")[0] for point in points if point.best))
-    colours = dict(zip(labels, colormaps["Dark2"].colors, strict=False))  # type: ignore[attr-defined]
+    estimated = [label for label in labels if not _all_exact(points, label)]
+    colours = dict(zip(estimated, cycle(_ESTIMATED), strict=False))
     for label in labels:
         mine = [point for point in points if point.best and point.label.partition(":")[0] == label]
         panel.scatter(

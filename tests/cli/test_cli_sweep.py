@@ -147,6 +147,19 @@ def test_a_specification_that_makes_no_sense_is_refused_at_once(
     assert not (tmp_path / "spec.sqlite").exists()
 
 
+def test_a_dask_cluster_gives_what_this_host_gives(alrsim: Any, graph_file: Path, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("dask.distributed")
+    spec = written(tmp_path, SMALL.format(model=graph_file).replace("units: [2, 3]", "units: [2]"))
+    expected = swept(alrsim, spec)
+    target = tmp_path / "cluster.sqlite"
+    with distributed.LocalCluster(
+        host="127.0.0.1", n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        ran = alrsim("sweep", spec, "-o", target, "--cluster", cluster.scheduler_address, "--json", "-")
+    assert ran.status == 0, ran.err
+    assert json.loads(ran.out) == {**expected, "file": str(target)}
+
+
 LONG = """\
 fixed: {{model: "{model}", hardware: h100}}
 grid:

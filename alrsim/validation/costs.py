@@ -1,6 +1,5 @@
 """The costs that a prediction was made from, as a value on disk: enough to predict again without torch or the model."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -100,9 +99,6 @@ def problem_of(costs: Costs, tasks: TaskGraph, *, where: str = "costs") -> Probl
     durations = tuple(row.durations for row in rows)
     problem = Problem(tasks, costs.machine, durations, costs.cost_model, costs.loss_unit)
     return problem if loads is None else replace(problem, loads=loads)
-
-
-Predictor = Callable[[Problem, Schedule, str], Timeline]
 
 
 def predict(problem: Problem, schedule: Schedule, semantics: str) -> Timeline:

@@ -62,8 +62,11 @@ class Draft:
 
     @property
     def reference(self) -> Schedule:
-        """The tasks in reference order on one unit: what a calibration runs."""
-        return Schedule((Lane("u0", tuple(task.id for task in self.tasks.tasks)),), "reference order")
+        """The tasks in reference order on the first unit: what a calibration runs
+        (:func:`alrsim.execute.calibrate.calibration_job`)."""
+        tasks = tuple(task.id for task in self.tasks.tasks)
+        idle = tuple(Lane(f"u{unit}", ()) for unit in range(1, self.cell.units))
+        return Schedule((Lane("u0", tasks), *idle), "reference order")
 
 
 def open_model(spec: ModelSpec, microbatches: int, seed: int) -> Opened:

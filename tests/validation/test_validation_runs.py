@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from alrsim.errors import FileError, OptionError
+from alrsim.execute.calibrate import calibration_job
 from alrsim.schedule.schedule import Schedule
 from alrsim.validation.cells import CALIBRATION_MICROBATCHES, GRIDS, Cell
-from alrsim.validation.draft import calibration_draft, draft, open_model, require_disjoint
+from alrsim.validation.draft import calibration_draft, draft, open_model, prepare_draft, require_disjoint
 from alrsim.validation.journal import JOURNAL, read_journal
 from alrsim.validation.records import problem_again, timeline_of
 from alrsim.validation.run import run_validation
@@ -175,6 +176,8 @@ def test_no_cell_is_predicted_from_a_measurement_of_itself(plan: Any) -> None:
     calibrations = [calibration_draft(opened, one) for one in drafts]
     assert [one.key for one in calibrations] == [one.key for one in drafts], "the same tasks"
     require_disjoint(calibrations, drafts, {})
+    run = calibration_job(prepare_draft(opened, calibrations[0]), 2)
+    assert run.schedule.digest == calibrations[0].reference.digest, "what is run is what is checked"
     same = draft(opened, replace(plan().cells[1], microbatches=CALIBRATION_MICROBATCHES))
     with pytest.raises(OptionError, match="on the very step that they shall predict"):
         require_disjoint(calibrations, [*drafts, same], {})

@@ -80,7 +80,7 @@ def keeping_partial(output: Path | None, out: Path | None) -> Iterator[None]:
 def _keep(timeline: "Timeline | None", output: Path | None, out: Path | None) -> str:
     """Write a partial timeline; what to say of it."""
     if timeline is None:
-        return "the run stopped before any task had ended"
+        return "no partial timeline: no task of a schedule had ended"
     from alrsim.report.trace import trace_bytes, trace_document
 
     written = []

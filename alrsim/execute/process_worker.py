@@ -114,6 +114,7 @@ class Worker:
         if unit >= len(one.division.actions):
             self._start()
             return
+        self._last.pop(job, None)  # before the next one takes memory
         run = new_run(one.prepared, recording=False, part=one.division.parts[unit])
         body, actions = task_body(one.prepared, run), one.division.actions[unit]
         mail = self._mail(job, run.store)

@@ -48,6 +48,7 @@ class ThreadSession:
 
     def run(self, job: int) -> Record:
         prepared = self._jobs[job].prepared
+        self._last.pop(job, None)  # before the next one takes memory
         run, times = new_run(prepared, recording=False), no_times(len(prepared.job.graph.tasks))
         try:
             run_lanes(

@@ -371,6 +371,21 @@ def test_an_opening_that_stops_half_way_leaves_no_worker(job, monkeypatch, error
     assert pids() == []
 
 
+def test_ctrl_c_in_the_middle_of_a_fork_is_not_lost(job, monkeypatch):
+    original = multiprocessing.context.ForkProcess.start
+
+    def start(worker):
+        os.kill(PARENT, signal.SIGINT)
+        original(worker)
+
+    monkeypatch.setattr(multiprocessing.context.ForkProcess, "start", start)
+    with interruptible():
+        with pytest.raises(KeyboardInterrupt), processes([job()], Limits()):
+            pass
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert pids() == []
+
+
 def test_a_first_word_with_the_workers_that_stops_half_way_leaves_no_worker(job, monkeypatch):
     monkeypatch.setattr(processes_module, "clock_offset", Later(processes_module.clock_offset, KeyboardInterrupt(), 2))
     with pytest.raises(KeyboardInterrupt), processes([job()], Limits()):

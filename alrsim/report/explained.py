@@ -1,7 +1,7 @@
 """Why a schedule takes as long as it does: critical path, slack and idle time of a simulated timeline, with names."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import cast
@@ -91,6 +91,9 @@ def explain(
     """
     lowered = check_and_lower(problem, schedule, overlap=overlap)
     times = times_of(problem, lowered, timeline)
+    if problem.loads is not None:
+        # Neighbours have slowed tasks down: what is explained are the durations that came of it.
+        lowered = replace(lowered, duration=[b - a for a, b in zip(times.starts, times.ends, strict=True)])
     semantics = cast(Semantics, timeline.facts["transfer_semantics"])
     cores = problem.machine.shared_cores
     moments = moments_of(lowered, times, semantics, cores)

@@ -7,6 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from alrsim.errors import AlrsimError
+from alrsim.report.explained import explain
 from alrsim.rules.options import RuleOptions
 from alrsim.schedule.proof import gap
 from alrsim.schedule.schedule import Lane, Schedule
@@ -108,6 +109,14 @@ def test_no_bound_is_above_a_contended_step(case: Case, semantics: str) -> None:
     found = gap(case.problem, makespan, case.schedule)
     assert found is not None
     assert found.any_bound <= found.bound <= makespan
+
+
+@QUICK
+@given(loaded(), SEMANTICS)
+def test_a_contended_step_can_be_explained(case: Case, semantics: str) -> None:
+    timeline = simulate(case.problem, case.schedule, semantics=semantics)
+    found = explain(case.problem, case.schedule, timeline)
+    assert sum(step.end - step.start for step in found.path) == timeline.makespan
 
 
 def by_fractions(problem: Problem, order: Schedule) -> dict[str, Fraction]:

@@ -40,6 +40,11 @@ def open_mail(
     signal = torch.zeros(1, dtype=torch.uint8, device=device)
     sent: list[tuple[int, Any, Tensor]] = []
 
+    def settle() -> None:
+        for target, work, _ in sent:
+            ranks.wait(work, target)
+        sent.clear()  # a send that is waited for twice never ends
+
     def post(index: int) -> list[Any]:
         source, tag = parcels[index].source, tags[index]
         tensors = slots[index] if parcels[index].key else [torch.empty_like(signal)]
@@ -58,7 +63,7 @@ def open_mail(
         except RuntimeError as error:
             raise ranks.watch.error(str(error).splitlines()[0], None, parcel.target) from None
         if not early:
-            ranks.wait(sent[-1][1], parcel.target)
+            settle()
         store.finish(count + index)
 
     def receive(index: int) -> bool:
@@ -68,11 +73,6 @@ def open_mail(
         waited = perf_counter_ns() - since > _LOOKED_NS
         take(store, parcels[index], slots[index])
         return waited
-
-    def settle() -> None:
-        for target, work, _ in sent:
-            ranks.wait(work, target)
-        sent.clear()
 
     return Mail(send, receive), settle
 

@@ -52,7 +52,13 @@ def torchrun(jobs: Sequence[Scheduled], limits: Limits) -> Iterator["RankSession
         ExecutionError: torchrun did not start this program, a rank never came, there are too few ranks, or ranks have
             prepared different jobs.
     """
-    yield RankSession(join(limits.join_seconds), jobs, limits)
+    session = RankSession(join(limits.join_seconds), jobs, limits)
+    gc.collect()
+    gc.freeze()  # collections between runs look at what runs made, not at the whole program
+    try:
+        yield session
+    finally:
+        gc.unfreeze()
 
 
 class RankSession:

@@ -90,8 +90,8 @@ def moments_of(lowered: Lowered, times: Times, semantics: Semantics, cores: int 
     made = Moments([time for pair in zip(times.starts, times.ends, strict=True) for time in pair])
     made.reasons = [[] for _ in made.time]
     made.free = [2 * item + 1 for item in range(items)]
-    for item, ticks in enumerate(lowered.duration):
-        made.reasons[2 * item + 1].append(Reason(2 * item, ticks, Why.TASK))
+    for item in range(items):  # as long as it took: neighbours may have slowed it down
+        made.reasons[2 * item + 1].append(Reason(2 * item, times.ends[item] - times.starts[item], Why.TASK))
         made.reasons[2 * item] += [Reason(2 * other + 1, 0, Why.INPUT) for other in lowered.preds[item]]
     _add_messages(made, lowered, times, semantics)
     for item, needs in enumerate(lowered.needs):
@@ -167,4 +167,4 @@ def _add_cores(made: Moments, lowered: Lowered, times: Times, cores: int) -> Non
         if before != NONE:
             made.reasons[2 * item].append(Reason(2 * before + 1, 0, Why.CORE))
         # An item of no time gives its core back at once: nobody waits for it.
-        free.append((times.ends[item], item) if lowered.duration[item] else (since, before))
+        free.append((times.ends[item], item) if times.ends[item] > times.starts[item] else (since, before))

@@ -24,15 +24,20 @@ CORES = st.sampled_from([None, 1, 2])
 QUICK = settings(derandomize=True, max_examples=80, deadline=None)
 
 
-def simulated(lowered: Lowered, semantics: Semantics, cores: int | None = None) -> tuple[Times, Moments]:
-    trace = run(lowered, semantics=semantics, cores=cores)
+Stretch = list[tuple[int, ...]] | None
+
+
+def simulated(
+    lowered: Lowered, semantics: Semantics, cores: int | None = None, stretch: Stretch = None
+) -> tuple[Times, Moments]:
+    trace = run(lowered, semantics=semantics, cores=cores, stretch=stretch)
     times = Times(trace.starts, trace.ends, trace.sent, trace.arrived)
     return times, moments_of(lowered, times, semantics, cores)
 
 
-def holds(lowered: Lowered, semantics: Semantics, cores: int | None) -> None:
+def holds(lowered: Lowered, semantics: Semantics, cores: int | None, stretch: Stretch = None) -> None:
     """Every moment is the latest of its reasons; the path has no gap; idle ticks add up; every reason is true."""
-    times, moments = simulated(lowered, semantics, cores)
+    times, moments = simulated(lowered, semantics, cores, stretch)
     for time, reasons in zip(moments.time, moments.reasons, strict=True):
         assert time == max((moments.time[one.moment] + one.ticks for one in reasons), default=0)
     path = critical_path(moments, lowered)
@@ -47,7 +52,9 @@ def holds(lowered: Lowered, semantics: Semantics, cores: int | None) -> None:
     assert all(one.start < one.end for one in stretches)
     assert all(a.end <= b.start for a, b in pairwise(stretches) if a.unit == b.unit)
     for unit, causes in enumerate(idle_by_cause(stretches, len(lowered.lanes))):
-        assert sum(causes.values()) == times.makespan - sum(lowered.duration[item] for item in lowered.lanes[unit])
+        assert sum(causes.values()) == times.makespan - sum(
+            times.ends[item] - times.starts[item] for item in lowered.lanes[unit]
+        )
     for one in stretches:
         if one.cause == Cause.CHOICE:
             needs = [reason for reason in moments.reasons[2 * one.other] if reason.why == Why.INPUT]
@@ -75,6 +82,16 @@ def test_path_and_idle_time_add_up_over_routes_of_shared_channels(
     case: Lowered, semantics: Semantics, cores: int | None
 ) -> None:
     holds(case, semantics, cores)
+
+
+@QUICK
+@given(dags(), SEMANTICS, st.data())
+def test_path_and_idle_time_add_up_where_neighbours_slow_each_other_down(
+    case: Case, semantics: Semantics, data: st.DataObject
+) -> None:
+    lowered = lower(case.problem, case.schedule)
+    slower = [data.draw(st.integers(0, 5)) for _ in lowered.duration]
+    holds(lowered, semantics, None, [(t, t + more) for t, more in zip(lowered.duration, slower, strict=True)])
 
 
 @settings(QUICK, max_examples=40)

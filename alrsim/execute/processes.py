@@ -218,7 +218,7 @@ class ProcessSession:
             if (now := int(self._arena.states[:, 1].sum())) != moves or ready:
                 moves, since = now, time.monotonic()
             elif time.monotonic() - since > patience:
-                raise self._hanging(job, waiting, patience)
+                raise self._hanging(job, waiting, word, patience)
         return [found[unit] for unit in units]
 
     def _read(self, job: int | None, unit: int, word: str) -> Any:
@@ -242,8 +242,10 @@ class ProcessSession:
             wait([worker.sentinel for worker in self._workers], _POLL_SECONDS)
         return self._failed(job, 0, "a worker no longer listens", "run again")
 
-    def _hanging(self, job: int | None, waiting: Sequence[int], patience: float) -> RunError:
+    def _hanging(self, job: int | None, waiting: Sequence[int], word: str, patience: float) -> RunError:
         unit = next((unit for unit in waiting if self._arena.states[unit, 0] >= 0), waiting[0])
+        if word == "ready":
+            return self._failed(job, unit, f"the worker did not join within {patience:g} s", "look for other programs")
         fix = "give it more time with --limit, or look into the task"
         return self._failed(job, unit, f"hung: nothing began or ended for {patience:g} s", fix)
 

@@ -274,6 +274,24 @@ def test_a_worker_that_hangs_is_noticed_although_another_is_through(job, problem
     assert (error.unit, error.token) == ("u0", "0U")
 
 
+def test_a_worker_that_hangs_is_noticed_although_another_died_behind_its_last_task(job):
+    def outlive():
+        time.sleep(0.3)
+        kill_unit(1)
+
+    error = failing(job("0U", outlive), "processes", Limits(task_seconds=0.6))
+    assert "hung" in error.what
+    assert (error.unit, error.token) == ("u0", "0U")
+
+
+def test_a_worker_that_never_joins_is_given_up(job):
+    with processes([job()], Limits(join_seconds=0.4)) as session:
+        os.kill(pids()[1][1], signal.SIGSTOP)
+        with pytest.raises(RunError, match=r"did not join within 0\.4 s") as caught:
+            session.run(0)
+    assert caught.value.unit == "u1"
+
+
 def test_a_failing_thread_does_not_wait_for_a_neighbour_in_a_long_task(job, monkeypatch):
     """u1 fails while u0 is in a task that no thread can be got out of."""
     monkeypatch.setattr(workers, "LEAVE_SECONDS", 0.2)

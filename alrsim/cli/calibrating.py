@@ -80,13 +80,14 @@ def calibrate_host(wanted: Wanted) -> Calibrated:
     """
     kernels, fit = _kernels(wanted)
     base = _finish(wanted, kernels, fit, None, (), None).profile
-    if wanted.model is None:
-        return _finish(wanted, kernels, fit, _executor_only(wanted, base), (), None)
-    drafts, skipped = _drafts(wanted, base)
+    # Without a model the executor still needs tasks: those of a small one, whose kernels are next to nothing.
+    small = replace(wanted, model="mlp", option=None, methods=parse_methods("bp:gpipe"), samples=(4,), copies=(1,))
+    drafts, skipped = _drafts(wanted if wanted.model is not None else small, base)
     found = _measure(wanted, drafts)
-    tables = _tables(drafts, found, wanted.repeats)
     known = [kind for (bench, draft), one in zip(drafts, found, strict=True) for kind in _modelled(bench, draft, one)]
-    done = _finish(wanted, kernels, fit, found[0], tables, roofline_section(known))
+    tables = () if wanted.model is None else _tables(drafts, found, wanted.repeats)
+    fitted = roofline_section(known, kernels=wanted.model is not None)
+    done = _finish(wanted, kernels, fit, found[0], tables, fitted)
     return replace(done, skipped=tuple(skipped))
 
 
@@ -156,13 +157,6 @@ def _measure(wanted: Wanted, drafts: Sequence[tuple[Bench, Draft]]) -> list[Meas
         )
 
 
-def _executor_only(wanted: Wanted, profile: Profile) -> MeasuredCosts:
-    """Overhead, links and the host's load; the tasks that an executor must have for it are those of a small model."""
-    small = replace(wanted, model="mlp", option=None, methods=parse_methods("bp:gpipe"), samples=(4,), copies=(1,))
-    drafts, _ = _drafts(small, profile)
-    return _measure(small, drafts)[0]
-
-
 def _sought(draft: Draft) -> Sought:
     return Sought(draft.stages, draft.method.rule, draft.options)
 
@@ -211,11 +205,21 @@ def _modelled(bench: Bench, draft: Draft, costs: MeasuredCosts) -> list[Modelled
     return found
 
 
-def roofline_section(found: Sequence[Modelled]) -> RooflineSection | None:
-    """From the roofline to measured times; ``None`` where fewer than four kinds of tasks say anything."""
+def roofline_section(found: Sequence[Modelled], *, kernels: bool = True) -> RooflineSection | None:
+    """From the roofline to measured times; ``None`` where fewer than four kinds of tasks say anything.
+
+    Args:
+        kernels: Whether these tasks say anything of kernels; else the roofline's own are taken as they are.
+    """
     if len(found) < 4:
         return None
-    start, launch, slope = fit_sum([(1.0, one.launches, one.body) for one in found], [one.taken for one in found])
+    if kernels:
+        start, launch, slope = fit_sum([(1.0, one.launches, one.body) for one in found], [one.taken for one in found])
+    else:
+        slope = 1.0
+        start, launch = fit_sum(
+            [(1.0, one.launches) for one in found], [max(1.0, one.taken - one.body) for one in found]
+        )
     bare = [abs((one.body + one.launches * one.launch_ns) / one.taken - 1) for one in found]
     errors = [abs((start + launch * one.launches + slope * one.body) / one.taken - 1) for one in found]
     return RooflineSection(

@@ -123,6 +123,8 @@ def _roofline(
     if (line := calibration.roofline) is not None:
         problem = on_line(problem, line)
         words = f"median {100 * line.error:.0f} % over the tasks that were measured there"
+        if not calibration.tables:
+            words += ", those of a small model: larger ones may be further off"
     else:
         errors = [one.error for one in calibration.kernels] or [0.0]
         words = f"{100 * min(errors):.0f} to {100 * max(errors):.0f} % over the generic kernels that it was fitted to"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from alrsim.cli.calibrating import Modelled, roofline_section
 from alrsim.cost.calibrated import calibrated_problem
 from alrsim.cost.costs import HostLoad, LinkFit, MeasuredCosts
 from alrsim.cost.library import Sought, look_up, on_line, rows_of, stage_digest, table_of, with_executor
@@ -244,3 +245,17 @@ def test_a_busy_host_is_called_busy_with_numbers() -> None:
     assert HostLoad(0.71, 0.0).busy
     assert HostLoad(1.0, 0.4).busy
     assert "40%" in HostLoad(1.0, 0.4).words
+
+
+def test_what_models_take_beyond_the_roofline_is_recovered() -> None:
+    sizes = ((0.0, 1), (500.0, 2), (90_000.0, 4), (4_000.0, 9), (60_000.0, 20))
+    full = [Modelled(body, launches, 100, 700 + 40 * launches + 2.5 * body) for body, launches in sizes]
+    found = roofline_section(full)
+    assert found is not None
+    assert (found.start_ns, found.launch_ns, found.slope) == (700, 40, pytest.approx(2.5))
+    assert found.error < 1e-3 < found.plain_error
+    bare = [Modelled(body, launches, 100, 700 + 40 * launches + body) for body, launches in sizes]
+    small = roofline_section(bare, kernels=False)
+    assert small is not None
+    assert (small.start_ns, small.launch_ns, small.slope) == (700, 40, 1.0)
+    assert roofline_section(full[:3]) is None

@@ -172,7 +172,7 @@ def _decorate(figure: Figure, found: Explained, title: str, scale: TimeScale) ->
     makespan = scale.text(float(typed(found.timeline, found.times.makespan)))
     figure.text(_LEFT, 1 - 0.10 / height, title, fontsize=13, fontweight="bold", color=INK, va="top")
     tasks = sum(1 for step in found.path if step.item != NONE)
-    detail = f"makespan {makespan}; critical path of {tasks} tasks outlined, its transfers as lines; pale tasks have slack"
+    detail = f"makespan {makespan}; critical path of {tasks} tasks outlined, transfers as lines; pale tasks have slack"
     figure.text(_LEFT, 1 - 0.36 / height, detail, fontsize=9, color=FAINT, va="top")
     kinds = {task.id.kind for task in found.problem.tasks.tasks}
     patches = [Patch(facecolor=KIND_COLOURS[kind], label=KIND_NAMES[kind]) for kind in KINDS if kind in kinds]

@@ -89,7 +89,7 @@ def plan_model(asked: Asked) -> Answer:
             outcome = search(setting, listed, step, rest_of(asked, setting, space, per_dim))
     except DoesNotFitError as error:
         raise with_levers(error, asked, profile, setting, space) from None
-    why = bottleneck(outcome.best.problem, outcome.best.timeline)
+    why = bottleneck(outcome.best.problem, outcome.best.schedule, outcome.best.timeline)
     more = _one_more(asked, profile, setting, space, outcome, why, per_dim) if asked.what_if else None
     return Answer(asked, profile, setting, space, outcome, why, more, per_dim, source_of_noise)
 

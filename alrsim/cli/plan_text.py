@@ -121,7 +121,8 @@ def freedom_words(answer: Answer) -> str:
     search = answer.setting.search
     words = FREEDOM_NAMES["stages" if search.placement == "stages" else freedom_of(search)]
     movable = search.placement == "stages" and search.gradients == "free"
-    return words + (", LR gradients apart from them" if movable else "")
+    words += ", LR gradients apart from them" if movable else ""
+    return words + ("; every set of LR cuts, every number of copies" if answer.asked.cosine is not None else "")
 
 
 def notes(answer: Answer) -> list[str]:

@@ -124,13 +124,17 @@ class Candidate:
     @property
     def label(self) -> str:
         """In words, without placement and order."""
-        words = [self.rule, self.cut_name, f"{self.microbatches} micro-batches"]
+        plural = "" if self.microbatches == 1 else "es"
+        words = [self.rule, self.cut_name, f"{self.microbatches} micro-batch{plural}"]
         if self.segments is not None:
-            starts = ",".join(map(str, self.segments)) or "-"
-            words.append(f"segments from {starts}" + (" (exact head)" if self.exact_head else ""))
+            if self.segments:
+                head = ", the last one exact" if self.exact_head else ""
+                words.append(f"cut in front of stages {','.join(map(str, self.segments))}{head}")
+            else:
+                words.append("one segment to the model's output")
         if self.is_lr:
             groups = "" if self.group is None else f" in groups of {self.group}"
-            words.append(f"{self.copies} copies{groups}, noise {self.mode}")
+            words.append(f"{self.copies} {'copy' if self.copies == 1 else 'copies'}{groups}, noise {self.mode}")
         return ", ".join(words)
 
 

@@ -3,16 +3,21 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import cast
 
 from alrsim.errors import AlrsimError
 from alrsim.hardware.machine import Link, Machine
 from alrsim.planner.evaluate import Evaluated
 from alrsim.planner.search import Outcome
+from alrsim.schedule.critical import critical_path
+from alrsim.schedule.lower import lower
+from alrsim.schedule.moments import Semantics, moments_of
+from alrsim.schedule.schedule import Schedule
+from alrsim.simulate.times import times_of
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import KIND_NAMES, NONE, TaskId
 from alrsim.timeline.metrics import busy
-from alrsim.timeline.timeline import Span, Timeline
-from alrsim.units import Ns
+from alrsim.timeline.timeline import Timeline
 
 
 @dataclass(frozen=True)
@@ -47,58 +52,31 @@ class Bottleneck:
         return text + (f"; the path waits for messages {100 * self.waiting:.0f} %" if self.waiting >= 0.005 else "")
 
 
-def bottleneck(problem: Problem, timeline: Timeline) -> Bottleneck:
-    """From a carried-out schedule."""
-    path, waiting = critical_spans(problem, timeline)
+def bottleneck(problem: Problem, schedule: Schedule, timeline: Timeline) -> Bottleneck:
+    """From a simulated schedule."""
+    lowered = lower(problem, schedule)
+    semantics = cast(Semantics, timeline.facts["transfer_semantics"])
+    moments = moments_of(lowered, times_of(problem, lowered, timeline), semantics, problem.machine.shared_cores)
     whole = max(1, timeline.makespan)
-    by_unit: Counter[str] = Counter()
-    by_sort: Counter[tuple[str, int, str]] = Counter()
-    for span in path:
-        by_unit[span.unit] += span.end - span.start
-        by_sort[span.unit, span.task.stage, span.task.kind] += span.end - span.start
-    order = {unit: index for index, unit in enumerate(timeline.units)}
-    unit = max(by_unit, key=lambda name: (by_unit[name], -order[name]))
-    _, stage, kind = max(
-        (sort for sort in by_sort if sort[0] == unit), key=lambda sort: (by_sort[sort], -sort[1], sort[2])
+    sorts: Counter[tuple[int, int, str]] = Counter()
+    path: list[TaskId] = []
+    for step in critical_path(moments, lowered):
+        if step.item == NONE:
+            continue
+        members = [problem.tasks.tasks[member].id for member in lowered.tasks[step.item]]
+        path += members
+        first = members[0]
+        sorts[lowered.unit[step.item], first.stage, first.kind] += step.end - step.start
+    units: Counter[int] = Counter()
+    for (unit, _, _), ticks in sorts.items():
+        units[unit] += ticks
+    unit = max(units, key=lambda index: (units[index], -index))
+    _, stage, kind = max((sort for sort in sorts if sort[0] == unit), key=lambda sort: (sorts[sort], -sort[1], sort[2]))
+    name = timeline.units[unit]
+    waiting = 1 - sum(units.values()) / whole
+    return Bottleneck(
+        name, busy(timeline)[name] / whole, stage, kind, sorts[unit, stage, kind] / whole, waiting, tuple(path)
     )
-    shares = by_sort[unit, stage, kind] / whole
-    tasks = tuple(span.task for span in path)
-    return Bottleneck(unit, busy(timeline)[unit] / whole, stage, kind, shares, waiting / whole, tasks)
-
-
-def critical_spans(problem: Problem, timeline: Timeline) -> tuple[list[Span], Ns]:
-    """A chain of tasks from the start of the step to its end without a gap but messages, and the ticks of those.
-
-    Each task waited for the one before it: the last of its inputs to arrive, or the task before it on its unit.
-    """
-    spans = {span.task: span for span in timeline.spans}
-    before: dict[TaskId, Span] = {}
-    last: dict[str, Span] = {}
-    for span in timeline.spans:
-        if span.unit in last:
-            before[span.task] = last[span.unit]
-        last[span.unit] = span
-    arrivals = {(one.buffer, one.target): one.end for one in timeline.transfers}
-    graph = problem.tasks
-    path, waiting = [max(timeline.spans, key=lambda span: (span.end, span.start))], 0
-    while path[-1].start > 0:
-        span = path[-1]
-        options: list[tuple[Ns, int, Span]] = []
-        if span.task in before:
-            options.append((before[span.task].end, 0, before[span.task]))
-        for other, buffer in graph.dependencies(graph.index[span.task]):
-            source = spans[graph.tasks[other].id]
-            arrival = source.end
-            if buffer != NONE and source.unit != span.unit:
-                arrival = arrivals.get((graph.buffers[buffer].name, span.unit), source.end)
-            options.append((arrival, 1, source))
-        if not options:
-            waiting += span.start
-            break
-        _, _, chosen = max(options, key=lambda option: (option[0], -option[1]))
-        waiting += max(0, span.start - chosen.end)
-        path.append(chosen)
-    return path[::-1], waiting
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,7 @@ def search(
         )
     if not evaluated:
         evaluated = _rescue(setting, known, misfits)
+    evaluated += _companions(setting, rest, evaluated)
     evaluated.sort(key=lambda one: rank_key(setting, one))
     quick = evaluated[0].score.of(setting.target)
     if improve:
@@ -219,6 +220,21 @@ def _evaluate(
         evaluated.append(made)
         best = min(best, made.score.of(setting.target))
     return evaluated, misfits, []
+
+
+def _companions(setting: Setting, rest: list[Bounded], evaluated: Sequence[Evaluated]) -> list[Evaluated]:
+    """One exact and one LR plan to stand beside the best, and a runner-up, though their bounds exclude them."""
+    found: list[Evaluated] = []
+    for is_lr in (False, True, None):  # None: whatever comes next
+        known = [*evaluated, *found]
+        if any(one.candidate.is_lr == is_lr for one in known) or (is_lr is None and len(known) > 1):
+            continue
+        one = next((each for each in rest if is_lr in (None, each.candidate.is_lr)), None)
+        made = None if one is None else evaluate(setting, one)
+        if one is not None and isinstance(made, Evaluated):
+            found.append(made)
+            rest.remove(one)
+    return found
 
 
 def _rescue(setting: Setting, known: Sequence[Bounded], misfits: list[Misfit]) -> list[Evaluated]:

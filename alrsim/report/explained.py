@@ -13,6 +13,7 @@ from alrsim.schedule.lower import Lowered
 from alrsim.schedule.moments import Moments, Semantics, Times, moments_of
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers.caps import slots_of
+from alrsim.simulate.times import times_of
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import NONE
 from alrsim.timeline.timeline import Timeline
@@ -101,21 +102,6 @@ def explain(
     idle = idle_stretches(lowered, moments, times, limits, cores)
     free = tuple(slack(moments, len(lowered.duration)))
     return Explained(problem, timeline, lowered, times, moments, critical_path(moments, lowered), free, idle)
-
-
-def times_of(problem: Problem, lowered: Lowered, timeline: Timeline) -> Times:
-    """The times of a timeline in the numbering of the lowered schedule."""
-    spans = {span.task: span for span in timeline.spans}
-    tasks, buffers = problem.tasks.tasks, problem.tasks.buffers
-    of_items = [spans[tasks[members[0]].id] for members in lowered.tasks]
-    moved = {(one.buffer, one.target): one for one in timeline.transfers}
-    of_messages = [moved[buffers[m.buffer].name, timeline.units[m.target_unit]] for m in lowered.messages]
-    return Times(
-        [span.start for span in of_items],
-        [span.end for span in of_items],
-        [one.start for one in of_messages],
-        [one.end for one in of_messages],
-    )
 
 
 def _memory_limit(problem: Problem, lowered: Lowered, timeline: Timeline) -> list[Limit]:

@@ -154,7 +154,7 @@ def test_what_does_not_fit_is_told_with_demand_capacity_shortage_and_computed_le
     lever = re.search(r"state in fp16: fits, with at most ([\d.]+) KB on a unit", ran.err)
     assert lever is not None, ran.err
     again = asked(alrsim, *wanted, "--precision", "fp16", "--target", "memory", "--no-what-if")
-    assert again["value"] <= float(lever[1]) * 1024 * 1.01
+    assert again["value"] <= float(lever[1]) * 1000 * 1.01
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from alrsim.errors import FileError, ModelError, OptionError
 from alrsim.graph.stages import chain
 from alrsim.hardware.machine import abstract_machine
 from alrsim.planner.candidate import DEFAULT_MODES, MODES, Base, Candidate, options_of
-from alrsim.planner.explain import bottleneck, critical_spans, with_twin
+from alrsim.planner.explain import bottleneck, with_twin
 from alrsim.planner.gradient import copies_for, cosine, default_model, measured_per_dim, most_noise, noise_of
 from alrsim.planner.reach import possible
 from alrsim.planner.source import Source, between
@@ -132,10 +132,12 @@ def test_the_bottleneck_of_a_pipeline_with_one_slow_stage_is_that_stage(textbook
     from dataclasses import replace
 
     problem = replace(problem, durations=slow)
-    timeline = simulate(problem, schedule(problem, "1f1b"))
-    found = bottleneck(problem, timeline)
+    made = schedule(problem, "1f1b")
+    timeline = simulate(problem, made)
+    found = bottleneck(problem, made, timeline)
     assert (found.unit, found.stage, found.kind) == ("u1", 1, "F")
-    path, waiting = critical_spans(problem, timeline)
-    assert sum(span.end - span.start for span in path) + waiting == timeline.makespan
-    assert path[-1].end == timeline.makespan
-    assert path[0].start == 0
+    ticks = {span.task: span.end - span.start for span in timeline.spans}
+    on_path = sum(ticks[task] for task in found.path)
+    assert on_path + found.waiting * timeline.makespan == pytest.approx(timeline.makespan)
+    slow = sum(ticks[task] for task in found.path if (task.stage, task.kind) == (1, "F"))
+    assert found.share == pytest.approx(slow / timeline.makespan)

@@ -2,7 +2,7 @@
 
 from alrsim.errors import OptionError
 from alrsim.execute.cuda import cuda
-from alrsim.execute.processes import processes
+from alrsim.execute.processes import missing_fork, processes
 from alrsim.execute.session import Executor
 from alrsim.execute.streams import missing_cuda
 from alrsim.execute.threads import threads
@@ -24,5 +24,5 @@ def find_executor(name: str) -> Executor:
 
 def unavailable(name: str) -> str:
     """Why this host cannot run an executor; empty if it can."""
-    reasons = {"cuda": missing_cuda, "torchrun": missing_gloo}
+    reasons = {"processes": missing_fork, "torchrun": missing_gloo, "cuda": missing_cuda}
     return reasons[name]() if name in reasons else ""

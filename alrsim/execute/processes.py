@@ -53,7 +53,8 @@ def processes(jobs: Sequence[Scheduled], limits: Limits) -> Iterator["ProcessSes
     Raises:
         ExecutionError: the system cannot fork, or data that cannot leave its process must.
     """
-    _refuse()
+    if reason := missing_fork():
+        raise ExecutionError(reason, where="--executor processes", fix="use another executor")
     session = ProcessSession(jobs, limits)
     try:
         yield session
@@ -61,13 +62,13 @@ def processes(jobs: Sequence[Scheduled], limits: Limits) -> Iterator["ProcessSes
         session.close()
 
 
-def _refuse() -> None:
+def missing_fork() -> str:
+    """Why this process cannot be forked; empty if it can."""
     if "fork" not in multiprocessing.get_all_start_methods():
-        raise ExecutionError("this system cannot fork", where="--executor processes", fix="use threads or torchrun")
-    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        raise ExecutionError(
-            "a process that has used CUDA cannot be forked", where="--executor processes", fix="use cuda or torchrun"
-        )
+        return "this system cannot fork processes"
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return "a process that has used CUDA cannot be forked"
+    return ""
 
 
 class ProcessSession:

@@ -19,8 +19,9 @@ import torch
 from alrsim.errors import ExecutionError, OptionError
 from alrsim.execute import process_worker, workers
 from alrsim.execute import processes as processes_module
+from alrsim.execute.arena import open_arena
 from alrsim.execute.executor import Scheduled, execute_all, prepare, sequential
-from alrsim.execute.executors import EXECUTORS
+from alrsim.execute.executors import EXECUTORS, unavailable
 from alrsim.execute.kernels import KERNELS
 from alrsim.execute.processes import ProcessSession, processes
 from alrsim.execute.session import InterruptedRun, Limits, RunError
@@ -551,3 +552,20 @@ def test_all_sessions_can_be_left_in_any_order(job):
         assert len(pids()) == 6
         sessions[1].close()
         sessions[0].run(0)
+
+
+def test_a_system_that_cannot_fork_says_so_before_anything_else(job, monkeypatch):
+    monkeypatch.setattr(processes_module.multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    assert unavailable("processes") == "this system cannot fork processes"
+    with pytest.raises(ExecutionError, match="cannot fork"), processes([job()], Limits()):
+        pass
+
+
+def test_messages_that_no_memory_can_hold_are_refused_with_their_size():
+    with pytest.raises(ExecutionError, match=r"messages need \S+ TB of shared memory, which the system refuses"):
+        open_arena(2, 3, 1, 1 << 60)
+
+
+def test_a_link_is_not_measured_with_less_than_was_asked_for(job):
+    with processes([job()], Limits()) as session, pytest.raises(ExecutionError, match="does not fit into"):
+        session.exchange(0, 1, 1 << 30, 2)

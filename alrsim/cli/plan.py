@@ -23,7 +23,6 @@ from alrsim.cli.options import (
     Update,
 )
 from alrsim.cli.output import check_targets, publish
-from alrsim.cli.plan_asked import Asked, refuse_unread, sort_arguments
 
 
 def run(
@@ -143,6 +142,8 @@ def run(
     json: JsonTarget = None,
 ) -> None:
     """Choose cut, placement, rule, segments, micro-batches, copies, formats and order: the best plan, with its gap."""
+    from alrsim.cli.plan_asked import Asked, refuse_unread, sort_arguments
+
     check_targets(json, file=output)
     model, cosine = sort_arguments(arguments or [])
     asked = Asked.of(context.params, typed_options(context), model, cosine)

@@ -27,6 +27,7 @@ def validation_document(score: Score, journal: Journal, left: int) -> dict[str, 
         "steps_left": left,
         "makespan_error": spread_document(score.makespan),
         "speedup_error": spread_document(score.speedup),
+        "fullest_unit_memory_error": spread_document(score.fullest),
         "peak_memory_error": spread_document(score.memory),
         "order": {
             "kendall_tau": score.tau,

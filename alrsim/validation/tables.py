@@ -51,7 +51,8 @@ def summary_rows(score: Score) -> list[list[str]]:
     return [
         error_cells("makespan", score.makespan),
         error_cells("speed-up over the group's first", score.speedup),
-        error_cells("peak memory of a unit", score.memory),
+        error_cells("peak memory of the fullest unit", score.fullest),
+        error_cells("peak memory of every unit", score.memory),
     ]
 
 
@@ -67,7 +68,6 @@ def cell_rows(score: Score) -> list[list[str]]:
     found = []
     for row in score.rows:
         ratio = ratios.get(row.cell.name)
-        worst = max(row.peak_errors.values(), key=abs, default=None)
         found.append(
             [
                 row.cell.name,
@@ -75,7 +75,7 @@ def cell_rows(score: Score) -> list[list[str]]:
                 format_ns(row.makespan_ns),
                 f"{format_ns(row.quartiles_ns[0])} – {format_ns(row.quartiles_ns[1])}",
                 percent(row.error, sign=True),
-                percent(worst, sign=True),
+                percent(row.fullest_error, sign=True),
                 "–" if ratio is None else f"{ratio[1]:.2f}x",
                 "–" if ratio is None else percent(ratio[0] / ratio[1] - 1, sign=True),
             ]

@@ -123,7 +123,9 @@ def tell_proved(asked: Asked, found: tuple[Proved, ...], output: Path | None) ->
 
     best = found[0]
     what = f"{best.problem.tasks.stages} stages x {best.problem.tasks.microbatches} micro-batches"
-    say(f"{what} on {len(best.problem.machine.units)} units; free to choose: order, {FREEDOM_NAMES[best.freedom]}")
+    words = FREEDOM_NAMES["stages" if asked.search.placement == "stages" else best.freedom]
+    apart = ", LR gradients apart from them" if asked.search.placement == "stages" and asked.search.gradients else ""
+    say(f"{what} on {len(best.problem.machine.units)} units; free to choose: order, {words}{apart}")
     rows = []
     for one in found:
         row = _row(one)

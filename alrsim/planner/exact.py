@@ -1,14 +1,16 @@
 """Textbook problems, where rule, stages and micro-batches are given: the best placement and order, with a proof."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib.util import find_spec
 
+from alrsim.planner.search import covers
 from alrsim.schedule.bounds import makespan_bound
 from alrsim.schedule.proof import Freedom, Proof
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers import SearchOptions, solve
+from alrsim.schedulers.lr_free import FREE_KINDS
 from alrsim.simulate.engine import simulate
 from alrsim.simulate.network import Semantics
 from alrsim.tasks.problem import Problem
@@ -73,11 +75,16 @@ def plan_problem(name: str, problem: Problem, search: SearchOptions, *, semantic
     Raises:
         ScheduleError: nothing fits the caps.
     """
-    solvable = search.exact and find_spec("ortools") is not None and len(problem.durations) <= MOST_SOLVED
-    solution = solve(problem, "cpsat" if solvable else "auto", search)
+    is_lr = any(task.id.kind in FREE_KINDS for task in problem.tasks.tasks)
+    if not is_lr:
+        search = replace(search, gradients=None)
+    # The exact solver moves whole stages or gradients, not both: then it orders the best placement that is known.
+    both = search.placement == "stages" and search.gradients == "free"
+    small = search.exact and find_spec("ortools") is not None and len(problem.durations) <= MOST_SOLVED
+    solution = solve(problem, "cpsat" if small and not both else "auto", search)
     timeline = simulate(problem, solution.schedule, semantics=semantics, engine="auto")
     freedom = freedom_of(search)
     bound = makespan_bound(problem)
-    if solution.proof is not None and solution.proof.freedom == freedom:
+    if solution.proof is not None and covers(search, solution.proof.freedom, is_lr=is_lr):
         bound = max(bound, solution.proof.bound)
     return Proved(name, problem, solution.schedule, timeline, freedom, bound, solution.proof)

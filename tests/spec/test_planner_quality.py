@@ -14,11 +14,12 @@ from alrsim.planner.candidate import DEFAULT_MODES, MODES, Base, Candidate, opti
 from alrsim.planner.explain import bottleneck, with_twin
 from alrsim.planner.gradient import copies_for, cosine, default_model, measured_per_dim, most_noise, noise_of
 from alrsim.planner.reach import possible
+from alrsim.planner.search import covers
 from alrsim.planner.source import Source, between
 from alrsim.planner.space import Space, candidates, microbatch_counts
 from alrsim.rules.options import RuleOptions
 from alrsim.rules.segmentation import segmentation_of
-from alrsim.schedulers import schedule
+from alrsim.schedulers import SearchOptions, schedule
 from alrsim.simulate.engine import simulate
 
 STORED, ALR = MODES["stored"], MODES["alr"]
@@ -141,3 +142,24 @@ def test_the_bottleneck_of_a_pipeline_with_one_slow_stage_is_that_stage(textbook
     assert on_path + found.waiting * timeline.makespan == pytest.approx(timeline.makespan)
     slow = sum(ticks[task] for task in found.path if (task.stage, task.kind) == (1, "F"))
     assert found.share == pytest.approx(slow / timeline.makespan)
+
+
+@pytest.mark.parametrize(
+    ("placement", "gradients", "is_lr", "holds"),
+    [
+        ("fixed", None, False, {"fixed", "gradients", "stages", "free"}),
+        ("fixed", "free", False, {"fixed", "gradients", "stages", "free"}),
+        ("fixed", None, True, {"fixed", "gradients", "stages", "free"}),
+        ("fixed", "free", True, {"gradients", "free"}),
+        ("stages", None, True, {"stages", "free"}),
+        ("stages", "free", False, {"stages", "free"}),
+        ("stages", "free", True, {"free"}),
+        ("free", None, True, {"free"}),
+    ],
+)
+def test_a_proof_counts_only_where_it_was_given_at_least_the_freedom_that_was_asked_for(
+    placement, gradients, is_lr, holds
+):
+    search = SearchOptions(placement=placement, gradients=gradients)
+    known = ("fixed", "gradients", "stages", "free")
+    assert {proved for proved in known if covers(search, proved, is_lr=is_lr)} == holds

@@ -15,10 +15,12 @@ from benchmarks.measure import Row
 from benchmarks.optimality import main as optimality
 from benchmarks.pipelined import main as pipelined
 from benchmarks.plans import main as plans
+from benchmarks.runtimes import main as runtimes
 from benchmarks.steps import main as steps
 from benchmarks.suites import SUITES
 from benchmarks.sweep import main as sweep
 from benchmarks.training import main as training
+from benchmarks.transports import main as transports
 
 TARGETS = {"engine alone": 100_000, "evaluate, arrays ready": 1_000_000}
 """Tasks per second that the project wants to keep, by the start of the row's name."""
@@ -32,6 +34,8 @@ COMMANDS = {
     "pipelined": pipelined,
     "plans": plans,
     "sweep": sweep,
+    "runtimes": runtimes,
+    "transports": transports,
 }
 
 

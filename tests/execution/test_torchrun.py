@@ -86,6 +86,7 @@ def as_ranks(folder, count, body, present=None, patience=60):
             try:
                 os.environ.update(RANK=str(rank), WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
                 signal.signal(signal.SIGINT, signal.default_int_handler)
+                torch.set_num_threads(1)  # the pool of threads does not survive a fork
                 try:
                     found = body(rank)
                 except (RunError, InterruptedRun) as error:

@@ -1,9 +1,9 @@
 """``python -m benchmarks runtimes``: executor overhead per task, beside torch's own pipeline schedule runtime.
 
 The same two stages, micro-batches and orders on two units with one thread each, over loopback; runtimes in turn. In
-near-empty stages a step is nearly all overhead: its time, less that of the busier unit's operators in a plain loop, over
-the tasks of one unit (a forward and a backward per micro-batch; losses count with the forward) is what a runtime takes
-for a task, hand-off included.
+near-empty stages a step is nearly all overhead. Its time, less that of the busier unit's operators in a plain loop,
+over the tasks of one unit (a forward and a backward per micro-batch; a loss counts with its forward) is what a
+runtime takes for a task, hand-off included.
 """
 
 import argparse

@@ -173,9 +173,9 @@ class Watch(threading.Thread):
         self.join(_GRACE_SECONDS)
 
     def at(self, rank: int) -> str:
-        """Token of the task that a rank is or was at."""
+        """Token of the task that a rank is or was at, as far as that is known."""
         task = self.exact[rank][0] if rank in self.exact else self._beats[rank].task
-        return self.tokens(rank, task) if task >= 0 else ""
+        return self.tokens(rank, task)
 
     def run(self) -> None:
         while not self._over.is_set():

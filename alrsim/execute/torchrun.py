@@ -192,7 +192,7 @@ class RankSession:
         """Start at the same time as the other ranks. What this rank raises, all ranks learn."""
         self._own.fill(NONE)
         watch = self._ranks.watch
-        watch.tokens = lambda _rank, task: "" if job is None else str(self._jobs[job].prepared.job.graph.tasks[task].id)
+        watch.tokens = lambda rank, task: "" if job is None else self._token(job, rank, task)
         gc.collect()
         try:
             with at_work(self._ranks.place.local_rank):
@@ -210,6 +210,14 @@ class RankSession:
             raise InterruptedRun(None if job is None else self._record(job, self._seen())) from None
         except Exception as error:
             raise self._failed(job, error) from error
+
+    def _token(self, job: int, rank: int, task: int) -> str:
+        """The task that a rank is at; between tasks the next one of its lane."""
+        division, board = self._divisions[job], self._boards.get(rank)
+        if task < 0 and rank < len(division.actions) and board is not None:
+            lane = [task for one in division.actions[rank] if one.verb == "run" for task in division.items[one.index]]
+            task = next((index for index in lane if board[index] < 0), lane[-1] if lane else NONE)
+        return str(self._jobs[job].prepared.job.graph.tasks[task].id) if task >= 0 else ""
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:

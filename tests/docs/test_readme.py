@@ -18,10 +18,18 @@ def commands() -> list[str]:
     return [line for line in lines if line.startswith("alrsim ")]
 
 
+def files() -> dict[str, str]:
+    """Files that the commands read: blocks whose first line is a comment with the name."""
+    blocks = re.findall(r"```yaml\n# (\S+)\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    return dict(blocks)
+
+
 def test_every_command_of_the_readme_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for name, text in files().items():
+        (tmp_path / name).write_text(text)
     found = commands()
     assert len(found) >= 10
     for command in found:

@@ -25,7 +25,7 @@ from alrsim.estimators.kernels.device_noise import fused
 from alrsim.execute.device_job import DeviceJob, Post, bring
 from alrsim.execute.job import Run
 from alrsim.execute.ledger import Ledger, label
-from alrsim.execute.prepared import Scheduled, new_run, task_body
+from alrsim.execute.prepared import Scheduled, empty_body, new_run, task_body
 from alrsim.execute.results import results_of
 from alrsim.execute.session import Exchange, Fact, InterruptedRun, Limits, Record, Results, RunError
 from alrsim.execute.store import KEPT, Store
@@ -154,12 +154,7 @@ class CudaSession:
         return found[1:]
 
     def overhead(self, tasks: int) -> Ns:
-        store = Store(Ledger(), recording=False, tasks=tasks)
-
-        def body(index: int) -> None:
-            with torch.profiler.record_function("0F0"):
-                store.finish(index)
-
+        body = empty_body(Store(Ledger(), recording=False, tasks=tasks))
         script = _alone(self._streams[0], tasks, body)
         self._together(None, [script])
         return max(1, self._device.elapsed(script.begun[0], script.ended[tasks - 1]) // tasks)

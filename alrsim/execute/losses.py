@@ -13,6 +13,9 @@ from alrsim.tasks.token import TaskId
 
 UNLABELLED = -100
 
+_EACH = 0
+"""torch's number for a loss per sample, not their mean or sum."""
+
 
 def loss(run: Run, task: int, id_: TaskId) -> None:
     """L: per-sample cross entropies, and for an exact head the gradient of the step's mean loss."""
@@ -37,11 +40,24 @@ def loss(run: Run, task: int, id_: TaskId) -> None:
 
 def loss_gradient(run: Run, logits: Tensor, microbatch: int, one: Instance) -> tuple[Tensor, Tensor]:
     """Gradient of this micro-batch's part of the step's mean loss, and its per-sample losses."""
+    targets = repeat(run.targets[microbatch], one.copies)
+    if logits.dim() == 2:
+        return _class_gradient(logits.detach(), targets, run.job.samples)
     leaf = logits.detach().requires_grad_()
     with torch.enable_grad():
-        losses = sample_losses(leaf, repeat(run.targets[microbatch], one.copies))
+        losses = sample_losses(leaf, targets)
         (gradient,) = torch.autograd.grad(losses.sum() / run.job.samples, [leaf])
     return gradient, losses.detach()
+
+
+def _class_gradient(logits: Tensor, targets: Tensor, samples: int) -> tuple[Tensor, Tensor]:
+    """The same where samples have one class each, by the operators that autograd would call: recording them takes
+    longer than a small loss itself."""
+    logs = torch.log_softmax(logits, 1)
+    each, total = torch.ops.aten.nll_loss_forward(logs, targets, None, _EACH, UNLABELLED)
+    shares = torch.full_like(each, 1 / samples)
+    inner = torch.ops.aten.nll_loss_backward(shares, logs, targets, None, _EACH, UNLABELLED, total)
+    return torch.ops.aten._log_softmax_backward_data(inner, logs, 1, logits.dtype), each
 
 
 def put_loss_gradient(run: Run, task: int, id_: TaskId, gradient: Tensor) -> None:

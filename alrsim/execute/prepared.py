@@ -125,16 +125,38 @@ def task_body(prepared: Prepared, run: Run) -> Callable[[int], None]:
     """What a worker calls for each task: its kernel under the token's profiler label, then the freeing of buffers."""
     tasks, store = prepared.job.graph.tasks, run.store
     calls = [
-        (partial(prepared.kernels[task.id.kind], run, index, task.id), str(task.id)) for index, task in enumerate(tasks)
+        labelled(partial(prepared.kernels[task.id.kind], run, index, task.id), str(task.id))
+        for index, task in enumerate(tasks)
     ]
 
     def body(index: int) -> None:
-        call, token = calls[index]
-        with torch.profiler.record_function(token):
-            call()
+        calls[index]()
         store.finish(index)
 
     return body
+
+
+def empty_body(store: Store) -> Callable[[int], None]:
+    """:func:`task_body` of tasks that compute nothing: what is left is the executor's own time."""
+    call = labelled(lambda: None, "0F0")
+
+    def body(index: int) -> None:
+        call()
+        store.finish(index)
+
+    return body
+
+
+def labelled(call: Callable[[], None], token: str) -> Callable[[], None]:
+    """The call under its label in torch's profiler; without a profiler the label would only cost time."""
+    if not torch.autograd._profiler_enabled():  # type: ignore[attr-defined]
+        return call
+
+    def run() -> None:
+        with torch.profiler.record_function(token):
+            call()
+
+    return run
 
 
 def split_batch(job: Job, batch: Batch) -> tuple[tuple[Mapping[str, Tensor], ...], tuple[Tensor, ...]]:

@@ -22,7 +22,7 @@ from alrsim.execute.arena import Arena
 from alrsim.execute.job import Run
 from alrsim.execute.ledger import Ledger
 from alrsim.execute.part import Division, sent_key
-from alrsim.execute.prepared import Prepared, new_run, task_body
+from alrsim.execute.prepared import Prepared, empty_body, new_run, task_body
 from alrsim.execute.rank import Mail, run_actions, take
 from alrsim.execute.results import part_values
 from alrsim.execute.rss import peak_rss, reset_peak_rss
@@ -132,12 +132,7 @@ class Worker:
         gc.collect()
 
     def overhead(self, tasks: int) -> int:
-        store = Store(Ledger(), recording=False, tasks=tasks)
-
-        def body(index: int) -> None:
-            with torch.profiler.record_function("0F0"):
-                store.finish(index)
-
+        body = empty_body(Store(Ledger(), recording=False, tasks=tasks))
         actions, items = [Action("run", 0)] * tasks, [(0,)]
         origin = self._start()
         run_actions(actions, items, body, _NO_MAIL, self._marks, origin)

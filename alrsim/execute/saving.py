@@ -90,20 +90,27 @@ def forward_saving(
         [edge_of(output) for output in outputs],
         {name: interior[name] for name in sorted(names)},
     )
-    for resident in (*parameters, *run.buffers.values()):
+    if store.recording:  # later runs have what the ledger says
+        made = zip(code.outputs, outputs, strict=True)
+        known: list[tuple[Key | None, Tensor]] = [(value.key, value.tensor) for value in inputs]
+        known += [(("value", name, id_.microbatch, id_.group), output) for name, output in made]
+        saved.holds = _held(sizes, (*parameters, *run.buffers.values()), known)
+    key: Key = ("saved", id_.stage, id_.microbatch, id_.group)
+    store.put(task, key, saved, Category.ACTIVATION, sum(sizes.values()), id_.stage)
+    return outputs, [term.detach() for term in terms]
+
+
+def _held(
+    sizes: dict[int, int], residents: Sequence[Tensor], known: Sequence[tuple[Key | None, Tensor]]
+) -> tuple[Key, ...]:
+    """Buffers that the graph keeps alive; takes them, and what is resident, out of the bytes that it saved itself."""
+    for resident in residents:
         sizes.pop(resident.untyped_storage().data_ptr(), None)
-    known: list[tuple[Key | None, Tensor]] = [(value.key, value.tensor) for value in inputs]
-    known += [
-        (("value", name, id_.microbatch, id_.group), output) for name, output in zip(code.outputs, outputs, strict=True)
-    ]
-    saved.holds = tuple(
+    return tuple(
         key
         for key, tensor in known
         if key is not None and sizes.pop(tensor.untyped_storage().data_ptr(), None) is not None
     )
-    key: Key = ("saved", id_.stage, id_.microbatch, id_.group)
-    store.put(task, key, saved, Category.ACTIVATION, sum(sizes.values()), id_.stage)
-    return outputs, [term.detach() for term in terms]
 
 
 def _enter(anchor: Tensor, value: Tensor) -> Tensor:

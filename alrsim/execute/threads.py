@@ -6,12 +6,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from statistics import median
 
-import torch
-
 from alrsim.execute.empty import empty_lane, relay
 from alrsim.execute.job import Run
 from alrsim.execute.ledger import Ledger
-from alrsim.execute.prepared import Scheduled, lane_items, new_run, task_body
+from alrsim.execute.prepared import Scheduled, empty_body, lane_items, new_run, task_body
 from alrsim.execute.results import results_of
 from alrsim.execute.rss import peak_rss, reset_peak_rss
 from alrsim.execute.session import Exchange, Fact, InterruptedRun, Limits, Record, Results, RunError
@@ -110,14 +108,10 @@ def dispatch_overhead(tasks: int = 400) -> Ns:
     graph = empty_lane(tasks)
     lane = [(index,) for index in range(tasks)]
 
-    def body(index: int) -> None:
-        with torch.profiler.record_function("0F0"):
-            store.finish(index)
-
     totals = []
     for _ in range(5):
         store = Store(Ledger(), recording=False, tasks=tasks)
-        totals.append(max(run_lanes(graph, [lane], body).end))
+        totals.append(max(run_lanes(graph, [lane], empty_body(store)).end))
     return round(median(totals)) // tasks
 
 

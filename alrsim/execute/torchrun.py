@@ -23,7 +23,7 @@ from alrsim.execute.job import Run
 from alrsim.execute.ledger import Ledger
 from alrsim.execute.parcels import transfer_spans
 from alrsim.execute.part import Division, divide
-from alrsim.execute.prepared import Prepared, Scheduled, lane_items, new_run, task_body
+from alrsim.execute.prepared import Prepared, Scheduled, empty_body, lane_items, new_run, task_body
 from alrsim.execute.rank import Mail, Marks, run_actions
 from alrsim.execute.rank_clock import RankClock, common_start
 from alrsim.execute.rank_mail import open_mail
@@ -155,13 +155,9 @@ class RankSession:
     def overhead(self, tasks: int) -> Ns:
         found = []
         for _ in range(5):
-            store = Store(Ledger(), recording=False, tasks=tasks)
+            nothing = empty_body(Store(Ledger(), recording=False, tasks=tasks))
 
-            def body(index: int, store: Store = store) -> None:
-                with torch.profiler.record_function("0F0"):
-                    store.finish(index)
-
-            def work(origin: int, body: Callable[[int], None] = body) -> None:
+            def work(origin: int, body: Callable[[int], None] = nothing) -> None:
                 if self._rank == 0:
                     run_actions([Action("run", 0)] * tasks, [(0,)], body, _NO_MAIL, self._marks, origin)
                     self._own[0] = (time.perf_counter_ns() - origin) // tasks

@@ -40,7 +40,7 @@ class Case:
 
 @st.composite
 def cases(draw, acyclic):
-    """Items in a random order on random lanes; edges forward in another order than that of the lanes unless ``acyclic``."""
+    """Items in random order on random lanes; unless ``acyclic``, edges go forward in another order than the lanes."""
     units, count = draw(st.integers(2, 4)), draw(st.integers(1, 14))
     chance = random.Random(draw(st.integers(0, 10**6)))
     unit = [chance.randrange(units) for _ in range(count)]

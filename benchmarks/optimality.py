@@ -179,6 +179,32 @@ def one_f_one_b_limits(sizes: tuple[tuple[int, int], ...]) -> Iterator[tuple[str
             )
 
 
+def rank_spans(most_units: int) -> Iterator[tuple[str, int, int, int, int]]:
+    """``(p and times, m, ZB-H2's form, rank span of auto's schedule, of ZB-H1's)`` for m = 2p - 1 and 4p.
+
+    ZB-H2 counts the longest time from a unit's first task to its last, m (f + b + w) + (p - 1)(f + b - 2 w), and may
+    hold 2p - 1 micro-batches. `auto` looks for the shortest step, not for the shortest rank span: a report, no contest.
+    """
+    for times in CHAIN_TIMES:
+        f, b, w = times
+        for p in range(2, most_units + 1, 2):
+            for m in (2 * p - 1, 4 * p):
+                say(f"optimality: ZB-H2, p={p}, m={m}, {times}")
+                problem = chain(p, p, m, times)
+                spans = [_rank_span(problem, name, 2 * p - 1) for name in ("auto", "zb-h1")]
+                yield f"{p}, {times}", m, m * (f + b + w) + (p - 1) * (f + b - 2 * w), *spans
+
+
+def _rank_span(problem: Problem, scheduler: str, live: int) -> int:
+    options = SearchOptions(live=live, effort=0.05, exact=False) if scheduler == "auto" else SearchOptions()
+    made = timed(problem, solve(problem, scheduler, options).schedule)
+    begun: dict[int, int] = {}
+    ended: dict[int, int] = {}
+    for unit, start, end in zip(made.units, made.starts, made.ends, strict=True):
+        begun[unit], ended[unit] = min(begun.get(unit, start), start), max(ended.get(unit, 0), end)
+    return max(ended[unit] - begun[unit] for unit in begun)
+
+
 def main(arguments: list[str]) -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks optimality", description=__doc__)
@@ -188,7 +214,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--exact", type=float, default=20.0, help="effort of the exact solver for each instance")
     parser.add_argument("--units", type=int, default=8, help="largest pipeline of the closed forms")
     parser.add_argument("--microbatches", type=int, default=32)
-    parser.add_argument("--only", choices=("random", "forms", "memory"), help="one of the three tables")
+    parser.add_argument("--only", choices=("random", "forms", "memory", "spans"), help="one of the four tables")
     options = parser.parse_args(arguments)
     if options.only in (None, "random"):
         print_random(random_instances(options.count, options.seed, options.effort, options.exact))
@@ -200,6 +226,10 @@ def main(arguments: list[str]) -> None:
         print("\n| 1F1B's own memory | |\n|---|---|")
         for name, line in one_f_one_b_limits(((2, 4), (4, 8), (6, 12))):
             print(f"| {name} | {line} |", flush=True)
+    if options.only in (None, "spans"):
+        print("\n| p, (f, b, w) | m | ZB-H2's rank span | of auto, 2p - 1 live | of ZB-H1 |\n|---|--:|--:|--:|--:|")
+        for name, m, form, found, other in rank_spans(options.units):
+            print(f"| {name} | {m} | {form} | {found} | {other} |", flush=True)
 
 
 def print_random(tallies: dict[str, Tally]) -> None:

@@ -3,20 +3,19 @@
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
 from alrsim.execute.job import Run
 from alrsim.execute.ledger import Key
-from alrsim.execute.part import Division, divide, sent_key
-from alrsim.execute.prepared import Prepared, Scheduled, lane_items, prepared_on, task_body
+from alrsim.execute.part import Division, sent_key
+from alrsim.execute.prepared import Prepared, Scheduled, division_of, prepared_on, task_body
 from alrsim.execute.rank import take
 from alrsim.execute.stream_worker import Box, Bridge, Crossing, Script
 from alrsim.execute.streams import Device, Stream
 from alrsim.execute.wire import flatten
-from alrsim.schedule.lower import homes
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,7 @@ def bring(job: Scheduled, streams: Sequence[Stream]) -> DeviceJob:
         if stream.device not in ready:
             ready[stream.device] = prepared_on(job.prepared, stream.device)
     first = ready[streams[0].device]
-    graph = first.job.graph
-    division = divide(graph, first.ledger, lane_items(graph, job.schedule), homes(job.problem, job.schedule))
+    division = division_of(replace(job, prepared=first))
     terms = Counter((one.key, one.producer) for one in division.parcels if one.term)
     return DeviceJob(
         job,

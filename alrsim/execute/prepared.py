@@ -12,13 +12,15 @@ from alrsim.execute.allocator import keep_freed_memory
 from alrsim.execute.job import Job, Run, Settings, build_job, optimizer_state
 from alrsim.execute.kernels import KERNELS, Kernel
 from alrsim.execute.ledger import Ledger, last_dependents, require_ordered
-from alrsim.execute.part import Part
+from alrsim.execute.part import Division, Part, divide
 from alrsim.execute.program import Program
 from alrsim.execute.reach import find_reach
 from alrsim.execute.sigma import refuse_sigma_gradient
 from alrsim.execute.store import Store
 from alrsim.execute.workers import run_lanes
 from alrsim.rules.options import RuleOptions
+from alrsim.schedule.actions import Transport
+from alrsim.schedule.lower import homes
 from alrsim.schedule.schedule import Schedule
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.taskgraph import Category, TaskGraph
@@ -119,6 +121,17 @@ def lane_items(graph: TaskGraph, schedule: Schedule) -> list[list[tuple[int, ...
         ]
         for lane in schedule.lanes
     ]
+
+
+def division_of(job: Scheduled, transport: Transport = "buffered") -> Division:
+    """A checked schedule, divided among units that share no memory.
+
+    Raises:
+        ExecutionError: data that cannot leave its process must.
+    """
+    graph = job.prepared.job.graph
+    lanes, home = lane_items(graph, job.schedule), homes(job.problem, job.schedule)
+    return divide(graph, job.prepared.ledger, lanes, home, transport)
 
 
 def task_body(prepared: Prepared, run: Run) -> Callable[[int], None]:

@@ -23,7 +23,7 @@ from alrsim.execute.job import Run
 from alrsim.execute.ledger import Ledger
 from alrsim.execute.part import Division, sent_key
 from alrsim.execute.prepared import Prepared, empty_body, new_run, task_body
-from alrsim.execute.rank import Mail, run_actions, take
+from alrsim.execute.rank import NO_MAIL, Mail, run_actions, take
 from alrsim.execute.results import part_values
 from alrsim.execute.rss import peak_rss, reset_peak_rss
 from alrsim.execute.store import Store
@@ -128,14 +128,14 @@ class Worker:
         run = new_run(prepared, recording=False)
         actions = [Action("run", index) for index in range(count)]
         items, body = [(index,) for index in range(count)], task_body(prepared, run)
-        run_actions(actions, items, body, _NO_MAIL, self._marks, self._start())
+        run_actions(actions, items, body, NO_MAIL, self._marks, self._start())
         gc.collect()
 
     def overhead(self, tasks: int) -> int:
         body = empty_body(Store(Ledger(), recording=False, tasks=tasks))
         actions, items = [Action("run", 0)] * tasks, [(0,)]
         origin = self._start()
-        run_actions(actions, items, body, _NO_MAIL, self._marks, origin)
+        run_actions(actions, items, body, NO_MAIL, self._marks, origin)
         return (time.perf_counter_ns() - origin) // tasks
 
     def send(self, target: int, size: int, repeats: int) -> None:
@@ -219,13 +219,6 @@ def _ranks(division: Division) -> dict[int, int]:
                 found[action.index] = counts.get(pair, 0)
                 counts[pair] = found[action.index] + 1
     return found
-
-
-def _nothing(_index: int) -> Any:
-    raise AssertionError("a step in reference order sends nothing")
-
-
-_NO_MAIL = Mail(_nothing, _nothing)
 
 
 def _settle(post: Post) -> None:

@@ -25,13 +25,11 @@ from alrsim.errors import ExecutionError
 from alrsim.execute.arena import EXCHANGES, Arena, offsets_of, open_arena
 from alrsim.execute.clock import clock_offset
 from alrsim.execute.parcels import transfer_spans
-from alrsim.execute.part import Division, divide
-from alrsim.execute.prepared import Scheduled, lane_items
+from alrsim.execute.prepared import Scheduled, division_of
 from alrsim.execute.process_worker import Assignment, Post, serve
 from alrsim.execute.results import joined_results
 from alrsim.execute.session import Exchange, Fact, InterruptedRun, Limits, Record, Results, RunError
 from alrsim.execute.workers import Times, available_cores
-from alrsim.schedule.lower import homes
 from alrsim.tasks.token import NONE
 from alrsim.units import Bytes, Ns, format_bytes
 
@@ -76,7 +74,7 @@ class ProcessSession:
 
     def __init__(self, jobs: Sequence[Scheduled], limits: Limits) -> None:
         self._jobs, self._limits = jobs, limits
-        self._divisions = [_divide(job) for job in jobs]
+        self._divisions = [division_of(job) for job in jobs]
         units = max(len(job.schedule.lanes) for job in jobs)
         places = [offsets_of([parcel.template for parcel in one.parcels]) for one in self._divisions]
         self._arena = open_arena(
@@ -124,7 +122,7 @@ class ProcessSession:
         self._arena.clear()
         self._together(job, dict.fromkeys(range(workers), ("sample", job)))
         count = len(self._jobs[job].prepared.job.graph.tasks)
-        return [_times(*(row[:count].tolist() for row in self._arena.tasks[unit])) for unit in range(workers)]
+        return [Times(*(row[:count].tolist() for row in self._arena.tasks[unit])) for unit in range(workers)]
 
     def exchange(self, source: int, target: int, size: Bytes, repeats: int) -> list[Exchange]:
         if size > self._arena.size:
@@ -171,7 +169,7 @@ class ProcessSession:
         start, end, cpu = ([rows[unit][part][task] for task, unit in enumerate(units)] for part in range(3))
         tokens, moves = [str(task.id) for task in graph.tasks], self._arena.parcels.tolist()
         spans = transfer_spans(self._divisions[job].parcels, tokens, self._names, *moves)
-        return Record(_times(start, end, cpu), spans)
+        return Record(Times(start, end, cpu), spans)
 
     def _together(self, job: int | None, orders: Mapping[int, tuple[Any, ...]]) -> list[Any]:
         """Give orders to several workers, start them at the same time, and wait for all."""
@@ -288,16 +286,6 @@ class ProcessSession:
             # One clock: what looks like an offset is the way there and back.
             found.append(max(0, abs(offset.ns) - offset.residual_ns))
         return max(found)
-
-
-def _divide(job: Scheduled) -> Division:
-    graph = job.prepared.job.graph
-    lanes = lane_items(graph, job.schedule)
-    return divide(graph, job.prepared.ledger, lanes, homes(job.problem, job.schedule))
-
-
-def _times(start: list[Ns], end: list[Ns], cpu: list[Ns]) -> Times:
-    return Times(start, end, cpu)
 
 
 def _ending(code: int) -> str:

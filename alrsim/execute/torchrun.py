@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,9 +21,9 @@ from alrsim.errors import ExecutionError
 from alrsim.execute.job import Run
 from alrsim.execute.ledger import Ledger
 from alrsim.execute.parcels import transfer_spans
-from alrsim.execute.part import Division, divide
-from alrsim.execute.prepared import Prepared, Scheduled, empty_body, lane_items, new_run, task_body
-from alrsim.execute.rank import Mail, Marks, run_actions
+from alrsim.execute.part import Division
+from alrsim.execute.prepared import Prepared, Scheduled, division_of, empty_body, new_run, task_body
+from alrsim.execute.rank import NO_MAIL, Marks, run_actions
 from alrsim.execute.rank_clock import RankClock, common_start
 from alrsim.execute.rank_mail import open_mail
 from alrsim.execute.rank_results import gathered_results
@@ -33,8 +32,7 @@ from alrsim.execute.ranks import Ints, Ranks, join
 from alrsim.execute.session import Exchange, Fact, InterruptedRun, Limits, Record, Results, RunError
 from alrsim.execute.store import Store
 from alrsim.execute.workers import Times, available_cores, error_words
-from alrsim.schedule.actions import Action, Transport
-from alrsim.schedule.lower import homes
+from alrsim.schedule.actions import Action
 from alrsim.tasks.token import NONE
 from alrsim.units import Bytes, Ns
 
@@ -73,7 +71,7 @@ class RankSession:
         ranks.watch.names = self._names
         self._cuda = any(job.prepared.job.program.device.type == "cuda" for job in jobs)
         self._early = not _meeting(self._cuda)
-        self._divisions = [_divide(job, "buffered" if self._early else "rendezvous") for job in jobs]
+        self._divisions = [division_of(job, "buffered" if self._early else "rendezvous") for job in jobs]
         self._tasks = max(len(job.prepared.job.graph.tasks) for job in jobs)
         self._parcels = max(EXCHANGES, *(len(one.parcels) for one in self._divisions))
         with self._waiting():
@@ -123,7 +121,7 @@ class RankSession:
         if self._rank < workers:
             body = self._body(prepared, new_run(prepared, recording=False))
             actions, items = [Action("run", index) for index in range(count)], [(index,) for index in range(count)]
-            self._alone(job, lambda origin: run_actions(actions, items, body, _NO_MAIL, self._marks, origin))
+            self._alone(job, lambda origin: run_actions(actions, items, body, NO_MAIL, self._marks, origin))
         else:
             self._alone(job, lambda _origin: None)
         return [_times(board, self._tasks, count) for board in self._gathered()[:workers]]
@@ -159,7 +157,7 @@ class RankSession:
 
             def work(origin: int, body: Callable[[int], None] = nothing) -> None:
                 if self._rank == 0:
-                    run_actions([Action("run", 0)] * tasks, [(0,)], body, _NO_MAIL, self._marks, origin)
+                    run_actions([Action("run", 0)] * tasks, [(0,)], body, NO_MAIL, self._marks, origin)
                     self._own[0] = (time.perf_counter_ns() - origin) // tasks
 
             self._alone(None, work)
@@ -290,12 +288,6 @@ def _meeting(cuda: bool) -> bool:
     return cuda
 
 
-def _divide(job: Scheduled, transport: Transport) -> Division:
-    graph = job.prepared.job.graph
-    lanes = lane_items(graph, job.schedule)
-    return divide(graph, job.prepared.ledger, lanes, homes(job.problem, job.schedule), transport)
-
-
 def _require_same_jobs(ranks: Ranks, jobs: Sequence[Scheduled], divisions: Sequence[Division]) -> None:
     about = [
         (
@@ -318,10 +310,3 @@ def _require_same_jobs(ranks: Ranks, jobs: Sequence[Scheduled], divisions: Seque
 def _times(board: Ints, tasks: int, count: int) -> Times:
     start, end, cpu = (board[part * tasks : part * tasks + count].tolist() for part in range(3))
     return Times(start, end, cpu)
-
-
-def _nothing(_index: int) -> Any:
-    raise AssertionError("nothing is sent here")
-
-
-_NO_MAIL = Mail(_nothing, _nothing)

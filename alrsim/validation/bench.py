@@ -2,27 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from alrsim.cost.costs import MeasuredCosts
-from alrsim.execute.calibrate import calibrate_all
-from alrsim.execute.executor import Prepared, Scheduled, sequential
+from alrsim.execute.executor import Scheduled, sequential
 from alrsim.execute.executors import find_executor
 from alrsim.execute.measured import measured_facts, measured_timeline
 from alrsim.execute.session import Limits, Session
 from alrsim.execute.tracking import measure_scratch
 from alrsim.timeline.timeline import Timeline
-
-
-def calibrate_jobs(
-    jobs: Sequence[Prepared], executor: str, limits: Limits, units: int, repeats: int
-) -> list[MeasuredCosts]:
-    """Time the tasks of every job, all jobs in turn, and measure what they allocate inside themselves."""
-    found = calibrate_all(jobs, executor=executor, limits=limits, units=units, repeats=repeats)
-    return [replace(one, scratch=dict(measure_scratch(job))) for one, job in zip(found, jobs, strict=True)]
 
 
 def calibration_note(costs: Sequence[MeasuredCosts]) -> dict[str, Any]:
@@ -62,7 +53,7 @@ class Runner:
         """One step of a job.
 
         Raises:
-            FailedRun, InterruptedRun: as the executor's session.
+            RunError, InterruptedRun: as the executor's session.
         """
         job = self.jobs[index]
         record = self.session.run(index)

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 from alrsim.cost.calibrated import calibrated_problem
 from alrsim.execute.agreement import same_on_all_ranks
+from alrsim.execute.calibrate import calibrate_all
 from alrsim.execute.executor import Scheduled
 from alrsim.execute.session import Limits
 from alrsim.schedulers import solve
-from alrsim.validation.bench import calibrate_jobs, calibration_note, open_runner
+from alrsim.validation.bench import calibration_note, open_runner
 from alrsim.validation.cells import MODELS, Cell, Grid, ModelSpec
 from alrsim.validation.draft import (
     Draft,
@@ -82,7 +83,9 @@ def _predict_all(plan: Plan, journal: Journal, opened: Opened, drafts: Sequence[
     plan.tell(f"  calibrate: {len(calibrations)} kind{'s' * (len(calibrations) != 1)} of step")
     jobs = [prepare_draft(opened, one) for one in calibrations.values()]
     units = max(one.cell.units for one in drafts)
-    costs = calibrate_jobs(jobs, plan.executor, plan.limits, units, plan.calibration_repeats)
+    costs = calibrate_all(
+        jobs, executor=plan.executor, limits=plan.limits, units=units, repeats=plan.calibration_repeats
+    )
     table = dict(zip(calibrations, costs, strict=True))
     journal.note(f"calibration of {opened.spec.name}", calibration_note(costs))
     found = []

@@ -20,9 +20,9 @@ import numpy as np
 
 from alrsim.datasets import default_dataset, load_splits, train_batch
 from alrsim.estimators.kernels.gemm import intra_op
-from alrsim.execute.executor import Batch
-from alrsim.execute.job import Settings
-from alrsim.execute.sigmas import relative_sigmas
+from alrsim.execution.executor import Batch
+from alrsim.execution.job import Settings
+from alrsim.execution.kernels.noise_scales import relative_sigmas
 from alrsim.files import write_atomically
 from alrsim.models import build
 from alrsim.quality.choose import copies_for

@@ -21,13 +21,13 @@ from alrsim.files import write_atomically
 from alrsim.graph.stages import chain
 from alrsim.hardware.machine import Link, Machine, Unit
 from alrsim.rules import RuleOptions
-from alrsim.rules.columns import column_tasks
-from alrsim.schedule.column_problem import ColumnProblem, lower_columns
-from alrsim.schedule.columns import Transfers, columns_of
+from alrsim.rules.rule_columns import column_tasks
+from alrsim.schedule.lane_columns import Transfers, columns_of
+from alrsim.schedule.lowered_columns import ColumnProblem, lower_columns
 from alrsim.schedulers.column_lanes import column_lanes, one_each
-from alrsim.simulate.columns import simulate_columns
-from alrsim.simulate.fast import run_columns
-from alrsim.simulate.run import run
+from alrsim.simulation.column_run import simulate_columns
+from alrsim.simulation.fast import run_columns
+from alrsim.simulation.run import run
 from alrsim.timeline.metrics import busy, idle_fraction
 from benchmarks import plain
 from benchmarks.measure import Row, measure, say

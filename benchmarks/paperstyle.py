@@ -17,16 +17,16 @@ from alrsim.estimators.kernels.gemm import intra_op
 from alrsim.estimators.kernels.product import PRODUCTS
 from alrsim.estimators.kernels.shapes import ConvShape, LinearShape, Shape
 from alrsim.estimators.kernels.state import State
-from alrsim.execute.forward import forward
-from alrsim.execute.inputs import read_inputs, stage_buffers
-from alrsim.execute.job import Job, Run
-from alrsim.execute.kernels import KERNELS, Kernel
-from alrsim.execute.losses import loss
-from alrsim.execute.operators import LinearMap
-from alrsim.execute.pooling import max_pool2d
-from alrsim.execute.signals import estimate_factor, weights_of
-from alrsim.execute.stagecode import StageCode
-from alrsim.execute.sums import add_weights
+from alrsim.execution.job import Job, Run
+from alrsim.execution.kernels.forward import forward
+from alrsim.execution.kernels.inputs import read_inputs, stage_buffers
+from alrsim.execution.kernels.losses import loss
+from alrsim.execution.kernels.registry import KERNELS, Kernel
+from alrsim.execution.kernels.signals import estimate_factor, weights_of
+from alrsim.execution.kernels.sums import add_weights
+from alrsim.execution.programs.operators import LinearMap
+from alrsim.execution.programs.pooling import max_pool2d
+from alrsim.execution.programs.stage_function import StageCode
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import Kind, TaskId
 

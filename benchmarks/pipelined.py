@@ -23,11 +23,11 @@ from typing import Any
 
 import torch
 
-from alrsim.execute.executor import Scheduled, new_run, task_body
-from alrsim.execute.measured import device_name
-from alrsim.execute.prepared import Prepared
-from alrsim.execute.processes import ProcessSession, processes
-from alrsim.execute.session import Limits
+from alrsim.execution.executor import Scheduled, new_run, task_body
+from alrsim.execution.measuring.timelines import device_name
+from alrsim.execution.prepared import Prepared
+from alrsim.execution.session import Limits
+from alrsim.execution.workers.processes import ProcessSession, processes
 from alrsim.files import write_atomically
 from alrsim.hardware.machine import abstract_machine
 from alrsim.schedule.schedule import Lane, Schedule

@@ -21,13 +21,13 @@ from alrsim.cli.planning import Setup
 from alrsim.cli.running import check_running
 from alrsim.cost.calibrated import calibrated_problem
 from alrsim.cost.costs import MeasuredCosts
-from alrsim.execute.calibrate import calibrate_all
-from alrsim.execute.executor import Prepared, Scheduled, execute_all, prepare
-from alrsim.execute.job import Settings as RunSettings
+from alrsim.execution.executor import Prepared, Scheduled, execute_all, prepare
+from alrsim.execution.job import Settings as RunSettings
+from alrsim.execution.measuring.calibrate import calibrate_all
 from alrsim.files import write_atomically
 from alrsim.planner.candidate import DEFAULT_MODES
 from alrsim.planner.evaluate import DEFAULT_SEARCH, Evaluated
-from alrsim.simulate.engine import simulate
+from alrsim.simulation.engine import simulate
 from alrsim.tasks.problem import Problem
 from alrsim.timeline.timeline import Timeline
 from benchmarks.measure import say

@@ -17,11 +17,11 @@ import torch
 from torch import distributed, nn
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
 
-from alrsim.execute.processes import processes
-from alrsim.execute.rank_clock import RankClock, common_start
-from alrsim.execute.ranks import Ranks, join, rank_place
-from alrsim.execute.session import Limits, Session
-from alrsim.execute.torchrun import at_work, torchrun
+from alrsim.execution.session import Limits, Session
+from alrsim.execution.workers.processes import processes
+from alrsim.execution.workers.rank_clock import RankClock, common_start
+from alrsim.execution.workers.ranks import Ranks, join, rank_place
+from alrsim.execution.workers.torchrun import at_work, torchrun
 from benchmarks.runtime_stages import SUBJECTS, Subject, jobs_of
 
 ORDERS = {"gpipe": ScheduleGPipe, "1f1b": Schedule1F1B}

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from alrsim.cost.cut import cut_graph
 from alrsim.cost.stages import build_stages
-from alrsim.execute.executor import Batch, Scheduled, prepare
-from alrsim.execute.program import build_program
-from alrsim.frontend.source import TorchModel
+from alrsim.execution.executor import Batch, Scheduled, prepare
+from alrsim.execution.programs.program import build_program
 from alrsim.frontend.torch_export import export_model
+from alrsim.frontend.torch_model import TorchModel
 from alrsim.hardware.machine import abstract_machine
 from alrsim.models import build
 from alrsim.rules import RULES, RuleOptions

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from alrsim.execute.measured import device_name
+from alrsim.execution.measuring.timelines import device_name
 from alrsim.files import write_atomically
 from benchmarks.measure import say
 from benchmarks.ranks import on_two_ranks

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from alrsim.claims.measures.memory import predicted_state, recorded_state
-from alrsim.execute.executor import execute_prepared, prepare
-from alrsim.execute.job import Settings
-from alrsim.execute.tracking import measure_scratch
+from alrsim.execution.executor import execute_prepared, prepare
+from alrsim.execution.job import Settings
+from alrsim.execution.measuring.tracking import measure_scratch
+from alrsim.experiments.measures.memory import predicted_state, recorded_state
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.schedulers import schedule
-from alrsim.simulate.engine import simulate
+from alrsim.simulation.engine import simulate
 from alrsim.tasks.scratch import with_scratch
 from alrsim.timeline.memory import peak_memory
 from benchmarks.measure import say

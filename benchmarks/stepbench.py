@@ -10,12 +10,12 @@ from alrsim.cost.cut import cut_graph
 from alrsim.cost.stages import build_stages
 from alrsim.datasets import default_dataset, load_samples
 from alrsim.estimators.policy import Plan, preset
-from alrsim.execute.executor import Batch, Prepared, lane_items, new_run, prepare, task_body
-from alrsim.execute.job import Settings
-from alrsim.execute.kernels import KERNELS, Kernel
-from alrsim.execute.measured import BUSY, device_name
-from alrsim.execute.program import Program, build_program
-from alrsim.execute.workers import Times, run_lanes
+from alrsim.execution.executor import Batch, Prepared, lane_items, new_run, prepare, task_body
+from alrsim.execution.job import Settings
+from alrsim.execution.kernels.registry import KERNELS, Kernel
+from alrsim.execution.measuring.timelines import BUSY, device_name
+from alrsim.execution.programs.program import Program, build_program
+from alrsim.execution.workers.thread_workers import Times, run_lanes
 from alrsim.frontend.torch_export import export_model
 from alrsim.graph.stages import StageGraph
 from alrsim.hardware.machine import abstract_machine

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from alrsim.execute.workers import core_count
+from alrsim.execution.workers.thread_workers import core_count
 from alrsim.files import write_atomically
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from benchmarks.measure import say

@@ -10,8 +10,8 @@ from alrsim.schedule.evaluate import compile_arrays, evaluate, evaluate_lanes, f
 from alrsim.schedule.evaluate import run as run_arrays
 from alrsim.schedule.lower import lower
 from alrsim.schedulers import SCHEDULERS, schedule
-from alrsim.simulate.engine import simulate
-from alrsim.simulate.run import run
+from alrsim.simulation.engine import simulate
+from alrsim.simulation.run import run
 from benchmarks import plain
 from benchmarks.kernels import kernels
 from benchmarks.measure import Row, growth, measure, say

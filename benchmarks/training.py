@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from alrsim.train.job import TrainJob
+from alrsim.training.job import TrainJob
 from benchmarks.measure import say
 
 QUICK_STEPS = 40
@@ -159,7 +159,7 @@ SETUPS: dict[str, Setup] = {
 
 def run_case(setup: str, label: str, job: TrainJob) -> dict[str, Any]:
     """Train once; one row of the file."""
-    from alrsim.train import initial_state, open_training, train
+    from alrsim.training import initial_state, open_training, train
 
     training = open_training(job)
     state = train(training, initial_state(training))

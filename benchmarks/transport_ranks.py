@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from alrsim.execute.calibrate import calibration_job
-from alrsim.execute.processes import processes
-from alrsim.execute.ranks import join, rank_place
-from alrsim.execute.session import Limits, Session
-from alrsim.execute.threads import threads
-from alrsim.execute.torchrun import torchrun
+from alrsim.execution.measuring.calibrate import calibration_job
+from alrsim.execution.session import Limits, Session
+from alrsim.execution.workers.processes import processes
+from alrsim.execution.workers.ranks import join, rank_place
+from alrsim.execution.workers.threads import threads
+from alrsim.execution.workers.torchrun import torchrun
 from benchmarks.runtime_stages import Subject, jobs_of
 
 SIZES = tuple(64 * 4**step for step in range(10))

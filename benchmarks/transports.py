@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from alrsim.execute.measured import device_name
+from alrsim.execution.measuring.timelines import device_name
 from alrsim.files import write_atomically
 from alrsim.units import format_bytes
 from benchmarks.ranks import on_two_ranks

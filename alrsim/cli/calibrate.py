@@ -137,8 +137,8 @@ def parse_counts(text: str, where: str) -> tuple[int, ...]:
 
 
 def _units(units: int | None, device: str) -> int:
-    from alrsim.execute.hostkernels import device_of
-    from alrsim.execute.workers import core_count
+    from alrsim.execution.measuring.host_kernels import device_of
+    from alrsim.execution.workers.thread_workers import core_count
 
     device_of(device)
     return units or (1 if device == "cuda" else core_count())

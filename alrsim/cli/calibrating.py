@@ -17,11 +17,11 @@ from alrsim.cli.parse import MethodName, parse_methods
 from alrsim.cli.pipeline import Settings
 from alrsim.cli.planning import Setup
 from alrsim.cli.running import Running
+from alrsim.cost.cost_tables import Sought, launches_of, rows_of, table_of
 from alrsim.cost.costs import LinkFit, MeasuredCosts
-from alrsim.cost.fitting import fit_sum
-from alrsim.cost.hostfit import HostFit, fit_host, with_error
-from alrsim.cost.library import Sought, launches_of, rows_of, table_of
+from alrsim.cost.curve_fit import fit_sum
 from alrsim.cost.roofline import roofline
+from alrsim.cost.roofline_fit import HostFit, fit_host, with_error
 from alrsim.errors import ExecutionError, ProfileError
 from alrsim.hardware.calibration import KernelSection, LinkSection, RooflineSection, Row, TableSection
 from alrsim.hardware.figure import Section
@@ -30,7 +30,7 @@ from alrsim.hardware.profile_text import profile_text
 from alrsim.tasks.problem import cost_key
 
 if TYPE_CHECKING:
-    from alrsim.execute.hostkernels import DeviceFacts
+    from alrsim.execution.measuring.host_kernels import DeviceFacts
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def calibrate_host(wanted: Wanted) -> Calibrated:
 
 
 def _kernels(wanted: Wanted) -> tuple[tuple[KernelSection, ...], HostFit]:
-    from alrsim.execute.hostkernels import by_kernel, device_of, measure, probes
+    from alrsim.execution.measuring.host_kernels import by_kernel, device_of, measure, probes
 
     device = device_of(wanted.device)
     every = probes(device, small=wanted.quick)
@@ -143,7 +143,7 @@ def _drafts(wanted: Wanted, profile: Profile) -> tuple[list[tuple[Bench, Draft]]
 
 
 def _measure(wanted: Wanted, drafts: Sequence[tuple[Bench, Draft]]) -> list[MeasuredCosts]:
-    from alrsim.execute.calibrate import calibrate_all
+    from alrsim.execution.measuring.calibrate import calibrate_all
 
     jobs = [bench.prepared[draft.key] for bench, draft in drafts]
     with progress((1 if wanted.units == 1 else 2) * len(jobs) * (wanted.repeats + 1), "tasks") as step:
@@ -256,8 +256,8 @@ def _document(
     tables: tuple[TableSection, ...],
     fitted: RooflineSection | None,
 ) -> dict[str, Any]:
-    from alrsim.execute.hostkernels import describe_device
-    from alrsim.execute.workers import core_count
+    from alrsim.execution.measuring.host_kernels import describe_device
+    from alrsim.execution.workers.thread_workers import core_count
 
     device = describe_device(wanted.device)
     document: dict[str, Any] = {
@@ -355,7 +355,7 @@ def _unit(fit: HostFit, device: "DeviceFacts") -> dict[str, Any]:
 
 
 def _links(wanted: Wanted, links: Sequence[LinkFit]) -> dict[str, Any]:
-    from alrsim.execute.hostkernels import describe_device
+    from alrsim.execution.measuring.host_kernels import describe_device
 
     device = describe_device(wanted.device)
     if wanted.units == 1 and wanted.device == "cuda":

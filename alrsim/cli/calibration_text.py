@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from alrsim.cost.costs import HostLoad
 from alrsim.hardware.calibration import Calibration, KernelSection, TableSection, parse_rows
-from alrsim.report.tables import plain_table
+from alrsim.reports.tables import plain_table
 from alrsim.units import format_bytes, format_ns
 
 if TYPE_CHECKING:

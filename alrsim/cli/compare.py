@@ -56,8 +56,8 @@ from alrsim.cli.ranks import take_place, writes
 from alrsim.cli.results import compare_result, cost_model_note, report_files
 from alrsim.cli.running import Running, check_running, keeping_partial
 from alrsim.errors import OptionError
-from alrsim.report.result import CompareResult, compare_document, verdict
-from alrsim.report.tables import compare_table, headline
+from alrsim.reports.result import CompareResult, compare_document, verdict
+from alrsim.reports.tables import compare_table, headline
 from alrsim.timeline.timeline import Timeline
 
 

@@ -57,7 +57,7 @@ from alrsim.errors import OptionError
 from alrsim.units import parse_rational
 
 if TYPE_CHECKING:
-    from alrsim.report.explained import Explained
+    from alrsim.reports.explained import Explained
 
 _UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9}
 
@@ -155,11 +155,11 @@ def run(
     question = None if unit is None or at is None else question_of(found, unit, at)
     files = {}
     if out is not None:
-        from alrsim.report.explained_chart import draw_explained
+        from alrsim.reports.explained_chart import draw_explained
 
         title = f"{done.name}: {done.about.get('model', 'durations as typed')}"
         files = {"explained.png": draw_explained(found, title)}
-    from alrsim.report.explained_text import explain_document
+    from alrsim.reports.explained_text import explain_document
 
     document = {**done.about, "name": done.name, **explain_document(found, question)}
     publish(document, json_target=json, out=out, files=files, text=lambda: tell(found, question))
@@ -170,7 +170,7 @@ def run(
 
 def explained(done: Simulated, settings: Settings) -> "Explained":
     """Explain a simulation, under the live cap of ``--search`` if there is one."""
-    from alrsim.report.explained import explain
+    from alrsim.reports.explained import explain
     from alrsim.schedulers.caps import caps_of
 
     live = None if settings.search is None else caps_of(done.problem, settings.search).live
@@ -201,7 +201,7 @@ def question_of(found: "Explained", unit: str, at: str) -> tuple[int, int]:
 
 def tell(found: "Explained", question: tuple[int, int] | None) -> None:
     """Print for people: the answer to the question, or everything."""
-    from alrsim.report.explained_text import answer, idle_table, path_line, path_table, slack_line
+    from alrsim.reports.explained_text import answer, idle_table, path_line, path_table, slack_line
 
     if question is not None:
         for line in answer(found, *question):

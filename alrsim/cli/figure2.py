@@ -10,7 +10,7 @@ from alrsim.cli.output import check_targets, encode, publish, say
 from alrsim.errors import OptionError
 
 if TYPE_CHECKING:
-    from alrsim.report.figure2 import Chart, Figure2
+    from alrsim.reports.figure2 import Chart, Figure2
 
 MOST_CELLS = 4096
 
@@ -24,8 +24,8 @@ def run(
     out: OutFolder = None,
 ) -> None:
     """Draw the paper's Figure 2 and print steps, every idle share by name, and speed-up beside the paper's numbers."""
-    from alrsim.report.figure2 import figure2
-    from alrsim.report.figure2_text import draw_figure2
+    from alrsim.reports.figure2 import figure2
+    from alrsim.reports.figure2_text import draw_figure2
 
     check_targets(json, out)
     if layers < 1 or microbatches < 1:
@@ -52,7 +52,7 @@ def run(
 
 def draw_figure(figure: "Figure2") -> bytes:
     """Both charts of the figure, and LR with free rows, on one axis of unit-time steps."""
-    from alrsim.report.gantt import Panel, draw_gantt
+    from alrsim.reports.gantt import Panel, draw_gantt
 
     def panel(name: str, chart: "Chart") -> Panel:
         counts = chart.as_dict()

@@ -14,7 +14,7 @@ from alrsim.graph.stages import StageGraph
 from alrsim.rules import RULES
 from alrsim.rules.options import RuleOptions
 from alrsim.rules.policy import refuse_lost_noise
-from alrsim.schedule.fit import Fitted
+from alrsim.schedule.adapt import Fitted
 from alrsim.schedule.recipe import Recipe
 from alrsim.schedule.schedule import Lane, Schedule
 

@@ -16,10 +16,10 @@ from alrsim.graph.stages import StageGraph
 from alrsim.rules.options import RuleOptions
 
 if TYPE_CHECKING:
-    from alrsim.execute.executor import Batch
-    from alrsim.execute.job import Mask
-    from alrsim.execute.job import Settings as Numbers
-    from alrsim.execute.program import Program
+    from alrsim.execution.executor import Batch
+    from alrsim.execution.job import Mask
+    from alrsim.execution.job import Settings as Numbers
+    from alrsim.execution.programs.program import Program
     from alrsim.quality.choose import Suggestion
     from alrsim.quality.gradcheck import Quality
     from alrsim.quality.metrics import Array
@@ -78,7 +78,7 @@ def check(loaded: LoadedModel, asked: Asked) -> Checked:
     import numpy as np
 
     from alrsim.datasets import default_dataset
-    from alrsim.execute.program import build_program
+    from alrsim.execution.programs.program import build_program
     from alrsim.quality.gradcheck import gradcheck
     from alrsim.quality.reference import true_gradient, warm_start
     from alrsim.quality.sampler import subject_of, with_signal
@@ -152,8 +152,8 @@ def _document(
 
 def _numbers(subject: "Subject", options: RuleOptions, asked: Asked, mask: "Mask") -> "Numbers":
     """Sigma and seed; a relative sigma becomes one number per stage."""
-    from alrsim.execute.job import Settings as Numbers
-    from alrsim.execute.sigmas import relative_sigmas
+    from alrsim.execution.job import Settings as Numbers
+    from alrsim.execution.kernels.noise_scales import relative_sigmas
 
     code = cast(WeightCode, asked.weight_code)
     numbers = Numbers(sigma=asked.sigma, seed=asked.seed, weight_code=code, mask=mask)
@@ -206,7 +206,7 @@ def _on_graph(loaded: LoadedModel, dataset: str, folder: Path | None) -> LoadedM
 def _batches(loaded: LoadedModel, dataset: str, asked: Asked) -> "Callable[[int], Batch]":
     """Batch 0 is the one whose gradient is checked, batch ``i`` that of training step ``i``."""
     from alrsim.datasets import DATASETS, load_samples, load_splits, train_batch
-    from alrsim.execute.executor import Batch
+    from alrsim.execution.executor import Batch
 
     model = loaded.torch_model
     assert model is not None
@@ -266,8 +266,8 @@ def _masks(
 
 def _refuse_early(program: "Program", stages: StageGraph, methods: Mapping[str, RuleOptions]) -> None:
     """What the executor refuses, before training."""
-    from alrsim.execute.job import Settings as Numbers
-    from alrsim.execute.job import build_job
+    from alrsim.execution.job import Settings as Numbers
+    from alrsim.execution.job import build_job
     from alrsim.rules import RULES
 
     for options in methods.values():

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def tell(document: Mapping[str, Any], qualities: "Sequence[Quality]", files: Sequence[str]) -> None:
     """Tables for people."""
-    from alrsim.report.tables import plain_table
+    from alrsim.reports.tables import plain_table
 
     state = document["state"]
     say(

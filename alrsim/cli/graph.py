@@ -31,7 +31,7 @@ def run(
     """Load a model as an operator graph and count what every operator does, for the whole batch."""
     from alrsim.cost.operators import cost_graph
     from alrsim.files import to_json, write_atomically
-    from alrsim.report.tables import plain_table
+    from alrsim.reports.tables import plain_table
 
     check_targets(json, file=output)
     loaded = load_with_warnings(request(model, option, bind, batch))

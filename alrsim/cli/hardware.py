@@ -23,7 +23,7 @@ ProfileArgument = Annotated[str, typer.Argument(metavar="PROFILE", help="A name,
 def list_(json: JsonTarget = None) -> None:
     """List the shipped profiles."""
     from alrsim.hardware.profile import list_profiles
-    from alrsim.report.tables import plain_table
+    from alrsim.reports.tables import plain_table
 
     check_targets(json)
     profiles = list_profiles()
@@ -39,7 +39,7 @@ def show_(profile: ProfileArgument, json: JsonTarget = None) -> None:
     from alrsim.cli.calibration_text import calibration_document, calibration_lines, calibration_tables
     from alrsim.hardware.profile import load_profile
     from alrsim.hardware.review import describe
-    from alrsim.report.tables import plain_table
+    from alrsim.reports.tables import plain_table
 
     check_targets(json)
     found = load_profile(profile)

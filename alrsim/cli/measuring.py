@@ -34,9 +34,9 @@ from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.timeline.timeline import Timeline
 
 if TYPE_CHECKING:
-    from alrsim.execute.executor import Batch, Prepared
-    from alrsim.execute.job import Settings as RunSettings
-    from alrsim.execute.program import Program
+    from alrsim.execution.executor import Batch, Prepared
+    from alrsim.execution.job import Settings as RunSettings
+    from alrsim.execution.programs.program import Program
 
 CutKey = tuple[tuple[str, ...], ...]
 """Operator names per stage."""
@@ -87,7 +87,7 @@ def require_measurable(profile: Profile, source: str) -> None:
 def open_bench(setup: Setup, seed: int, running: Running | None = None) -> Bench:
     """Draw one batch: scikit-learn's digits where they fit the model, random data elsewhere."""
     from alrsim.datasets import default_dataset, load_samples
-    from alrsim.execute.executor import Batch
+    from alrsim.execution.executor import Batch
 
     model = setup.loaded.torch_model
     assert model is not None, "require_measurable lets only torch models through"
@@ -104,7 +104,7 @@ def plan_and_measure(
     Raises:
         ExecutionError: what the executor cannot run; names the operator or the token.
     """
-    from alrsim.execute.executor import Scheduled, execute_all
+    from alrsim.execution.executor import Scheduled, execute_all
 
     warn_batch_statistics(setup.loaded.graph, methods)
     bench = open_bench(setup, seed, running)
@@ -142,7 +142,7 @@ class Draft:
 
 def draft_method(bench: Bench, method: MethodName) -> Draft:
     """Cut the model and build the tasks; methods with the same tasks share what is measured of them."""
-    from alrsim.execute.executor import prepare
+    from alrsim.execution.executor import prepare
 
     setup = bench.setup
     stages = cut_for(setup.loaded.graph, method, setup.settings, setup.profile, setup.machine)
@@ -157,8 +157,8 @@ def draft_method(bench: Bench, method: MethodName) -> Draft:
 
 def calibrate_drafts(bench: Bench, drafts: Sequence[Draft], repeats: int) -> None:
     """Measure what every kind of task costs here, all task graphs in turn."""
-    from alrsim.execute.agreement import same_on_all_ranks
-    from alrsim.execute.calibrate import calibrate_all
+    from alrsim.execution.measuring.calibrate import calibrate_all
+    from alrsim.execution.workers.agreement import same_on_all_ranks
 
     keys = list(dict.fromkeys(draft.key for draft in drafts))
     units = len(bench.setup.machine.units)
@@ -201,7 +201,7 @@ def cut_key(stages: StageGraph) -> CutKey:
 
 def program_of(bench: Bench, stages: StageGraph) -> "Program":
     """The torch program, cut where the graph is cut; methods with the same cut share it."""
-    from alrsim.execute.program import build_program
+    from alrsim.execution.programs.program import build_program
 
     key = cut_key(stages)
     if key not in bench.programs:
@@ -217,9 +217,9 @@ def numbers_of(bench: Bench, stages: StageGraph, options: RuleOptions, method: M
     Args:
         method: ``None`` for a schedule file, which says nothing of them.
     """
-    from alrsim.execute.job import Settings as RunSettings
-    from alrsim.execute.job import settings_of
-    from alrsim.execute.sigmas import relative_sigmas
+    from alrsim.execution.job import Settings as RunSettings
+    from alrsim.execution.job import settings_of
+    from alrsim.execution.kernels.noise_scales import relative_sigmas
 
     plan = bench.setup.settings.estimators
     if plan is None or method is None or not takes_plan(method):
@@ -248,7 +248,7 @@ def run_schedule(
     repeats: int,
 ) -> Timeline:
     """Run any schedule of a problem on these stages."""
-    from alrsim.execute.executor import execute
+    from alrsim.execution.executor import execute
 
     program = program_of(bench, stages)
     done = execute(

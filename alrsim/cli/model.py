@@ -12,8 +12,8 @@ from alrsim.errors import ModelError, OptionError
 from alrsim.graph.graph import Graph
 
 if TYPE_CHECKING:
-    from alrsim.frontend.source import TorchModel
     from alrsim.frontend.torch_export import Exported
+    from alrsim.frontend.torch_model import TorchModel
 
 DEFAULT_BATCH = 32
 

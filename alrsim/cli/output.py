@@ -90,7 +90,7 @@ def show(table: "Table") -> None:
     """A table on stdout: coloured and fitted on a terminal, plain and wide elsewhere."""
     from rich.console import Console
 
-    from alrsim.report.tables import PLAIN_WIDTH, to_text
+    from alrsim.reports.tables import PLAIN_WIDTH, to_text
 
     if sys.stdout.isatty():
         console = Console(highlight=False, emoji=False)

@@ -333,8 +333,8 @@ def build_schedule(problem: Problem, method: MethodName, settings: Settings) -> 
 
 def predict(problem: Problem, schedule: Schedule, settings: Settings) -> Timeline:
     """Check and simulate."""
-    from alrsim.simulate.engine import Engine, simulate
-    from alrsim.simulate.network import Semantics
+    from alrsim.simulation.engine import Engine, simulate
+    from alrsim.simulation.network import Semantics
 
     semantics, engine = cast(Semantics, settings.semantics), cast(Engine, settings.engine)
     return simulate(problem, schedule, semantics=semantics, overlap=settings.overlap, engine=engine)

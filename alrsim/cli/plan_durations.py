@@ -64,7 +64,7 @@ def _with_loss_row(problem: Problem, table: dict[str, Fraction]) -> Problem:
     """LR's problem with a gradient cell after every loss and an update after those, which take l and u."""
     from dataclasses import replace
 
-    from alrsim.report.figure2_cells import with_loss_row
+    from alrsim.reports.figure2_cells import with_loss_row
 
     tasks = with_loss_row(problem.tasks)
     known = {task.id: row for task, row in zip(problem.tasks.tasks, problem.durations, strict=True)}
@@ -119,7 +119,7 @@ def write_proved(best: Proved, output: Path) -> None:
 
 def tell_proved(asked: Asked, found: tuple[Proved, ...], output: Path | None) -> None:
     """The table, the chosen lanes, and what may be said of BP against LR."""
-    from alrsim.report.tables import plain_table
+    from alrsim.reports.tables import plain_table
 
     best = found[0]
     what = f"{best.problem.tasks.stages} stages x {best.problem.tasks.microbatches} micro-batches"

@@ -23,10 +23,10 @@ from alrsim.planner.evaluate import Evaluated, Setting
 from alrsim.planner.explain import Bottleneck, OneMore, bottleneck, one_more_unit, with_twin
 from alrsim.planner.gradient import DEFAULT_PER_DIM, SOURCE, cosine, default_model, measured_per_dim, noise_of
 from alrsim.planner.levers import levers
-from alrsim.planner.reach import lr_candidates
 from alrsim.planner.search import DoesNotFitError, More, Outcome, search
-from alrsim.planner.source import Source
+from alrsim.planner.sized_model import Source
 from alrsim.planner.space import Space, candidates, cuts_of, kinds_of_units, microbatch_counts
+from alrsim.planner.time_to_cosine import lr_candidates
 from alrsim.rules.segmentation import segmentation_of
 from alrsim.schedule.recipe import Recipe
 from alrsim.units import Ns

@@ -7,7 +7,7 @@ from alrsim.cli.output import say, show
 from alrsim.cli.plan_model import Answer, cosine_of
 from alrsim.planner.evaluate import Evaluated, Target
 from alrsim.planner.exact import freedom_of
-from alrsim.report.bound import bound_document
+from alrsim.reports.bound import bound_document
 from alrsim.schedule.proof import FREEDOM_NAMES, gap
 from alrsim.timeline.memory import peak_memory
 from alrsim.units import format_bytes, format_ns
@@ -163,7 +163,7 @@ def notes(answer: Answer) -> list[str]:
 
 def tell(answer: Answer, output: Path | None) -> None:
     """The plan for people."""
-    from alrsim.report.tables import plain_table
+    from alrsim.reports.tables import plain_table
 
     outcome, target = answer.outcome, answer.setting.target
     best = outcome.best

@@ -79,7 +79,7 @@ def price_tasks(
         return Priced(build_problem(tasks, machine, options.precision, profile))
     if cost == "roofline":
         return _roofline(tasks, machine, profile, options, calibration)
-    from alrsim.cost.library import Sought, look_up
+    from alrsim.cost.cost_tables import Sought, look_up
 
     found = look_up(calibration, Sought(stages, rule, options), tasks)
     if found.costs is not None:
@@ -116,7 +116,7 @@ def _roofline(
     tasks: TaskGraph, machine: Machine, profile: Profile, options: RuleOptions, calibration: Calibration
 ) -> Priced:
     """The profile's roofline, with the executor's overhead, links and contention as they were measured."""
-    from alrsim.cost.library import executor_costs, on_line, slowdown, with_executor
+    from alrsim.cost.cost_tables import executor_costs, on_line, slowdown, with_executor
 
     problem = build_problem(tasks, machine, options.precision, profile)
     costs = executor_costs(calibration)

@@ -31,7 +31,7 @@ def take_place(running: "Running", units: int, arguments: Sequence[str]) -> None
     """
     if running.executor != _TORCHRUN:
         return
-    from alrsim.execute.ranks import join, rank_place
+    from alrsim.execution.workers.ranks import join, rank_place
 
     place = rank_place()
     if place is None:
@@ -54,7 +54,7 @@ def writes() -> bool:
 
 def may_complain() -> bool:
     """Whether this process tells its error: of ranks the first that asks, so that it is told once."""
-    ranks = sys.modules.get("alrsim.execute.ranks")
+    ranks = sys.modules.get("alrsim.execution.workers.ranks")
     joined = ranks.joined() if ranks is not None else None
     if joined is None:  # what was wrong so far is wrong for all ranks
         return not _is_later_rank()
@@ -67,7 +67,7 @@ def may_complain() -> bool:
 def broken() -> bool:
     """Whether this process is a rank of a run that failed: what is left of it is not worth an orderly end, which can
     take seconds after everything has been told."""
-    ranks = sys.modules.get("alrsim.execute.ranks")
+    ranks = sys.modules.get("alrsim.execution.workers.ranks")
     joined = ranks.joined() if ranks is not None else None
     return joined is not None and joined.watch.failure is not None
 

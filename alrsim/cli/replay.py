@@ -43,7 +43,7 @@ def run(
 
 def tell(found: "list[Replayed]", written: list[Path]) -> None:
     """The table, for people."""
-    from alrsim.report.tables import plain_table
+    from alrsim.reports.tables import plain_table
     from alrsim.validation.replay import COLUMNS, cells_of, summary
 
     show(plain_table(COLUMNS, [cells_of(one) for one in found]))

@@ -11,8 +11,8 @@ from alrsim.cli.output import check_targets, encode, publish, say, show, tell_pr
 from alrsim.errors import FileError, OptionError
 
 if TYPE_CHECKING:
-    from alrsim.claims.claim import Claim
-    from alrsim.claims.run import Finished
+    from alrsim.experiments.claim import Claim
+    from alrsim.experiments.run import Finished
 
 
 def run(
@@ -44,7 +44,7 @@ def run(
 
     Finished claims are kept in --out as they finish: interrupt it, and the same command goes on.
     """
-    from alrsim.claims.registry import pick_claims
+    from alrsim.experiments.registry import pick_claims
 
     check_targets(json, out)
     if resume and out is None:
@@ -62,8 +62,8 @@ def run(
 
 def tell_list(claims: "Sequence[Claim]", json: str | None) -> None:
     """What would be measured."""
-    from alrsim.claims.document import number
-    from alrsim.report.tables import plain_table
+    from alrsim.experiments.document import number
+    from alrsim.reports.tables import plain_table
 
     rows = [
         [one.id, one.where, "–" if one.figure is None else number(one.figure, one.unit), one.budget, one.text]
@@ -97,11 +97,11 @@ def measure(
     import torch
 
     from alrsim import __version__
-    from alrsim.claims.context import Context
-    from alrsim.claims.document import reproduce_document
-    from alrsim.claims.run import keeper, open_run, run_claims
-    from alrsim.execute.measured import device_name
-    from alrsim.execute.workers import core_count
+    from alrsim.execution.measuring.timelines import device_name
+    from alrsim.execution.workers.thread_workers import core_count
+    from alrsim.experiments.context import Context
+    from alrsim.experiments.document import reproduce_document
+    from alrsim.experiments.run import keeper, open_run, run_claims
 
     version = f"alrsim {__version__}, torch {torch.__version__}"
     context = Context("quick" if quick else "full", seed, data_dir, version, tell=tell_progress)
@@ -129,8 +129,8 @@ def measure(
 
 def result_files(document: Mapping[str, Any]) -> dict[str, bytes]:
     """What ``--out`` holds besides the finished claims and their parts."""
-    from alrsim.claims.chart import draw_overview
-    from alrsim.claims.document import markdown
+    from alrsim.experiments.chart import draw_overview
+    from alrsim.experiments.document import markdown
 
     return {
         "reproduce.json": encode(document),
@@ -141,8 +141,8 @@ def result_files(document: Mapping[str, Any]) -> dict[str, bytes]:
 
 def tell(document: Mapping[str, Any], out: Path | None, files: Mapping[str, bytes]) -> None:
     """The table, and why not, for people."""
-    from alrsim.claims.document import COLUMNS, cells, headline, summary
-    from alrsim.report.tables import plain_table
+    from alrsim.experiments.document import COLUMNS, cells, headline, summary
+    from alrsim.reports.tables import plain_table
 
     say(headline(document))
     table = plain_table(COLUMNS, [cells(row) for row in document["claims"]], left=2)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from alrsim.cli.output import encode
 from alrsim.cli.pipeline import Planned
 from alrsim.hardware.machine import Machine
-from alrsim.report.result import CompareResult, MeasuredResult, MethodResult, Shortage, compare_document
+from alrsim.reports.result import CompareResult, MeasuredResult, MethodResult, Shortage, compare_document
 from alrsim.timeline.comparison import Comparison
 from alrsim.timeline.memory import memory_by_category, memory_error, peak_memory, resident_peaks
 from alrsim.timeline.metrics import bubble_size, named_shares, speedup
@@ -16,7 +16,7 @@ from alrsim.timeline.timeline import Timeline
 from alrsim.units import format_ns
 
 if TYPE_CHECKING:
-    from alrsim.report.gantt import Panel
+    from alrsim.reports.gantt import Panel
 
 
 def bubbles_of(timeline: Timeline) -> dict[str, float]:
@@ -133,10 +133,10 @@ def report_files(
     result: CompareResult, planned: Sequence[Planned], measured: Sequence[Timeline | None]
 ) -> dict[str, bytes]:
     """``result.json``, ``gantt.png``, ``memory.png`` and ``trace.json.gz``, all in memory."""
-    from alrsim.report.gantt import draw_gantt
-    from alrsim.report.memory_plot import MemoryRow, draw_memory
-    from alrsim.report.tables import headline
-    from alrsim.report.trace import trace_bytes, trace_document
+    from alrsim.reports.gantt import draw_gantt
+    from alrsim.reports.memory_plot import MemoryRow, draw_memory
+    from alrsim.reports.tables import headline
+    from alrsim.reports.trace import trace_bytes, trace_document
 
     title = headline(result)
     labels = [p.method.label for p in planned]
@@ -168,8 +168,8 @@ def cost_model_note(result: CompareResult) -> str:
 
 def panels_of(result: CompareResult, planned: Sequence[Planned], measured: Sequence[Timeline | None]) -> "list[Panel]":
     """Predicted above measured, method by method."""
-    from alrsim.report.gantt import Panel
-    from alrsim.report.tables import format_time
+    from alrsim.reports.gantt import Panel
+    from alrsim.reports.tables import format_time
 
     panels = []
     for row, plan, run in zip(result.methods, planned, measured, strict=True):

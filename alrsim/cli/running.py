@@ -13,7 +13,7 @@ from alrsim.errors import AlrsimError, OptionError
 from alrsim.files import save_value
 
 if TYPE_CHECKING:
-    from alrsim.execute.session import Limits
+    from alrsim.execution.session import Limits
     from alrsim.timeline.timeline import Timeline
 
 PARTIAL, PARTIAL_TRACE = "partial.json", "partial.trace.json.gz"
@@ -25,7 +25,7 @@ class Running:
     """What was typed about running.
 
     Attributes:
-        executor: One of :data:`alrsim.execute.executors.EXECUTORS`.
+        executor: One of :data:`alrsim.execution.executors.EXECUTORS`.
         limit: Longest time without any task beginning or ending, in seconds; ``None``: the default.
     """
 
@@ -34,7 +34,7 @@ class Running:
 
     @property
     def limits(self) -> "Limits":
-        from alrsim.execute.session import Limits
+        from alrsim.execution.session import Limits
 
         return Limits() if self.limit is None else replace(Limits(), task_seconds=self.limit)
 
@@ -45,7 +45,7 @@ def check_running(executor: str, limit: float | None) -> Running:
     Raises:
         OptionError: an unknown executor, one that this host cannot run (says why), or a limit that is no time.
     """
-    from alrsim.execute.executors import EXECUTORS, unavailable
+    from alrsim.execution.executors import EXECUTORS, unavailable
 
     choose(executor, EXECUTORS, where="--executor", what="executor")
     if reason := unavailable(executor):
@@ -64,7 +64,7 @@ def keeping_partial(output: Path | None, out: Path | None) -> Iterator[None]:
         output: Gets the timeline, whose facts say ``partial``.
         out: Folder that gets :data:`PARTIAL` and :data:`PARTIAL_TRACE`.
     """
-    from alrsim.execute.session import InterruptedRun, RunError
+    from alrsim.execution.session import InterruptedRun, RunError
 
     try:
         yield
@@ -81,7 +81,7 @@ def _keep(timeline: "Timeline | None", output: Path | None, out: Path | None) ->
     """Write a partial timeline; what to say of it."""
     if timeline is None:
         return "no partial timeline: no task of a schedule had ended"
-    from alrsim.report.trace import trace_bytes, trace_document
+    from alrsim.reports.trace import trace_bytes, trace_document
 
     written = []
     if output is not None:

@@ -46,8 +46,8 @@ from alrsim.cli.parse import parse_method
 from alrsim.cli.pipeline import Planned, find_machine, refuse_unread, settings_from
 from alrsim.cli.planning import Setup, plan_all
 from alrsim.errors import OptionError
-from alrsim.report.bound import bound_document, bound_line
-from alrsim.report.tables import format_time
+from alrsim.reports.bound import bound_document, bound_line
+from alrsim.reports.tables import format_time
 from alrsim.schedule.proof import Gap
 from alrsim.schedule.recipe import Recipe
 from alrsim.timeline.terms import terms_line, terms_of

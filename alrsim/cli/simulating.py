@@ -23,7 +23,7 @@ from alrsim.cli.planning import Setup, plan_all
 from alrsim.cli.textbook import Outline, file_problem, method_options, outline_of_method, unit_names
 from alrsim.errors import OptionError
 from alrsim.hardware.machine import require_unit_count
-from alrsim.schedule.fit import Fitted
+from alrsim.schedule.adapt import Fitted
 from alrsim.schedule.proof import Gap, Proof, gap
 from alrsim.schedule.schedule import Schedule
 from alrsim.tasks.problem import Problem
@@ -266,8 +266,8 @@ def _agree(asked: Asked, found: Outline) -> None:
 
 def simulation_document(done: Simulated) -> dict[str, Any]:
     """The JSON of ``alrsim simulate`` (schema ``simulate.schema.json``)."""
-    from alrsim.report.bound import bound_document
-    from alrsim.report.timeline_json import timeline_document
+    from alrsim.reports.bound import bound_document
+    from alrsim.reports.timeline_json import timeline_document
 
     document = timeline_document(done.timeline)
     if "durations" in done.about:  # a textbook problem has no bytes
@@ -295,9 +295,9 @@ def simulation_document(done: Simulated) -> dict[str, Any]:
 
 def simulation_files(done: Simulated) -> dict[str, bytes]:
     """``gantt.png``, ``trace.json.gz`` and, with a model, ``memory.png``."""
-    from alrsim.report.gantt import Panel, draw_gantt
-    from alrsim.report.memory_plot import MemoryRow, draw_memory
-    from alrsim.report.trace import trace_bytes, trace_document
+    from alrsim.reports.gantt import Panel, draw_gantt
+    from alrsim.reports.memory_plot import MemoryRow, draw_memory
+    from alrsim.reports.trace import trace_bytes, trace_document
 
     line = done.timeline
     word = "predicted" if line.source == "simulated" else "measured"
@@ -324,8 +324,8 @@ def tell_terms(done: Simulated) -> None:
 
 def tell(done: Simulated, out: Path | None, files: Mapping[str, bytes], output: Path | None) -> None:
     """Chart and numbers, for people."""
-    from alrsim.report.tables import bound_text, metrics_table
-    from alrsim.report.text import draw_text
+    from alrsim.reports.tables import bound_text, metrics_table
+    from alrsim.reports.text import draw_text
 
     say(draw_text(done.timeline, width=120))
     show(metrics_table(done.timeline, done.predicted))

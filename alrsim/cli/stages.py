@@ -37,7 +37,7 @@ def run(
 ) -> None:
     """Cut a model into stages. Counts are for one micro-batch and one copy."""
     from alrsim.files import to_json, write_atomically
-    from alrsim.report.tables import plain_table
+    from alrsim.reports.tables import plain_table
 
     check_targets(json, file=output)
     require_positive({"--units": units})

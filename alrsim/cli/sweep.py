@@ -17,10 +17,10 @@ from alrsim.cli.parse import require_positive
 from alrsim.errors import AlrsimError, OptionError
 
 if TYPE_CHECKING:
-    from alrsim.sweep.engine import Job
-    from alrsim.sweep.grid import Configuration
-    from alrsim.sweep.spec import Spec
-    from alrsim.sweep.store import Result, Store
+    from alrsim.sweeps.engine import Job
+    from alrsim.sweeps.grid import Configuration
+    from alrsim.sweeps.spec import Spec
+    from alrsim.sweeps.store import Result, Store
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def run(
 
     A killed sweep goes on where it stopped when the same command is given again. --out DIR draws the Pareto front.
     """
-    from alrsim.sweep.spec import read_spec
-    from alrsim.sweep.store import open_store
+    from alrsim.sweeps.spec import read_spec
+    from alrsim.sweeps.store import open_store
 
     check_targets(json, out, csv)
     require_positive({"--workers": workers})
@@ -83,7 +83,7 @@ def configurations_of(spec: "Spec") -> Wanted:
         OptionError: a name that the verb does not have.
     """
     from alrsim.cli.sweeping import arguments_of, fingerprints, normalise, with_methods
-    from alrsim.sweep.grid import configurations, digest
+    from alrsim.sweeps.grid import configurations, digest
 
     spec = with_methods(spec)
     for name, value in {**spec.fixed, **{name: values[0] for name, values in spec.grid.items()}}.items():
@@ -113,7 +113,7 @@ def _evaluate(
 ) -> None:
     """Load what is needed, evaluate what is left, and record each result as it comes."""
     from alrsim.cli.sweeping import evaluate
-    from alrsim.sweep.engine import run_jobs
+    from alrsim.sweeps.engine import run_jobs
 
     count = workers or default_workers()
     opened.begin(cluster or f"{count} on this host")
@@ -138,8 +138,8 @@ def _evaluate(
 def _jobs(opened: "Store", wanted: Wanted, left: Sequence[str]) -> "tuple[list[Job], list[Result]]":
     """Configurations with their models, each exported once and kept; and those whose model cannot be had."""
     from alrsim.cli.sweeping import Extra, key_of, key_text, models_of, pack, unpack
-    from alrsim.sweep.engine import Job
-    from alrsim.sweep.store import Result
+    from alrsim.sweeps.engine import Job
+    from alrsim.sweeps.store import Result
 
     packed = opened.graphs()
     models = {key_of(key): unpack(data) for key, data in packed.items()}

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from alrsim.cli.output import say, show
-from alrsim.report.pareto import Axes, Point, draw_pareto
-from alrsim.report.tables import plain_table
-from alrsim.report.timescale import scale_for
-from alrsim.sweep.pareto import pareto_front
-from alrsim.sweep.spec import Spec
-from alrsim.sweep.store import Result
+from alrsim.reports.pareto import Axes, Point, draw_pareto
+from alrsim.reports.tables import plain_table
+from alrsim.reports.timescale import scale_for
+from alrsim.sweeps.pareto import pareto_front
+from alrsim.sweeps.spec import Spec
+from alrsim.sweeps.store import Result
 from alrsim.units import format_bytes
 
 SHOWN = 30

@@ -19,8 +19,8 @@ from alrsim.cli.parse import DEFAULT_METHODS, parse_method
 from alrsim.cli.pipeline import LR_OPTIONS, find_machine, refuse_unread, settings_from
 from alrsim.errors import AlrsimError, OptionError
 from alrsim.files import from_json, to_json
-from alrsim.sweep.grid import Configuration
-from alrsim.sweep.spec import Quality, Spec, Value
+from alrsim.sweeps.grid import Configuration
+from alrsim.sweeps.spec import Quality, Spec, Value
 
 _machine = lru_cache(maxsize=256)(find_machine)
 """A profile takes longer to read than a small step to simulate."""
@@ -224,7 +224,7 @@ def key_of(text: str) -> tuple[object, ...]:
 
 
 def evaluate(configuration: Configuration, extra: Extra) -> Mapping[str, Any]:
-    """One configuration's numbers; what :func:`alrsim.sweep.engine.run_jobs` calls in its workers.
+    """One configuration's numbers; what :func:`alrsim.sweeps.engine.run_jobs` calls in its workers.
 
     Raises:
         AlrsimError: the configuration makes no sense.

@@ -9,7 +9,7 @@ from alrsim.errors import OptionError
 from alrsim.hardware.machine import Machine
 from alrsim.rules.options import RuleOptions
 from alrsim.schedule.schedule import Schedule
-from alrsim.simulate.textbook import textbook_problem
+from alrsim.simulation.textbook import textbook_problem
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import NONE, Kind, TaskId
 

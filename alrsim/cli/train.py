@@ -36,11 +36,11 @@ from alrsim.files import write_atomically
 
 if TYPE_CHECKING:
     from alrsim.datasets import Splits
-    from alrsim.frontend.source import TorchModel
-    from alrsim.train.job import TrainJob
-    from alrsim.train.place import Placement
-    from alrsim.train.setup import Training
-    from alrsim.train.state import TrainState
+    from alrsim.frontend.torch_model import TorchModel
+    from alrsim.training.job import TrainJob
+    from alrsim.training.place import Placement
+    from alrsim.training.setup import Training
+    from alrsim.training.state import TrainState
 
 STEPS = 600
 
@@ -142,11 +142,11 @@ def job_of(asked: ModelRequest, typed: Mapping[str, Any]) -> "tuple[TrainJob, Pl
     Raises:
         OptionError: the first option that makes no sense.
     """
-    from alrsim.execute.job import Mask
-    from alrsim.train.job import OptimizerName, RateSchedule, TrainJob, UpdateRule
-    from alrsim.train.learner import LEARNERS
-    from alrsim.train.place import Placement
-    from alrsim.train.setup import with_model_seed
+    from alrsim.execution.job import Mask
+    from alrsim.training.job import OptimizerName, RateSchedule, TrainJob, UpdateRule
+    from alrsim.training.learner import LEARNERS
+    from alrsim.training.place import Placement
+    from alrsim.training.setup import with_model_seed
 
     choose(typed["method"], [name for name in LEARNERS if name != "plan"], where="--method", what="method")
     typed = {**typed, **_planned(typed)}
@@ -192,7 +192,7 @@ def job_of(asked: ModelRequest, typed: Mapping[str, Any]) -> "tuple[TrainJob, Pl
 
 def _planned(typed: Mapping[str, Any]) -> dict[str, Any]:
     """Method, plan and copies where a file says them; the monitor's halves need an even number."""
-    from alrsim.train.methods import most_copies
+    from alrsim.training.methods import most_copies
 
     if typed["plan"] is None:
         return {}
@@ -216,7 +216,7 @@ def _changes(typed: Mapping[str, Any]) -> dict[str, str | float]:
 
 def _cut(typed: Mapping[str, Any], placement: "Placement | None") -> str:
     from alrsim.cli.pipeline import INJECTION_CUTS
-    from alrsim.train.setup import default_cut
+    from alrsim.training.setup import default_cut
 
     cut, inject = typed["cut"], typed["inject"]
     if cut is not None and inject is not None:
@@ -235,7 +235,7 @@ def _learner_options(method: str, given: dict[str, float]) -> dict[str, float]:
 
 
 def _check_checkpoint(file: Path | None, resume: bool) -> None:
-    from alrsim.train.checkpoint import previous
+    from alrsim.training.checkpoint import previous
 
     if resume and file is None:
         raise OptionError(
@@ -254,11 +254,11 @@ def finish(
     asked: ModelRequest, job: "TrainJob", placement: "Placement | None", files: Files, epochs: float | None
 ) -> None:
     """Load, train, write and print."""
-    from alrsim.train.auto import plan_lines, with_stored_plan
-    from alrsim.train.checkpoint import load_checkpoint, read_checkpoint
-    from alrsim.train.document import train_document
-    from alrsim.train.loop import initial_state
-    from alrsim.train.setup import open_training
+    from alrsim.training.auto import plan_lines, with_stored_plan
+    from alrsim.training.checkpoint import load_checkpoint, read_checkpoint
+    from alrsim.training.document import train_document
+    from alrsim.training.loop import initial_state
+    from alrsim.training.setup import open_training
 
     with progress(1, "load") as step:
         step(asked.text)
@@ -305,9 +305,9 @@ def with_data(asked: ModelRequest, job: "TrainJob", epochs: float | None) -> "tu
 
 def carry_out(training: "Training", state: "TrainState", files: Files) -> bool:
     """Train; whether Ctrl-C ended it. The first Ctrl-C lets the step finish, so that the checkpoint is a whole one."""
-    from alrsim.train.checkpoint import save_checkpoint
-    from alrsim.train.log import to_csv, to_jsonl
-    from alrsim.train.loop import train
+    from alrsim.training.checkpoint import save_checkpoint
+    from alrsim.training.log import to_csv, to_jsonl
+    from alrsim.training.loop import train
 
     job, told = training.job, len(state.decisions)
 
@@ -359,8 +359,8 @@ def _first_interrupt() -> Iterator[Callable[[], bool]]:
 
 def result_files(training: "Training", state: "TrainState", document: Mapping[str, Any]) -> dict[str, bytes]:
     """What ``--out`` holds besides the checkpoint."""
-    from alrsim.train.chart import draw_training
-    from alrsim.train.log import to_csv, to_jsonl
+    from alrsim.training.chart import draw_training
+    from alrsim.training.log import to_csv, to_jsonl
 
     return {
         "train.json": encode(document),

@@ -10,7 +10,7 @@ MOST_ROWS = 12
 
 def tell(document: Mapping[str, Any], files: Sequence[str]) -> None:
     """Headline, table of the log, what it took."""
-    from alrsim.report.tables import plain_table
+    from alrsim.reports.tables import plain_table
 
     title, *lines = document["text"]
     say(title)

@@ -139,7 +139,7 @@ def verdict(document: Mapping[str, Any]) -> list[str]:
 
 def tell(document: Mapping[str, Any]) -> None:
     """A table and the text."""
-    from alrsim.report.tables import plain_table
+    from alrsim.reports.tables import plain_table
 
     rows = []
     for one in document["methods"]:

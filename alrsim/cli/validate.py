@@ -169,7 +169,7 @@ def recorded_files(journal: "Journal", cells: "tuple[Cell, ...]") -> dict[str, b
 
 def tell(score: "Score", document: Mapping[str, Any]) -> None:
     """Tables for people."""
-    from alrsim.report.tables import plain_table
+    from alrsim.reports.tables import plain_table
     from alrsim.validation import tables
     from alrsim.validation.score import goals
 

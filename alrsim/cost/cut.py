@@ -6,9 +6,9 @@ from math import inf
 
 import numpy as np
 
-from alrsim.cost.atoms import Atoms, find_atoms
 from alrsim.cost.layers import cut_blocks, cut_layers
 from alrsim.cost.operators import OpCost, cost_graph
+from alrsim.cost.pieces import Atoms, find_atoms
 from alrsim.errors import OptionError
 from alrsim.graph.graph import Graph, Op
 from alrsim.graph.work import NO_WORK, Work

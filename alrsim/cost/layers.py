@@ -15,8 +15,8 @@ and the gradient repeats the stage from its input.
 import itertools
 from collections.abc import Collection
 
-from alrsim.cost.atoms import Atoms
-from alrsim.cost.points import is_mark
+from alrsim.cost.injection_points import is_mark
+from alrsim.cost.pieces import Atoms
 from alrsim.graph.graph import DIFFERENTIABLE, Graph, Op
 
 LAYERS = ("Conv", "ConvTranspose", "Einsum", "GRU", "Gather", "Gemm", "LSTM", "MatMul", "RNN")

@@ -6,9 +6,9 @@ step it must have a density (Gaussian, Laplace, uniform): the expected loss is s
 
 from collections.abc import Collection, Sequence
 
+from alrsim.cost.injection_points import is_mark
 from alrsim.cost.operators import cost_function
 from alrsim.cost.parts import FLOATS
-from alrsim.cost.points import is_mark
 from alrsim.graph.graph import DIFFERENTIABLE, Graph, Op
 
 _COMPARISONS = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")

@@ -7,7 +7,7 @@ from functools import reduce
 from math import prod
 from operator import add
 
-from alrsim.cost.atoms import weight_roots
+from alrsim.cost.injection_points import marked_points, uncut_path
 from alrsim.cost.layers import is_linear
 from alrsim.cost.movement import aliases
 from alrsim.cost.operators import (
@@ -22,7 +22,7 @@ from alrsim.cost.operators import (
     sum_of_weights,
 )
 from alrsim.cost.parts import FLOATS
-from alrsim.cost.points import marked_points, uncut_path
+from alrsim.cost.pieces import weight_roots
 from alrsim.cost.signs import nonnegative
 from alrsim.cost.smooth import discontinuous_stages
 from alrsim.errors import ModelError

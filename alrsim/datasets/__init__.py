@@ -14,7 +14,7 @@ from alrsim.datasets.registry import DATASETS, DatasetEntry
 from alrsim.datasets.samples import UNLABELLED, Samples, Splits
 from alrsim.datasets.synthetic import random_batch
 from alrsim.errors import OptionError
-from alrsim.frontend.source import TorchModel
+from alrsim.frontend.torch_model import TorchModel
 
 __all__ = [
     "DATASETS",

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
-from alrsim.datasets.fitting import require_classes, token_shape
 from alrsim.datasets.folders import Layout, corrupt, read_text, root_with
+from alrsim.datasets.matching import require_classes, token_shape
 from alrsim.datasets.samples import Samples, Splits
-from alrsim.frontend.source import TorchModel
+from alrsim.frontend.torch_model import TorchModel
 
 CLASSES = 4
 PADDING, UNKNOWN, FIRST_WORD = 0, 1, 2

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alrsim.datasets.fitting import image_preparation, image_shape, require_classes
 from alrsim.datasets.folders import Layout, corrupt, read, root_with
+from alrsim.datasets.matching import image_preparation, image_shape, require_classes
 from alrsim.datasets.pickles import read_pickle
 from alrsim.datasets.samples import Samples, Splits
-from alrsim.frontend.source import TorchModel
+from alrsim.frontend.torch_model import TorchModel
 
 SIZE, CHANNELS = 32, 3
 PIXELS = CHANNELS * SIZE * SIZE

@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alrsim.datasets.fitting import graph_shape, require_classes
 from alrsim.datasets.folders import Layout, corrupt, read_text, root_with
+from alrsim.datasets.matching import graph_shape, require_classes
 from alrsim.datasets.pickles import read_pickle
 from alrsim.datasets.samples import UNLABELLED, Samples, Splits
 from alrsim.errors import OptionError
-from alrsim.frontend.source import TorchModel
+from alrsim.frontend.torch_model import TorchModel
 
 PER_CLASS, VALIDATION, TEST = 20, 500, 1000
 SPLIT_SEED = 0

@@ -10,10 +10,10 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
 
-from alrsim.datasets.fitting import resized
+from alrsim.datasets.matching import resized
 from alrsim.datasets.samples import Samples, Splits
 from alrsim.errors import OptionError
-from alrsim.frontend.source import TorchModel
+from alrsim.frontend.torch_model import TorchModel
 
 CLASSES = 10
 SIZE = 8

@@ -14,7 +14,7 @@ from alrsim.datasets.samples import Samples, Splits
 from alrsim.datasets.synthetic import random_batch, random_splits
 from alrsim.datasets.synthetic_graph import planted_classes
 from alrsim.datasets.synthetic_text import first_marker
-from alrsim.frontend.source import TorchModel
+from alrsim.frontend.torch_model import TorchModel
 
 
 @dataclass(frozen=True)

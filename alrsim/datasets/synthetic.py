@@ -6,7 +6,7 @@ import torch
 
 from alrsim.datasets.samples import Samples, Splits
 from alrsim.frontend.probe import output_shape
-from alrsim.frontend.source import TorchModel
+from alrsim.frontend.torch_model import TorchModel
 
 ELEMENTS = 2**24
 """Most elements of a synthetic data set: 64 MiB as float32."""

@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alrsim.datasets.fitting import graph_shape
+from alrsim.datasets.matching import graph_shape
 from alrsim.datasets.samples import Samples, Splits
 from alrsim.datasets.synthetic import sample_count
 from alrsim.errors import OptionError
-from alrsim.frontend.source import TorchModel
+from alrsim.frontend.torch_model import TorchModel
 
 COUPLING = 0.5, 4.0
 """Log-odds that a node takes a class, per neighbour that has it: in the first sweep and in the last."""

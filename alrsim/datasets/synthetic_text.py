@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from alrsim.datasets.fitting import token_shape
+from alrsim.datasets.matching import token_shape
 from alrsim.datasets.samples import Samples, Splits
 from alrsim.errors import OptionError
-from alrsim.frontend.source import TorchModel
+from alrsim.frontend.torch_model import TorchModel
 
 TRAIN, TEST = 2000, 500
 FILLERS = 20

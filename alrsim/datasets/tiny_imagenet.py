@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from alrsim.datasets.fitting import image_preparation, image_shape, require_classes
 from alrsim.datasets.folders import Layout, corrupt, read_text, root_with
+from alrsim.datasets.matching import image_preparation, image_shape, require_classes
 from alrsim.datasets.samples import Samples, Splits
 from alrsim.errors import FileError
-from alrsim.frontend.source import TorchModel
+from alrsim.frontend.torch_model import TorchModel
 
 SIZE, CHANNELS = 64, 3
 LAYOUT = Layout(

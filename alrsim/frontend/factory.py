@@ -2,7 +2,7 @@
 
 The contract: ``make_model`` takes no required argument and returns one of
 
-* a :class:`alrsim.frontend.source.TorchModel`;
+* a :class:`alrsim.frontend.torch_model.TorchModel`;
 * ``(module, example)``, where ``example`` is a tensor or a tuple of tensors with the batch in front: its samples are
   repeated for larger batches;
 * a module with an attribute ``input_shape``: the shape of one float input WITHOUT the batch.
@@ -28,7 +28,7 @@ from alrsim.errors import ModelError, OptionError
 from alrsim.files import read_text
 from alrsim.frontend.blame import blame, first_line
 from alrsim.frontend.probe import output_shape
-from alrsim.frontend.source import TorchModel
+from alrsim.frontend.torch_model import TorchModel
 
 _FORM = "write path/to/file.py:make_model or package.module:make_model"
 _CONTRACT = "return a TorchModel, (module, example_input), or a module with an input_shape"

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from alrsim.errors import ModelError
 from alrsim.frontend.blame import blame, first_line
-from alrsim.frontend.source import TorchModel
+from alrsim.frontend.torch_model import TorchModel
 
 
 def output_shape(model: TorchModel, batch: int) -> tuple[int, ...]:

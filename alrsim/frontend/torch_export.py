@@ -19,8 +19,8 @@ from alrsim.frontend.custom_ops import translations
 from alrsim.frontend.fx_map import attach_origins
 from alrsim.frontend.onnx_import import import_onnx
 from alrsim.frontend.onnx_repair import repair
-from alrsim.frontend.source import TorchModel
 from alrsim.frontend.tied_weights import find_aliases, use_first_names
+from alrsim.frontend.torch_model import TorchModel
 from alrsim.graph.graph import Graph
 
 OPSET = 21

@@ -149,7 +149,7 @@ class Row:
     """Times of one kind of task.
 
     Attributes:
-        stage: Digest of the stage's operators and sizes (:func:`alrsim.cost.library.stage_digest`).
+        stage: Digest of the stage's operators and sizes (:func:`alrsim.cost.cost_tables.stage_digest`).
         kind: Letter of the task.
         clean: 1 for the clean forward (copy group 0).
         samples: In the micro-batch.

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 
 from alrsim.errors import ModelError, OptionError
-from alrsim.frontend.source import TorchModel
+from alrsim.frontend.torch_model import TorchModel
 from alrsim.models.entry import ZooEntry
 from alrsim.models.graphnets import GRAPH_NETWORKS
 from alrsim.models.mlp import MLP_ENTRY

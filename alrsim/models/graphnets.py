@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alrsim.frontend.source import TorchModel
+from alrsim.frontend.torch_model import TorchModel
 from alrsim.models.entry import ZooEntry, float_input
 from alrsim.models.options import SEED, Option
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from alrsim.frontend.source import TorchModel
+from alrsim.frontend.torch_model import TorchModel
 from alrsim.models.entry import ZooEntry, float_input
 from alrsim.models.options import SEED, Option
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from alrsim.errors import OptionError
 from alrsim.frontend.inject import inject
-from alrsim.frontend.source import TorchModel
+from alrsim.frontend.torch_model import TorchModel
 from alrsim.models.entry import ZooEntry, token_input
 from alrsim.models.options import SEED, Option
 

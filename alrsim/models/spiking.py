@@ -9,7 +9,7 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from alrsim.frontend.source import TorchModel
+from alrsim.frontend.torch_model import TorchModel
 from alrsim.models.entry import ZooEntry, float_input
 from alrsim.models.options import SEED, Option
 

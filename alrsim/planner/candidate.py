@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from alrsim.estimators.policy import InputCode, NoiseCode, NoiseKind, Reduction
 from alrsim.hardware.precision import Precision, PrecisionPlan
-from alrsim.planner.source import Cut
+from alrsim.planner.sized_model import Cut
 from alrsim.rules.options import Optimizer, RuleOptions
 
 

@@ -7,7 +7,7 @@ from alrsim.errors import AlrsimError
 from alrsim.hardware.machine import Machine
 from alrsim.planner.candidate import Base, Candidate, options_of
 from alrsim.planner.placement import MOST_ORDERS, Chain, Order, best_chain, classes
-from alrsim.planner.source import Cut, Source
+from alrsim.planner.sized_model import Cut, Source
 from alrsim.rules import RULES
 from alrsim.schedulers import SearchOptions
 from alrsim.tasks.problem import CostModel, price

@@ -9,7 +9,7 @@ from alrsim.errors import OptionError, ScheduleError
 from alrsim.hardware.machine import Machine
 from alrsim.planner.bounds import Outline, energy_bound, memory_bound, outline, time_bound, unit_powers
 from alrsim.planner.candidate import Base, Candidate, options_of
-from alrsim.planner.source import Source
+from alrsim.planner.sized_model import Source
 from alrsim.rules import RULES
 from alrsim.rules.options import RuleOptions
 from alrsim.schedule.proof import Proof
@@ -18,17 +18,17 @@ from alrsim.schedulers import SearchOptions
 from alrsim.schedulers.caps import Caps, Timed, caps_of, timed
 from alrsim.schedulers.gpipe import gpipe
 from alrsim.schedulers.heft import heft_solution
+from alrsim.schedulers.initial_schedules import within
 from alrsim.schedulers.list_schedule import list_with
 from alrsim.schedulers.lr_fixed import lr_fixed
 from alrsim.schedulers.lr_free import lr_free
 from alrsim.schedulers.one_f_one_b import one_f_one_b
 from alrsim.schedulers.placement import Placement, contiguous_blocks, with_loss
 from alrsim.schedulers.serial import serial
-from alrsim.schedulers.starts import within
 from alrsim.schedulers.zb_h1 import zb_h1
 from alrsim.schedulers.zb_v import zb_v
-from alrsim.simulate.engine import simulate
-from alrsim.simulate.network import Semantics
+from alrsim.simulation.engine import simulate
+from alrsim.simulation.network import Semantics
 from alrsim.tasks.problem import CostModel, Problem, price
 from alrsim.timeline.memory import peak_memory
 from alrsim.timeline.metrics import busy

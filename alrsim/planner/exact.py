@@ -11,8 +11,8 @@ from alrsim.schedule.proof import Freedom, Proof
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers import SearchOptions, solve
 from alrsim.schedulers.lr_free import FREE_KINDS
-from alrsim.simulate.engine import simulate
-from alrsim.simulate.network import Semantics
+from alrsim.simulation.engine import simulate
+from alrsim.simulation.network import Semantics
 from alrsim.tasks.problem import Problem
 from alrsim.timeline.timeline import Timeline
 from alrsim.units import Ns

@@ -10,10 +10,10 @@ from alrsim.hardware.machine import Link, Machine
 from alrsim.planner.evaluate import Evaluated
 from alrsim.planner.search import Outcome
 from alrsim.schedule.critical import critical_path
+from alrsim.schedule.event_graph import Semantics, moments_of
 from alrsim.schedule.lower import lower
-from alrsim.schedule.moments import Semantics, moments_of
 from alrsim.schedule.schedule import Schedule
-from alrsim.simulate.times import times_of
+from alrsim.simulation.event_times import times_of
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import KIND_NAMES, NONE, TaskId
 from alrsim.timeline.metrics import busy

@@ -21,7 +21,7 @@ from alrsim.planner.evaluate import (
     require_power,
     surely_fits,
 )
-from alrsim.planner.reach import NEVER
+from alrsim.planner.time_to_cosine import NEVER
 from alrsim.schedule.proof import Freedom
 from alrsim.schedulers import SearchOptions, solve
 from alrsim.schedulers.caps import caps_of

@@ -8,7 +8,7 @@ from alrsim.errors import OptionError
 from alrsim.hardware.machine import Machine, Unit
 from alrsim.hardware.precision import PrecisionPlan
 from alrsim.planner.candidate import DEFAULT_MODES, MODES, Candidate
-from alrsim.planner.source import Cut, Source
+from alrsim.planner.sized_model import Cut, Source
 from alrsim.tasks.problem import CostModel
 
 RULES_OF_PLANS = ("bp", "bp-split", "lr", "segments")

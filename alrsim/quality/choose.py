@@ -18,7 +18,7 @@ import numpy as np
 from alrsim.errors import OptionError
 from alrsim.estimators.noise import mix
 from alrsim.estimators.policy import Estimator, NoiseKind, Plan, hybrid_plan
-from alrsim.execute.job import Settings
+from alrsim.execution.job import Settings
 from alrsim.quality.gradcheck import codes_inputs, codes_noise
 from alrsim.quality.metrics import Array, noise_factor
 from alrsim.quality.sampler import TOGETHER, Sampler, Subject

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from alrsim.errors import ExecutionError
-from alrsim.execute.job import Settings
+from alrsim.execution.job import Settings
 from alrsim.hardware.precision import Precision
 from alrsim.quality.metrics import (
     Array,

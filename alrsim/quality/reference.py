@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from alrsim.execute.executor import Batch
-from alrsim.execute.losses import sample_losses
-from alrsim.execute.program import Program
+from alrsim.execution.executor import Batch
+from alrsim.execution.kernels.losses import sample_losses
+from alrsim.execution.programs.program import Program
 
 Parameters = Mapping[str, Tensor]
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from alrsim.errors import ExecutionError, OptionError
 from alrsim.estimators.noise import mix
-from alrsim.execute.executor import Batch, Prepared, execute_prepared, prepare
-from alrsim.execute.job import Settings
-from alrsim.execute.program import Program
+from alrsim.execution.executor import Batch, Prepared, execute_prepared, prepare
+from alrsim.execution.job import Settings
+from alrsim.execution.programs.program import Program
 from alrsim.graph.stages import StageGraph
 from alrsim.hardware.machine import abstract_machine
 from alrsim.quality.metrics import Array

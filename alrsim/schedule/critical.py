@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from alrsim.schedule.event_graph import Moments, Reason, Why
 from alrsim.schedule.lower import Lowered
-from alrsim.schedule.moments import Moments, Reason, Why
 from alrsim.tasks.token import NONE
 
 After = Literal["start", "lane", "input", "core", "send", "channel"]

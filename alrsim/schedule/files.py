@@ -14,7 +14,7 @@ from typing import Any
 
 from alrsim.errors import FileError
 from alrsim.files import from_json, read_text, to_json, write_atomically
-from alrsim.schedule.fit import Fitted, fit
+from alrsim.schedule.adapt import Fitted, fit
 from alrsim.schedule.pytorch_csv import parse_pytorch_csv
 from alrsim.schedule.recipe import Recipe
 from alrsim.schedule.schedule import Lane, Schedule
@@ -28,7 +28,7 @@ def read_schedule(path: Path, problem: Problem, *, repair: bool = False) -> Fitt
     """Read any of the forms for a problem; ``check`` it afterwards.
 
     A plain file's lanes are put in machine order. PyTorch's rows are the machine's units in order, and are fitted to
-    the problem (:func:`alrsim.schedule.fit.fit`).
+    the problem (:func:`alrsim.schedule.adapt.fit`).
 
     Args:
         repair: Correct the known fault of PyTorch's 1F1B rows.

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 
+from alrsim.schedule.event_graph import Moments, Reason, Times, Why
 from alrsim.schedule.lower import Lowered
-from alrsim.schedule.moments import Moments, Reason, Times, Why
 from alrsim.tasks.token import NONE
 
 LOOK_AHEAD = 256

@@ -11,10 +11,10 @@ from alrsim.schedule.proof import Freedom, Proof
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers import cpsat
 from alrsim.schedulers.caps import Timed, caps_of
+from alrsim.schedulers.initial_schedules import candidates
 from alrsim.schedulers.list_schedule import shortage_words
 from alrsim.schedulers.local_search import improve, start_of, steps_for
 from alrsim.schedulers.search import SearchOptions, Solution
-from alrsim.schedulers.starts import candidates
 from alrsim.tasks.problem import Problem
 
 _SOLVABLE = 600

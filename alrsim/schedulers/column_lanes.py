@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from alrsim.errors import OptionError, ScheduleError
-from alrsim.schedule.column_problem import ColumnProblem, LaneColumns, link_delay
-from alrsim.schedule.columns import Index
+from alrsim.schedule.lane_columns import Index
+from alrsim.schedule.lowered_columns import ColumnProblem, LaneColumns, link_delay
 from alrsim.tasks.token import NONE
 
 NAMES = ("gpipe", "1f1b", "lr-fixed")

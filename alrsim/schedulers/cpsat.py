@@ -20,11 +20,11 @@ from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers.caps import Caps, Timed, caps_of, timed
 from alrsim.schedulers.cpsat_model import Answer, Task, solve
 from alrsim.schedulers.dispatch import schedule_of
+from alrsim.schedulers.initial_schedules import candidates
 from alrsim.schedulers.list_schedule import does_not_fit
 from alrsim.schedulers.lr_free import FREE_KINDS
 from alrsim.schedulers.placement import contiguous_blocks
 from alrsim.schedulers.search import SearchOptions, Solution
-from alrsim.schedulers.starts import candidates
 from alrsim.tasks.problem import Problem
 
 _TIGHTER = 4

@@ -20,9 +20,9 @@ from alrsim.schedule.lower import lower
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers.caps import Timed, caps_of, timed
 from alrsim.schedulers.dispatch import schedule_of
+from alrsim.schedulers.initial_schedules import candidates
 from alrsim.schedulers.lr_free import FREE_KINDS
 from alrsim.schedulers.search import SearchOptions, Solution
-from alrsim.schedulers.starts import candidates
 from alrsim.tasks.problem import Problem
 
 TASKS_PER_EFFORT = 150_000

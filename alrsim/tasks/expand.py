@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from alrsim.allocation import collector_paused
 from alrsim.errors import OptionError
-from alrsim.tasks.columns import TaskColumns
+from alrsim.tasks.task_columns import TaskColumns
 from alrsim.tasks.taskgraph import Buffer, Task, TaskGraph
 from alrsim.tasks.token import NONE, parse_token
 

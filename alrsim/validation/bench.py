@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from alrsim.cost.costs import MeasuredCosts
-from alrsim.execute.executor import Scheduled, sequential
-from alrsim.execute.executors import find_executor
-from alrsim.execute.measured import measured_facts, measured_timeline
-from alrsim.execute.session import Limits, Session
-from alrsim.execute.tracking import measure_scratch
+from alrsim.execution.executor import Scheduled, sequential
+from alrsim.execution.executors import find_executor
+from alrsim.execution.measuring.timelines import measured_facts, measured_timeline
+from alrsim.execution.measuring.tracking import measure_scratch
+from alrsim.execution.session import Limits, Session
 from alrsim.timeline.timeline import Timeline
 
 

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from alrsim.report.gantt import render
-from alrsim.report.palette import FAINT, IDLE_EDGE, INK
+from alrsim.reports.gantt import render
+from alrsim.reports.palette import FAINT, IDLE_EDGE, INK
 from alrsim.validation.tables import percent
 
 METHOD_COLOURS: Mapping[str, str] = {

@@ -6,8 +6,8 @@ from typing import cast
 from alrsim.errors import FileError
 from alrsim.hardware.machine import Machine
 from alrsim.schedule.schedule import Schedule
-from alrsim.simulate.engine import simulate
-from alrsim.simulate.network import Semantics
+from alrsim.simulation.engine import simulate
+from alrsim.simulation.network import Semantics
 from alrsim.tasks.problem import CostKey, Loads, Problem, cost_key
 from alrsim.tasks.scratch import with_scratch
 from alrsim.tasks.taskgraph import TaskGraph

@@ -9,9 +9,9 @@ from alrsim.cost.stages import build_stages
 from alrsim.datasets import default_dataset, load_samples
 from alrsim.errors import OptionError
 from alrsim.estimators.policy import preset
-from alrsim.execute.executor import Batch, Prepared, prepare
-from alrsim.execute.job import Settings
-from alrsim.execute.program import Program, build_program
+from alrsim.execution.executor import Batch, Prepared, prepare
+from alrsim.execution.job import Settings
+from alrsim.execution.programs.program import Program, build_program
 from alrsim.frontend.torch_export import Exported, export_model
 from alrsim.graph.stages import StageGraph
 from alrsim.hardware.machine import Machine
@@ -63,7 +63,7 @@ class Draft:
     @property
     def reference(self) -> Schedule:
         """The tasks in reference order on the first unit: what a calibration runs
-        (:func:`alrsim.execute.calibrate.calibration_job`)."""
+        (:func:`alrsim.execution.measuring.calibrate.calibration_job`)."""
         tasks = tuple(task.id for task in self.tasks.tasks)
         idle = tuple(Lane(f"u{unit}", ()) for unit in range(1, self.cell.units))
         return Schedule((Lane("u0", tasks), *idle), "reference order")

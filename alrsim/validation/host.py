@@ -17,8 +17,8 @@ def find_host_facts(executor: str, seed: int, threads: int = 1) -> Host:
     """This host, with what measures on it."""
     import torch
 
-    from alrsim.execute.measured import device_name
-    from alrsim.execute.workers import core_count
+    from alrsim.execution.measuring.timelines import device_name
+    from alrsim.execution.workers.thread_workers import core_count
 
     kind = HOSTS.get(executor, "cpu")
     device = torch.cuda.get_device_name() if kind == "cuda" else device_name()

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from alrsim.cost.calibrated import calibrated_problem
-from alrsim.execute.agreement import same_on_all_ranks
-from alrsim.execute.calibrate import calibrate_all
-from alrsim.execute.executor import Scheduled
-from alrsim.execute.session import Limits
+from alrsim.execution.executor import Scheduled
+from alrsim.execution.measuring.calibrate import calibrate_all
+from alrsim.execution.session import Limits
+from alrsim.execution.workers.agreement import same_on_all_ranks
 from alrsim.schedulers import solve
 from alrsim.validation.bench import calibration_note, open_runner
 from alrsim.validation.cells import MODELS, Cell, Grid, ModelSpec

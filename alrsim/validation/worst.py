@@ -1,7 +1,7 @@
 """The worst cells as pictures: predicted above measured, as a Gantt chart and as a trace for Perfetto."""
 
-from alrsim.report.gantt import Panel, draw_gantt
-from alrsim.report.trace import trace_bytes, trace_document
+from alrsim.reports.gantt import Panel, draw_gantt
+from alrsim.reports.trace import trace_bytes, trace_document
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.timeline.timeline import Timeline
 from alrsim.units import format_ns

@@ -57,7 +57,7 @@ def factory_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.write_text(
         "import torch\n"
         "from torch import nn\n"
-        "from alrsim.frontend.source import TorchModel\n\n\n"
+        "from alrsim.frontend.torch_model import TorchModel\n\n\n"
         "def make():\n"
         "    module = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))\n"
         "    return TorchModel('mine', module, lambda batch: (torch.ones(batch, 8),), 4)\n",

@@ -11,7 +11,7 @@ import time
 import torch
 
 from alrsim.cli.main import main
-from alrsim.execute.kernels import KERNELS
+from alrsim.execution.kernels.registry import KERNELS
 
 TOKEN, WHEN = "1F2", 3
 

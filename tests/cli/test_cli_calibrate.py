@@ -14,7 +14,7 @@ from alrsim.cli.main import run
 from alrsim.errors import OptionError
 from alrsim.hardware.calibration import parse_rows
 from alrsim.hardware.profile import load_profile
-from alrsim.report.schemas import load_schema
+from alrsim.reports.schemas import load_schema
 
 SMALL = ("--quick", "--repeats", "2", "--samples", "2,4", "--copies", "1,2", "--methods", "bp:gpipe,lr:lr-free")
 
@@ -137,7 +137,7 @@ def test_what_makes_no_sense_is_refused_before_anything_slow(
 def test_an_interrupted_calibration_leaves_no_file(tmp_path: Path) -> None:
     code = (
         "import os, signal, time\n"
-        "import alrsim.execute.hostkernels as kernels\n"
+        "import alrsim.execution.measuring.host_kernels as kernels\n"
         "from alrsim.cli.main import main\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def interrupted(*_args, **_options):\n"

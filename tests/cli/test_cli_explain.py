@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from alrsim.report.schemas import load_schema
+from alrsim.reports.schemas import load_schema
 
 TEXTBOOK = ("--durations", "f=1,b=1,w=1,transfer=0.25", "--method", "bp:1f1b", "--units", 4)
 

@@ -13,7 +13,7 @@ import pytest
 
 from alrsim.cli import compare, execute
 from alrsim.cli.common import load_with_warnings
-from alrsim.execute.kernels import KERNELS
+from alrsim.execution.kernels.registry import KERNELS
 from alrsim.files import load_value
 from alrsim.timeline.timeline import Timeline
 
@@ -222,7 +222,7 @@ def test_what_cannot_be_run_is_refused_before_the_model_is_loaded(alrsim, option
 
 
 def test_an_executor_that_this_host_lacks_says_why(alrsim, monkeypatch):
-    from alrsim.execute import executors
+    from alrsim.execution import executors
 
     monkeypatch.setattr(executors, "unavailable", lambda name: "no such device" if name == "cuda" else "")
     monkeypatch.setitem(executors.EXECUTORS, "cuda", executors.EXECUTORS["threads"])

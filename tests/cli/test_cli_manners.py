@@ -113,7 +113,7 @@ def test_a_failure_while_computing_writes_nothing(
     def broken(*_given: Any, **_named: Any) -> bytes:
         raise FileError("no picture today")
 
-    monkeypatch.setattr("alrsim.report.memory_plot.draw_memory", broken)
+    monkeypatch.setattr("alrsim.reports.memory_plot.draw_memory", broken)
     out, file = tmp_path / "out", tmp_path / "r.json"
     ran = alrsim("compare", graph_file, "--units", 2, "--out", out, "--json", file)
     assert ran.status == 1
@@ -157,7 +157,7 @@ def test_progress_shows_on_a_terminal(capsys: pytest.CaptureFixture[str], monkey
 def test_a_real_interrupt_inside_a_verb_says_so(tmp_path: Path) -> None:
     code = (
         "import os, signal, time\n"
-        "import alrsim.execute.calibrate as calibrate\n"
+        "import alrsim.execution.measuring.calibrate as calibrate\n"
         "from alrsim.cli.main import main\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background ignores it
         "def interrupted(*_args, **_options):\n"

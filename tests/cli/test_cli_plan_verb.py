@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from alrsim.hardware.profile import profile_folder
-from alrsim.report.schemas import load_schema
+from alrsim.reports.schemas import load_schema
 
 PAPER = ("plan", "--durations", "f=1,b=1,g=1,u=1,l=1", "--stages", 4, "--units", 5, "--loss-unit", 4, "-m", 3)
 QUICK = ("--search", "effort=0.05", "--no-what-if")

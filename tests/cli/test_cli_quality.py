@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from alrsim.cli.gradcheck import DATA_SETS
 from alrsim.cli.planfile import read_plan
 from alrsim.datasets import DATASETS
-from alrsim.report.schemas import load_schema
+from alrsim.reports.schemas import load_schema
 
 SMALL = ("--option", "hidden=8", "--batch", 4, "--copies", "2,4,8", "--draws", 2)
 
@@ -162,7 +162,7 @@ def flat_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "flat.py"
     path.write_text(
         "from torch import nn, ones\n"
-        "from alrsim.frontend.source import TorchModel\n\n\n"
+        "from alrsim.frontend.torch_model import TorchModel\n\n\n"
         "class Flat(nn.Module):\n"
         "    def __init__(self):\n"
         "        super().__init__()\n"

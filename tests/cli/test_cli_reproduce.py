@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from alrsim.claims.claim import Claim
-from alrsim.claims.context import Context, Memo, open_memo
-from alrsim.claims.registry import CLAIMS
-from alrsim.claims.rules import Measured, Rule
-from alrsim.claims.run import examine, from_plain, open_run, run_claims
 from alrsim.errors import AlrsimError, ExecutionError, FileError
-from alrsim.report.schemas import load_schema
+from alrsim.experiments.claim import Claim
+from alrsim.experiments.context import Context, Memo, open_memo
+from alrsim.experiments.registry import CLAIMS
+from alrsim.experiments.rules import Measured, Rule
+from alrsim.experiments.run import examine, from_plain, open_run, run_claims
+from alrsim.reports.schemas import load_schema
 
 CHEAP = "alr.fig2.speedup,alr.fig2.lr-idle,alr.sec43.memory,alr.tab3.levels,alr.tab1.levels"
 
@@ -104,7 +104,7 @@ def test_a_failure_is_kept_with_its_message_and_stops_nothing(monkeypatch: pytes
 
         return run
 
-    monkeypatch.setattr("alrsim.claims.run.measure_of", measure)
+    monkeypatch.setattr("alrsim.experiments.run.measure_of", measure)
     claims = [_claim(name) for name in ("ours", "bug", "memory", "nan", "fine")]
     found = list(run_claims(claims, Context("quick"), {}, lambda _one: None))
     assert [one.outcome.verdict for one in found] == ["failed"] * 4 + ["reproduced"]
@@ -124,7 +124,7 @@ def test_an_interrupt_keeps_what_is_finished_and_the_rerun_does_the_rest(
             raise KeyboardInterrupt
         return examine(claim, context, key)
 
-    monkeypatch.setattr("alrsim.claims.run.examine", examined)
+    monkeypatch.setattr("alrsim.experiments.run.examine", examined)
     ran = alrsim("reproduce", "--quick", "--claims", names, "--out", tmp_path)
     assert ran.status == 130
     assert "stopped with 2 of 3 claims to do; the same command goes on" in ran.err
@@ -135,14 +135,14 @@ def test_an_interrupt_keeps_what_is_finished_and_the_rerun_does_the_rest(
 
 
 def test_a_failed_claim_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from alrsim.claims.run import keeper
+    from alrsim.experiments.run import keeper
 
     def broken(_claim: Claim) -> Any:
         raise AlrsimError("broken")
 
     claim = CLAIMS["alr.fig2.speedup"]
     with monkeypatch.context() as patch:
-        patch.setattr("alrsim.claims.run.measure_of", broken)
+        patch.setattr("alrsim.experiments.run.measure_of", broken)
         list(run_claims([claim], Context("quick"), {}, keeper(tmp_path)))
     context, done = open_run(Context("quick"), tmp_path)
     assert done == {}
@@ -184,7 +184,7 @@ def test_a_file_that_is_not_ours_is_refused(alrsim: Any, tmp_path: Path, text: s
 
 
 def test_a_data_set_that_is_there_is_used(tmp_path: Path) -> None:
-    from alrsim.claims.measures.training import SETTINGS, job_for
+    from alrsim.experiments.measures.training import SETTINGS, job_for
 
     (tmp_path / "cifar100").mkdir()
     context = Context("quick", folder=tmp_path)

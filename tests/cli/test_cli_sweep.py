@@ -14,7 +14,7 @@ import psutil
 import pytest
 from jsonschema import Draft202012Validator
 
-from alrsim.report.schemas import load_schema
+from alrsim.reports.schemas import load_schema
 
 SMALL = """\
 fixed: {{model: "{model}", hardware: h100}}

@@ -12,8 +12,8 @@ from jsonschema import Draft202012Validator
 
 from alrsim.estimators.policy import PRESETS
 from alrsim.files import save_value
-from alrsim.report.schemas import load_schema
-from alrsim.train import loop
+from alrsim.reports.schemas import load_schema
+from alrsim.training import loop
 
 SMALL = ("mlp", "--option", "hidden=8", "--batch", 10, "--steps", 4, "--eval-every", 2)
 NOISY = (*SMALL, "--method", "lr", "--copies", 4)
@@ -134,7 +134,7 @@ def test_auto_measures_its_plan_once_and_goes_on_with_it(
     def never(*_: object) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("alrsim.train.setup.with_measured_plan", never)
+    monkeypatch.setattr("alrsim.training.setup.with_measured_plan", never)
     again = alrsim("train", *longer, "--checkpoint", path, "--resume", "--json", "-")
     assert again.status == 0, again.err
     assert document_of(again.out)["digest"] == first["digest"]

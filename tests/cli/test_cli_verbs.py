@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from alrsim.report.schemas import load_schema, schema_names
+from alrsim.reports.schemas import load_schema, schema_names
 
 VERBS_WITH_JSON = {
     "calibrate",
@@ -295,7 +295,7 @@ def test_compare_splits_the_batch_into_microbatches(alrsim: Any, tmp_path: Path,
 def test_a_measured_comparison_fills_every_measured_column(
     alrsim: Any, tmp_path: Path, factory_file: Path, json_target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alrsim.execute.measured.SHORT", 10**6)  # every task counts as too short
+    monkeypatch.setattr("alrsim.execution.measuring.timelines.SHORT", 10**6)  # every task counts as too short
     file = tmp_path / "r.json"
     target = "-" if json_target == "-" else file
     ran = alrsim(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from alrsim.report.schemas import load_schema
+from alrsim.reports.schemas import load_schema
 from alrsim.validation.cells import GRIDS
 
 TWO = "mlp/m4/bp:gpipe,mlp/m4/bp:zb-h1"

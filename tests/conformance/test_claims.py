@@ -5,15 +5,15 @@ import re
 
 import pytest
 
-from alrsim.claims.claim import CITATIONS, Claim, measure_of
-from alrsim.claims.document import AREAS
-from alrsim.claims.measures.training import METHODS, SETTINGS
-from alrsim.claims.paper import FIGURE_3, TABLES
-from alrsim.claims.registry import CLAIMS
 from alrsim.datasets import DATASETS
+from alrsim.experiments.claim import CITATIONS, Claim, measure_of
+from alrsim.experiments.document import AREAS
+from alrsim.experiments.measures.training import METHODS, SETTINGS
+from alrsim.experiments.paper import FIGURE_3, TABLES
+from alrsim.experiments.registry import CLAIMS
 from alrsim.models import ZOO
 from alrsim.quality.paper import ACC
-from alrsim.train import LEARNERS
+from alrsim.training import LEARNERS
 
 every = pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
 

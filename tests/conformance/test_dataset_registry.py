@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from alrsim.datasets import DATASETS, chunks, load_samples, load_splits, train_batch
-from alrsim.frontend.source import TorchModel
+from alrsim.frontend.torch_model import TorchModel
 from alrsim.models import build
 
 MODELS = {

@@ -11,9 +11,9 @@ import torch
 from alrsim.cost.cut import cut_graph
 from alrsim.cost.stages import build_stages
 from alrsim.estimators.policy import PRESETS, Plan, preset
-from alrsim.execute.executor import Batch, execute_prepared, prepare, sequential
-from alrsim.execute.job import Settings
-from alrsim.execute.program import Program, build_program
+from alrsim.execution.executor import Batch, execute_prepared, prepare, sequential
+from alrsim.execution.job import Settings
+from alrsim.execution.programs.program import Program, build_program
 from alrsim.files import from_json, load_value, save_value, to_json
 from alrsim.frontend.torch_export import export_model
 from alrsim.graph.stages import StageGraph

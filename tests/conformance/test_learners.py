@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from alrsim.estimators.policy import PRESETS
-from alrsim.train import LEARNERS, TrainJob, open_training
-from alrsim.train.setup import default_cut
+from alrsim.training import LEARNERS, TrainJob, open_training
+from alrsim.training.setup import default_cut
 
 
 @pytest.fixture(scope="module", params=sorted(LEARNERS))

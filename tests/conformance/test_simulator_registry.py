@@ -13,7 +13,7 @@ from alrsim.schedule.evaluate import evaluate
 from alrsim.schedule.lower import lower
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers import SCHEDULERS, schedule
-from alrsim.simulate.engine import simulate
+from alrsim.simulation.engine import simulate
 from alrsim.tasks.problem import Problem, price
 from alrsim.timeline.memory import peak_memory
 from alrsim.timeline.timeline import Timeline

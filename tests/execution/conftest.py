@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from alrsim.cost.cut import cut_graph
 from alrsim.cost.stages import build_stages
-from alrsim.execute.executor import Batch
-from alrsim.execute.program import Program, build_program
-from alrsim.frontend.source import TorchModel
+from alrsim.execution.executor import Batch
+from alrsim.execution.programs.program import Program, build_program
 from alrsim.frontend.torch_export import export_model
+from alrsim.frontend.torch_model import TorchModel
 from alrsim.graph.stages import StageGraph
 from alrsim.hardware.machine import abstract_machine
 from alrsim.models import build

@@ -11,7 +11,7 @@ import time
 import torch
 
 from alrsim.cli.main import main
-from alrsim.execute.kernels import KERNELS
+from alrsim.execution.kernels.registry import KERNELS
 
 fault, token, *arguments = sys.argv[1:]
 sys.argv[1:] = arguments

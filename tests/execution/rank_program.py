@@ -14,9 +14,9 @@ import torch
 from alrsim.cost.cut import cut_graph
 from alrsim.cost.stages import build_stages
 from alrsim.errors import AlrsimError
-from alrsim.execute.executor import Batch, execute, sequential
-from alrsim.execute.kernels import KERNELS
-from alrsim.execute.program import build_program
+from alrsim.execution.executor import Batch, execute, sequential
+from alrsim.execution.kernels.registry import KERNELS
+from alrsim.execution.programs.program import build_program
 from alrsim.frontend.torch_export import export_model
 from alrsim.hardware.machine import abstract_machine
 from alrsim.hardware.precision import Precision, PrecisionPlan

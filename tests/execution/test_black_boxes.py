@@ -11,9 +11,9 @@ from alrsim.cost.cut import cut_graph
 from alrsim.cost.operators import cost_graph
 from alrsim.cost.stages import build_stages
 from alrsim.errors import ExecutionError
-from alrsim.execute.executor import Batch, prepare, sequential
-from alrsim.execute.job import Settings
-from alrsim.execute.program import build_program
+from alrsim.execution.executor import Batch, prepare, sequential
+from alrsim.execution.job import Settings
+from alrsim.execution.programs.program import build_program
 from alrsim.frontend.factory import load_factory
 from alrsim.frontend.onnx_import import import_onnx
 from alrsim.frontend.torch_export import export_model, save_onnx

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from alrsim.execute.executor import execute, sequential
+from alrsim.execution.executor import execute, sequential
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedulers.registry import SCHEDULERS, schedule
 

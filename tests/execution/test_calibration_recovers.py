@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import pytest
 
 from alrsim.cost.calibrated import calibrated_problem
-from alrsim.execute.calibrate import calibrate_session, calibration_job, measure_links, ordered
-from alrsim.execute.executor import prepare
-from alrsim.execute.session import Exchange, Fact
-from alrsim.execute.workers import Times
+from alrsim.execution.executor import prepare
+from alrsim.execution.measuring.calibrate import calibrate_session, calibration_job, measure_links, ordered
+from alrsim.execution.session import Exchange, Fact
+from alrsim.execution.workers.thread_workers import Times
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedule.check import check
 from alrsim.tasks.problem import cost_key

@@ -8,8 +8,8 @@ import torch
 
 from alrsim.errors import OptionError
 from alrsim.estimators.policy import ALR, ALR_RADEMACHER, ES, LR, hybrid_plan
-from alrsim.execute.job import Settings
-from alrsim.frontend.source import TorchModel
+from alrsim.execution.job import Settings
+from alrsim.frontend.torch_model import TorchModel
 from alrsim.quality.choose import suggest_plan
 from alrsim.quality.metrics import cosine
 from alrsim.quality.reference import true_gradient
@@ -27,8 +27,8 @@ def wide(subject):
     """A convolution with 20 weights and 400 noise elements per sample, and a linear layer with few of either."""
     from alrsim.cost.cut import cut_graph
     from alrsim.cost.stages import build_stages
-    from alrsim.execute.executor import Batch
-    from alrsim.execute.program import build_program
+    from alrsim.execution.executor import Batch
+    from alrsim.execution.programs.program import build_program
     from alrsim.frontend.torch_export import export_model
 
     with torch.random.fork_rng(devices=[]):

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from alrsim.claims.context import Context
-from alrsim.claims.measures import accuracy, memory
-from alrsim.claims.measures.bench import Model, Variant, open_bench, prepared, tasks_of
-from alrsim.claims.measures.robustness import EPSILONS, attacked
-from alrsim.claims.measures.site import Site, open_site, sign_ceilings
-from alrsim.train import TrainJob, open_training
+from alrsim.experiments.context import Context
+from alrsim.experiments.measures import accuracy, memory
+from alrsim.experiments.measures.bench import Model, Variant, open_bench, prepared, tasks_of
+from alrsim.experiments.measures.robustness import EPSILONS, attacked
+from alrsim.experiments.measures.site import Site, open_site, sign_ceilings
+from alrsim.training import TrainJob, open_training
 
 SMALL = {"hidden": "16"}
 
@@ -65,7 +65,7 @@ def test_noiseless_attacks_and_a_model_that_knows_nothing() -> None:
 
 
 def test_a_gradient_step_hurts_more_than_noise_of_its_size() -> None:
-    from alrsim.train import initial_state, train
+    from alrsim.training import initial_state, train
 
     job = TrainJob("mlp", model_options={**SMALL, "seed": "0"}, steps=60, eval_every=60, rate=5e-3)
     training = open_training(job)

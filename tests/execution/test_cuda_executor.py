@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from alrsim.errors import ExecutionError
-from alrsim.execute.cuda import cuda
-from alrsim.execute.executor import Scheduled, execute_prepared, prepare, sequential
-from alrsim.execute.executors import EXECUTORS, unavailable
-from alrsim.execute.kernels import KERNELS
-from alrsim.execute.parcels import sum_sites
-from alrsim.execute.session import InterruptedRun, Limits, RunError
-from alrsim.execute.streams import ROUNDS, align, exact, find_cuda
+from alrsim.execution.executor import Scheduled, execute_prepared, prepare, sequential
+from alrsim.execution.executors import EXECUTORS, unavailable
+from alrsim.execution.kernels.registry import KERNELS
+from alrsim.execution.session import InterruptedRun, Limits, RunError
+from alrsim.execution.workers.cuda import cuda
+from alrsim.execution.workers.messages import sum_sites
+from alrsim.execution.workers.streams import ROUNDS, align, exact, find_cuda
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedule.schedule import Lane, Schedule
@@ -44,7 +44,7 @@ NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA devic
 @pytest.fixture
 def devices(pretended, monkeypatch):
     """Choose the executor ``cuda`` on so many pretended devices."""
-    monkeypatch.setattr("alrsim.execute.job.stage_products", lambda *_: {})  # machine code, of the reference alone
+    monkeypatch.setattr("alrsim.execution.job.stage_products", lambda *_: {})  # machine code, of the reference alone
 
     def choose(count):
         monkeypatch.setitem(EXECUTORS, "cuda", partial(cuda, find=lambda: pretended.PretendedDevice(count)))
@@ -145,12 +145,12 @@ def test_units_that_add_to_the_same_term_have_copies_of_it(
     devices(1)
     one, job = job_of(subject, problem_of, "accumulate", units=3)
     for place in ("part", "parcels"):
-        monkeypatch.setattr(f"alrsim.execute.{place}.sum_sites", everywhere)
+        monkeypatch.setattr(f"alrsim.execution.{place}.sum_sites", everywhere)
     if shared:
         graph = job.prepared.job.graph
         assert_same(executed(job, repeats=1), sequential(one.program, graph, one.batch(2), job.prepared.job.options))
         return
-    monkeypatch.setattr("alrsim.execute.device_job.Counter", lambda _terms: {})
+    monkeypatch.setattr("alrsim.execution.workers.device_job.Counter", lambda _terms: {})
     with pytest.raises(RunError, match=r"may still read|may not have written"):
         executed(job, repeats=1)
 

@@ -6,11 +6,11 @@ An operator that mixes the device with a stray CPU tensor raises; the numbers mu
 import pytest
 import torch
 
-from alrsim.execute.executor import Batch, new_run, prepare, task_body
-from alrsim.execute.job import Settings
-from alrsim.execute.results import results_of
-from alrsim.execute.sigmas import relative_sigmas, value_spreads
-from alrsim.execute.step import step_gradients
+from alrsim.execution.executor import Batch, new_run, prepare, task_body
+from alrsim.execution.job import Settings
+from alrsim.execution.kernels.noise_scales import relative_sigmas, value_spreads
+from alrsim.execution.results import results_of
+from alrsim.execution.step import step_gradients
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules import RULES, RuleOptions
 
@@ -85,7 +85,7 @@ def test_every_task_stays_on_its_device_and_computes_the_same_bits(subject, pret
     settings = Settings(sigma_gradient=case == "gauss-antithetic")
     graph = RULES[rule](one.stages, options)
     # The kernels on codes are machine code; another device decodes and multiplies, which the reference then does, too.
-    monkeypatch.setattr("alrsim.execute.job.stage_products", lambda *_: {})
+    monkeypatch.setattr("alrsim.execution.job.stage_products", lambda *_: {})
     expected = computed(one.program, graph, one.batch(2), options, settings)
     monkeypatch.undo()
     found = computed(one.program.to(DEVICE), graph, one.batch(2).to(DEVICE), options, settings)
@@ -184,7 +184,8 @@ def test_a_stray_tensor_in_a_kernel_is_found(subject, monkeypatch):
     graph = RULES["lr"](one.stages, options)
     zeros = torch.zeros
     monkeypatch.setattr(
-        "alrsim.execute.noising.torch.zeros", lambda *shape, **options: zeros(*shape, **{**options, "device": "cpu"})
+        "alrsim.execution.kernels.noising.torch.zeros",
+        lambda *shape, **options: zeros(*shape, **{**options, "device": "cpu"}),
     )
     with pytest.raises(Exception, match="mixes tensors"):
         prepare(one.program.to(DEVICE), graph, one.batch(1).to(DEVICE), options)

@@ -11,8 +11,8 @@ from alrsim.estimators.cotangent import cotangent, cotangent_rows, loss_weights
 from alrsim.estimators.kernels.philox import PhiloxKey, philox_noise
 from alrsim.estimators.noise import add_weighted, antithetic, mix, sign_scale
 from alrsim.estimators.vjp import convolution_vjp, linear_vjp, local_vjp
-from alrsim.execute.executor import sequential
-from alrsim.execute.job import Settings
+from alrsim.execution.executor import sequential
+from alrsim.execution.job import Settings
 from alrsim.hardware.precision import Precision
 from alrsim.rules import RULES, RuleOptions
 

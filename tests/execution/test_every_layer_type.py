@@ -10,10 +10,10 @@ from alrsim.cost.cut import cut_graph
 from alrsim.cost.stages import build_stages
 from alrsim.errors import ExecutionError
 from alrsim.estimators.vjp import local_vjp
-from alrsim.execute.executor import Batch, execute_prepared, prepare, sequential
-from alrsim.execute.program import build_program
-from alrsim.frontend.source import TorchModel
+from alrsim.execution.executor import Batch, execute_prepared, prepare, sequential
+from alrsim.execution.programs.program import build_program
 from alrsim.frontend.torch_export import export_model
+from alrsim.frontend.torch_model import TorchModel
 from alrsim.models import ZOO, build
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedulers.registry import schedule

@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from alrsim.errors import ExecutionError
-from alrsim.execute.executor import execute_prepared, prepare, sequential
-from alrsim.execute.job import Settings
+from alrsim.execution.executor import execute_prepared, prepare, sequential
+from alrsim.execution.job import Settings
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedulers.registry import schedule

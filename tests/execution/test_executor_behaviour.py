@@ -14,16 +14,16 @@ from torch import nn
 from alrsim.cost.cut import cut_graph
 from alrsim.cost.stages import build_stages
 from alrsim.errors import DeadlockError, ExecutionError, ScheduleError
-from alrsim.execute.calibrate import calibrate, measure_links
-from alrsim.execute.executor import Batch, Scheduled, dispatch_overhead, execute, execute_all, prepare, sequential
-from alrsim.execute.job import Settings
-from alrsim.execute.kernels import KERNELS
-from alrsim.execute.program import build_program
-from alrsim.execute.session import Limits
-from alrsim.execute.threads import threads
-from alrsim.execute.workers import core_count, run_lanes
-from alrsim.frontend.source import TorchModel
+from alrsim.execution.executor import Batch, Scheduled, dispatch_overhead, execute, execute_all, prepare, sequential
+from alrsim.execution.job import Settings
+from alrsim.execution.kernels.registry import KERNELS
+from alrsim.execution.measuring.calibrate import calibrate, measure_links
+from alrsim.execution.programs.program import build_program
+from alrsim.execution.session import Limits
+from alrsim.execution.workers.thread_workers import core_count, run_lanes
+from alrsim.execution.workers.threads import threads
 from alrsim.frontend.torch_export import export_model
+from alrsim.frontend.torch_model import TorchModel
 from alrsim.hardware.machine import abstract_machine
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules import RULES, RuleOptions

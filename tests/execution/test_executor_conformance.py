@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from alrsim.execute.executor import Scheduled, execute_prepared, prepare, sequential
-from alrsim.execute.executors import EXECUTORS, unavailable
-from alrsim.execute.session import Limits
-from alrsim.execute.streams import exact
+from alrsim.execution.executor import Scheduled, execute_prepared, prepare, sequential
+from alrsim.execution.executors import EXECUTORS, unavailable
+from alrsim.execution.session import Limits
+from alrsim.execution.workers.streams import exact
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedulers.registry import SCHEDULERS, schedule
-from alrsim.simulate.engine import simulate
+from alrsim.simulation.engine import simulate
 from alrsim.timeline.comparison import Comparison
 
 HERE = [

@@ -17,19 +17,20 @@ import pytest
 import torch
 
 from alrsim.errors import ExecutionError, OptionError
-from alrsim.execute import process_worker, workers
-from alrsim.execute import processes as processes_module
-from alrsim.execute.arena import open_arena
-from alrsim.execute.executor import Scheduled, execute_all, prepare, sequential
-from alrsim.execute.executors import EXECUTORS, unavailable
-from alrsim.execute.kernels import KERNELS
-from alrsim.execute.processes import ProcessSession, processes
-from alrsim.execute.session import InterruptedRun, Limits, RunError
+from alrsim.execution.executor import Scheduled, execute_all, prepare, sequential
+from alrsim.execution.executors import EXECUTORS, unavailable
+from alrsim.execution.kernels.registry import KERNELS
+from alrsim.execution.session import InterruptedRun, Limits, RunError
+from alrsim.execution.workers import process_worker
+from alrsim.execution.workers import processes as processes_module
+from alrsim.execution.workers import thread_workers as workers
+from alrsim.execution.workers.arena import open_arena
+from alrsim.execution.workers.processes import ProcessSession, processes
 from alrsim.files import load_value, save_value
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers.registry import schedule
-from alrsim.simulate.engine import simulate
+from alrsim.simulation.engine import simulate
 from alrsim.timeline.comparison import Comparison
 from alrsim.timeline.timeline import Timeline
 

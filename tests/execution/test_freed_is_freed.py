@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from alrsim.execute.executor import execute_prepared, prepare
-from alrsim.execute.store import Store
+from alrsim.execution.executor import execute_prepared, prepare
+from alrsim.execution.kernels.store import Store
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedulers.registry import schedule
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from alrsim.errors import ExecutionError
-from alrsim.execute.executor import sequential
-from alrsim.execute.job import Settings
+from alrsim.execution.executor import sequential
+from alrsim.execution.job import Settings
 from alrsim.quality.gradcheck import LAYER_MEAN, OVERALL, Quality, gradcheck
 from alrsim.quality.metrics import Array
 from alrsim.quality.reference import true_gradient, warm_start

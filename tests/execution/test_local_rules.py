@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from alrsim.errors import ExecutionError
-from alrsim.execute.step import StepResult
-from alrsim.train.feedback import direct_feedback, sequential_feedback
-from alrsim.train.hsic import bottleneck, centred, gaussian_kernel, nhsic, normalised
-from alrsim.train.staged import local_macs
+from alrsim.execution.step import StepResult
+from alrsim.training.feedback import direct_feedback, sequential_feedback
+from alrsim.training.hsic import bottleneck, centred, gaussian_kernel, nhsic, normalised
+from alrsim.training.staged import local_macs
 
 
 def run(learner, one, microbatches=1) -> StepResult:
@@ -18,7 +18,7 @@ def run(learner, one, microbatches=1) -> StepResult:
 
 
 def linear_pair():
-    from alrsim.frontend.source import TorchModel
+    from alrsim.frontend.torch_model import TorchModel
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
@@ -31,8 +31,8 @@ def pair():
     """Two linear layers, one per stage."""
     from alrsim.cost.cut import cut_graph
     from alrsim.cost.stages import build_stages
-    from alrsim.execute.executor import Batch
-    from alrsim.execute.program import build_program
+    from alrsim.execution.executor import Batch
+    from alrsim.execution.programs.program import build_program
     from alrsim.frontend.torch_export import export_model
 
     model = linear_pair()

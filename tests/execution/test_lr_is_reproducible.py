@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alrsim.execute.executor import execute_prepared, prepare, sequential
-from alrsim.execute.job import Settings
+from alrsim.execution.executor import execute_prepared, prepare, sequential
+from alrsim.execution.job import Settings
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedule.check import check

@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from alrsim.errors import OptionError
-from alrsim.execute.executor import Batch, execute_prepared, prepare, sequential
-from alrsim.execute.job import Settings
+from alrsim.execution.executor import Batch, execute_prepared, prepare, sequential
+from alrsim.execution.job import Settings
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.models import recurrent
 from alrsim.rules import RULES, RuleOptions

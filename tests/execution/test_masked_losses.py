@@ -9,12 +9,12 @@ from torch import nn
 from alrsim.cost.cut import cut_graph
 from alrsim.cost.stages import build_stages
 from alrsim.errors import ExecutionError
-from alrsim.execute.executor import Batch, execute_prepared, prepare, sequential
-from alrsim.execute.job import Settings
-from alrsim.execute.program import build_program
+from alrsim.execution.executor import Batch, execute_prepared, prepare, sequential
+from alrsim.execution.job import Settings
+from alrsim.execution.programs.program import build_program
 from alrsim.frontend.inject import inject
-from alrsim.frontend.source import TorchModel
 from alrsim.frontend.torch_export import export_model
+from alrsim.frontend.torch_model import TorchModel
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedulers.registry import schedule

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from alrsim.execute.executor import sequential
-from alrsim.execute.job import Settings
-from alrsim.execute.pooling import max_pool2d
+from alrsim.execution.executor import sequential
+from alrsim.execution.job import Settings
+from alrsim.execution.programs.pooling import max_pool2d
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules import RULES, RuleOptions
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from alrsim.execute.executor import sequential
-from alrsim.execute.job import Settings
+from alrsim.execution.executor import sequential
+from alrsim.execution.job import Settings
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules import RULES, RuleOptions
 

@@ -10,10 +10,10 @@ from torch.nn import functional as F
 from alrsim.errors import ExecutionError
 from alrsim.estimators.kernels.philox import PhiloxKey, philox_noise
 from alrsim.estimators.policy import PRESETS, Estimator
-from alrsim.execute.executor import execute_prepared, prepare, sequential
-from alrsim.execute.job import Settings, settings_of
-from alrsim.execute.sigma import even_losses, scale_score
-from alrsim.execute.sigmas import balanced_sigmas, coarse_sigmas, relative_sigmas, value_spreads
+from alrsim.execution.executor import execute_prepared, prepare, sequential
+from alrsim.execution.job import Settings, settings_of
+from alrsim.execution.kernels.noise_scales import balanced_sigmas, coarse_sigmas, relative_sigmas, value_spreads
+from alrsim.execution.kernels.sigma_gradient import even_losses, scale_score
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedulers.registry import schedule
 

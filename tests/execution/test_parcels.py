@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from alrsim.errors import ExecutionError
-from alrsim.execute.executor import execute_prepared, lane_items, prepare, sequential
-from alrsim.execute.parcels import sum_sites
-from alrsim.execute.part import divide
+from alrsim.execution.executor import execute_prepared, lane_items, prepare, sequential
+from alrsim.execution.workers.messages import sum_sites
+from alrsim.execution.workers.unit_part import divide
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedule.lower import homes, lower
 from alrsim.schedule.schedule import Lane, Schedule

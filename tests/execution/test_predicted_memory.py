@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from alrsim.execute.executor import Batch, execute_prepared, prepare
-from alrsim.execute.measured import measured_timeline
-from alrsim.execute.tracking import measure_scratch, task_scratch
-from alrsim.execute.workers import Times
+from alrsim.execution.executor import Batch, execute_prepared, prepare
+from alrsim.execution.measuring.timelines import measured_timeline
+from alrsim.execution.measuring.tracking import measure_scratch, task_scratch
+from alrsim.execution.workers.thread_workers import Times
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedulers.registry import schedule
-from alrsim.simulate.engine import simulate
+from alrsim.simulation.engine import simulate
 from alrsim.tasks.scratch import with_scratch
 from alrsim.tasks.taskgraph import Category
 from alrsim.timeline.memory import peak_memory

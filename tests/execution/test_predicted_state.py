@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from alrsim.execute.executor import Batch, prepare
-from alrsim.execute.job import Settings
+from alrsim.execution.executor import Batch, prepare
+from alrsim.execution.job import Settings
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules import RULES, RuleOptions
 from alrsim.tasks.token import TaskId

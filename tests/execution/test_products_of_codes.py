@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from alrsim.estimators.kernels.product import PRODUCTS
 from alrsim.estimators.kernels.shapes import ConvShape, LinearShape
-from alrsim.execute.executor import prepare, sequential
-from alrsim.execute.job import Settings
-from alrsim.execute.products import spread_out, squeeze
+from alrsim.execution.executor import prepare, sequential
+from alrsim.execution.job import Settings
+from alrsim.execution.kernels.products import spread_out, squeeze
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules import RULES, RuleOptions
 
@@ -62,7 +62,7 @@ def both_ways(one, monkeypatch, **case):
     graph, batch, numbers = RULES["lr"](one.stages, options), one.batch(2), Settings(sigma=0.05, seed=3)
     job = prepare(one.program, graph, batch, options, numbers).job
     fast = sequential(one.program, graph, batch, options, numbers).gradients
-    monkeypatch.setattr("alrsim.execute.job.stage_products", lambda *_: {})
+    monkeypatch.setattr("alrsim.execution.job.stage_products", lambda *_: {})
     slow = sequential(one.program, graph, batch, options, numbers).gradients
     monkeypatch.undo()
     return job, fast, slow
@@ -115,8 +115,8 @@ def test_nothing_is_decoded(subject, monkeypatch):
     def refuse(*_):
         raise AssertionError("decoded")
 
-    monkeypatch.setattr("alrsim.execute.coding.decode", refuse)
-    monkeypatch.setattr("alrsim.execute.noising.decode", refuse)
+    monkeypatch.setattr("alrsim.execution.kernels.coding.decode", refuse)
+    monkeypatch.setattr("alrsim.execution.kernels.noising.decode", refuse)
     done = sequential(one.program, graph, one.batch(1), options)
     assert all(bool(value.abs().sum() > 0) for value in done.gradients.values())
 
@@ -169,7 +169,7 @@ def test_the_kernel_is_chosen_once_per_case_and_process(subject, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("alrsim.execute.products.choose", refuse)
+    monkeypatch.setattr("alrsim.execution.kernels.products.choose", refuse)
     second = prepare(one.program, graph, one.batch(1), options).job.products
     assert {stage: one.kernel.name for stage, one in first.items()} == {s: p.kernel.name for s, p in second.items()}
 

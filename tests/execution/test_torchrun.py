@@ -18,15 +18,15 @@ import torch
 from alrsim.cost.costs import HostLoad, LinkFit, MeasuredCosts
 from alrsim.cost.costs_json import costs_from_json, costs_to_json
 from alrsim.errors import AlrsimError, ExecutionError, OptionError
-from alrsim.execute import ranks as ranks_module
-from alrsim.execute import torchrun as torchrun_module
-from alrsim.execute.agreement import same_on_all_ranks
-from alrsim.execute.calibrate import calibrate_session, calibration_job
-from alrsim.execute.executor import Scheduled, execute_all, prepare, sequential
-from alrsim.execute.kernels import KERNELS
-from alrsim.execute.ranks import join
-from alrsim.execute.session import InterruptedRun, Limits, RunError
-from alrsim.execute.torchrun import torchrun
+from alrsim.execution.executor import Scheduled, execute_all, prepare, sequential
+from alrsim.execution.kernels.registry import KERNELS
+from alrsim.execution.measuring.calibrate import calibrate_session, calibration_job
+from alrsim.execution.session import InterruptedRun, Limits, RunError
+from alrsim.execution.workers import ranks as ranks_module
+from alrsim.execution.workers import torchrun as torchrun_module
+from alrsim.execution.workers.agreement import same_on_all_ranks
+from alrsim.execution.workers.ranks import join
+from alrsim.execution.workers.torchrun import torchrun
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedulers.registry import SCHEDULERS, schedule

@@ -13,12 +13,12 @@ from torch.profiler import ProfilerActivity, profile
 
 from alrsim.allocation import beside, listening
 from alrsim.estimators.codes import encode
-from alrsim.execute.executor import Batch, execute_prepared, prepare
-from alrsim.execute.losses import sample_losses
-from alrsim.execute.prepared import new_run, task_body
-from alrsim.execute.rss import peak_rss, reset_peak_rss
-from alrsim.execute.store import KEPT
-from alrsim.execute.tracking import made_bytes, measure_scratch, metering, task_scratch, tracked_peak
+from alrsim.execution.executor import Batch, execute_prepared, prepare
+from alrsim.execution.kernels.losses import sample_losses
+from alrsim.execution.kernels.store import KEPT
+from alrsim.execution.measuring.rss import peak_rss, reset_peak_rss
+from alrsim.execution.measuring.tracking import made_bytes, measure_scratch, metering, task_scratch, tracked_peak
+from alrsim.execution.prepared import new_run, task_body
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedulers.registry import schedule
@@ -234,7 +234,7 @@ def test_what_waits_for_the_backward_is_the_same_however_the_model_is_cut(subjec
 def test_scratch_is_measured_once_for_a_prepared_job(subject, monkeypatch):
     _, prepared = prepared_step(subject, "mlp", "layer")
     first = dict(measure_scratch(prepared))
-    monkeypatch.setattr("alrsim.execute.tracking.tracked_peak", lambda _: pytest.fail("measured again"))
+    monkeypatch.setattr("alrsim.execution.measuring.tracking.tracked_peak", lambda _: pytest.fail("measured again"))
     assert dict(measure_scratch(prepared)) == first
 
 
@@ -272,7 +272,7 @@ def test_a_task_that_packs_bits_has_what_numpy_holds_in_its_peak(subject, monkey
     with listening(said.append):
         tracked_peak(prepared)
     assert max(said) > 0
-    monkeypatch.setattr("alrsim.execute.products.beside", lambda size: beside(size + before.peak))
+    monkeypatch.setattr("alrsim.execution.kernels.products.beside", lambda size: beside(size + before.peak))
     after = tracked_peak(prepared)
     assert before.before == after.before
     assert after.peak > before.peak

@@ -14,13 +14,13 @@ from torch.nn import functional as F
 from alrsim.datasets import UNLABELLED, train_batch
 from alrsim.errors import AlrsimError, ExecutionError, FileError, OptionError
 from alrsim.estimators.monitor import NOTHING
-from alrsim.execute.step import step_gradients
+from alrsim.execution.step import step_gradients
 from alrsim.quality.reference import true_gradient
-from alrsim.train import TrainJob, initial_state, open_training, train
-from alrsim.train.checkpoint import load_checkpoint, previous, save_checkpoint
-from alrsim.train.evaluate import evaluate
-from alrsim.train.learner import halves
-from alrsim.train.place import Placement
+from alrsim.training import TrainJob, initial_state, open_training, train
+from alrsim.training.checkpoint import load_checkpoint, previous, save_checkpoint
+from alrsim.training.evaluate import evaluate
+from alrsim.training.learner import halves
+from alrsim.training.place import Placement
 
 SMALL = TrainJob(
     "mlp", method="lr", model_options={"hidden": "8"}, copies=4, batch=12, microbatches=2, steps=5, eval_every=2
@@ -207,7 +207,7 @@ def test_a_killed_run_resumes_exactly(tmp_path):
     arguments += ["--steps", "9", "--eval-every", "2"]
     script = (
         "import os, signal, sys\n"
-        "from alrsim.train import loop\n"
+        "from alrsim.training import loop\n"
         "step = loop._step\n"
         "def killed(training, state):\n"
         "    step(training, state)\n"

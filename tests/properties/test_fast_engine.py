@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from alrsim.errors import DeadlockError, OptionError
 from alrsim.files import to_json
-from alrsim.schedule.columns import Transfers, columns_of
+from alrsim.schedule.lane_columns import Transfers, columns_of
 from alrsim.schedule.lower import Lowered, Message, lower
 from alrsim.schedulers import schedule
-from alrsim.simulate.engine import simulate
-from alrsim.simulate.fast import run_columns, run_fast
-from alrsim.simulate.run import run
-from alrsim.simulate.textbook import textbook_options, textbook_problem
+from alrsim.simulation.engine import simulate
+from alrsim.simulation.fast import run_columns, run_fast
+from alrsim.simulation.run import run
+from alrsim.simulation.textbook import textbook_options, textbook_problem
 from alrsim.tasks.token import NONE
 from alrsim.timeline.metrics import busy, named_shares, spans_of_units
 from tests.properties.test_simulator import Case

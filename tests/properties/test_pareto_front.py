@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alrsim.sweep.pareto import pareto_front
+from alrsim.sweeps.pareto import pareto_front
 
 NUMBERS = st.integers(0, 4).map(float) | st.sampled_from([float("-inf"), 0.5])
 

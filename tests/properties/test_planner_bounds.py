@@ -17,14 +17,14 @@ from alrsim.planner.candidate import MODES, Candidate
 from alrsim.planner.evaluate import Evaluated, Misfit, Setting, build_problem, evaluate, score_of
 from alrsim.planner.evaluate import bounded as bound_one
 from alrsim.planner.gradient import copies_for, default_model, noise_of
-from alrsim.planner.reach import Table, lr_candidates, possible
 from alrsim.planner.search import DoesNotFitError, search
 from alrsim.planner.segments import all_cuts
-from alrsim.planner.source import Source
+from alrsim.planner.sized_model import Source
 from alrsim.planner.space import Space
+from alrsim.planner.time_to_cosine import Table, lr_candidates, possible
 from alrsim.rules.segmentation import segmentation_of
 from alrsim.schedulers import SearchOptions, solve
-from alrsim.simulate.engine import simulate
+from alrsim.simulation.engine import simulate
 from alrsim.timeline.memory import peak_memory
 
 FEW = settings(derandomize=True, max_examples=12, deadline=None)

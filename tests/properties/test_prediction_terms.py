@@ -7,13 +7,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from alrsim.errors import AlrsimError
-from alrsim.report.explained import explain
+from alrsim.reports.explained import explain
 from alrsim.rules.options import RuleOptions
 from alrsim.schedule.proof import gap
 from alrsim.schedule.schedule import Lane, Schedule
 from alrsim.schedulers import SCHEDULERS, schedule
-from alrsim.simulate.engine import simulate
-from alrsim.simulate.textbook import textbook_problem
+from alrsim.simulation.engine import simulate
+from alrsim.simulation.textbook import textbook_problem
 from alrsim.tasks.problem import Loads, Problem
 from alrsim.timeline.terms import terms_of
 from tests.properties.test_simulator import Case, cases, times

@@ -13,7 +13,7 @@ from alrsim.schedule.bounds import makespan_bound
 from alrsim.schedule.evaluate import evaluate
 from alrsim.schedule.lower import lower
 from alrsim.schedule.schedule import Lane, Schedule
-from alrsim.simulate.engine import simulate
+from alrsim.simulation.engine import simulate
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.taskgraph import Buffer, Category, Task, TaskGraph
 from alrsim.tasks.token import NONE, TaskId

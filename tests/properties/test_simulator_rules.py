@@ -14,7 +14,7 @@ from alrsim.schedule.bounds import makespan_bound
 from alrsim.schedule.evaluate import evaluate
 from alrsim.schedule.lower import lower
 from alrsim.schedulers import SCHEDULERS, schedule
-from alrsim.simulate.engine import simulate
+from alrsim.simulation.engine import simulate
 from alrsim.tasks.problem import Problem, price
 from alrsim.tasks.taskgraph import Task
 

@@ -11,19 +11,19 @@ from alrsim.errors import DeadlockError, OptionError, ScheduleError
 from alrsim.graph.stages import chain
 from alrsim.hardware.machine import Link, Machine, Unit, abstract_machine
 from alrsim.rules import RULES, RuleOptions
-from alrsim.rules.columns import column_tasks
-from alrsim.schedule.column_problem import ColumnProblem, lower_columns
-from alrsim.schedule.columns import Transfers
+from alrsim.rules.rule_columns import column_tasks
+from alrsim.schedule.lane_columns import Transfers
 from alrsim.schedule.lower import lower
+from alrsim.schedule.lowered_columns import ColumnProblem, lower_columns
 from alrsim.schedulers import schedule
 from alrsim.schedulers.column_lanes import NAMES, column_lanes, one_each
-from alrsim.simulate.columns import simulate_columns
-from alrsim.simulate.engine import simulate
-from alrsim.simulate.fast import complete, run_columns
-from alrsim.simulate.run import run
-from alrsim.tasks.columns import TaskColumns, full_columns
+from alrsim.simulation.column_run import simulate_columns
+from alrsim.simulation.engine import simulate
+from alrsim.simulation.fast import complete, run_columns
+from alrsim.simulation.run import run
 from alrsim.tasks.expand import MAX_OBJECTS, expand
 from alrsim.tasks.problem import Problem
+from alrsim.tasks.task_columns import TaskColumns, full_columns
 from alrsim.tasks.taskgraph import Task, TaskGraph
 from alrsim.tasks.token import KINDS
 from alrsim.timeline.metrics import busy, named_shares

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from alrsim.cost.cut import cut_graph
-from alrsim.cost.points import uncut_path
+from alrsim.cost.injection_points import uncut_path
 from alrsim.cost.signs import nonnegative
 from alrsim.cost.stages import build_stages
 from alrsim.errors import OptionError
-from alrsim.frontend.source import TorchModel
 from alrsim.frontend.torch_export import export_model
+from alrsim.frontend.torch_model import TorchModel
 from alrsim.graph.graph import Graph, Op
 from alrsim.graph.graph import Tensor as Value
 from alrsim.graph.stages import StageGraph

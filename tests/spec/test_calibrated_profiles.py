@@ -9,8 +9,8 @@ import yaml
 
 from alrsim.cli.calibrating import Modelled, roofline_section
 from alrsim.cost.calibrated import calibrated_problem
+from alrsim.cost.cost_tables import Sought, look_up, on_line, rows_of, stage_digest, table_of, with_executor
 from alrsim.cost.costs import HostLoad, LinkFit, MeasuredCosts
-from alrsim.cost.library import Sought, look_up, on_line, rows_of, stage_digest, table_of, with_executor
 from alrsim.cost.roofline import roofline
 from alrsim.errors import OptionError, ProfileError
 from alrsim.graph.stages import StageGraph, chain

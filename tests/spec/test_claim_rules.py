@@ -2,7 +2,7 @@
 
 import pytest
 
-from alrsim.claims.rules import Measured, Rule
+from alrsim.experiments.rules import Measured, Rule
 
 
 def measured(value: float, low: float | None = None, high: float | None = None) -> Measured:

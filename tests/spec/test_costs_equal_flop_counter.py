@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from alrsim.cost.operators import cost_graph
-from alrsim.frontend.source import TorchModel
 from alrsim.frontend.torch_export import export_model
+from alrsim.frontend.torch_model import TorchModel
 from alrsim.graph.graph import Graph
 from alrsim.graph.work import NO_WORK
 from alrsim.models import ZOO, build

@@ -14,7 +14,7 @@ from alrsim.datasets import DATASETS, load_samples, load_splits, train_batch, wi
 from alrsim.datasets.ag_news import tokens
 from alrsim.datasets.cora import fixed_split
 from alrsim.errors import FileError
-from alrsim.frontend.source import TorchModel
+from alrsim.frontend.torch_model import TorchModel
 from alrsim.models import build
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]

@@ -25,7 +25,7 @@ from alrsim.datasets import (
 )
 from alrsim.datasets.synthetic_graph import agreement, potts
 from alrsim.errors import OptionError
-from alrsim.frontend.source import TorchModel
+from alrsim.frontend.torch_model import TorchModel
 from alrsim.models import build
 from alrsim.models.graphnets import random_graph
 

@@ -21,13 +21,13 @@ from alrsim.errors import ExecutionError, OptionError
 from alrsim.estimators.codes import decode, encode
 from alrsim.estimators.kernels.philox import PhiloxKey, philox_noise
 from alrsim.estimators.vjp import convolution_vjp, linear_vjp
-from alrsim.execute.executor import Batch, prepare, sequential
-from alrsim.execute.job import Settings
-from alrsim.execute.program import build_program
-from alrsim.execute.sigmas import coarse_sigmas, relative_sigmas, value_spreads
+from alrsim.execution.executor import Batch, prepare, sequential
+from alrsim.execution.job import Settings
+from alrsim.execution.kernels.noise_scales import coarse_sigmas, relative_sigmas, value_spreads
+from alrsim.execution.programs.program import build_program
 from alrsim.frontend.inject import inject
-from alrsim.frontend.source import TorchModel
 from alrsim.frontend.torch_export import export_model
+from alrsim.frontend.torch_model import TorchModel
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.models import build
 from alrsim.quality.gradcheck import LAYER_MEAN, gradcheck

@@ -32,7 +32,7 @@ def write(folder: Path, body: str, name: str = "user.py") -> Path:
 
 GOOD = {
     "torch model": """
-from alrsim.frontend.source import TorchModel
+from alrsim.frontend.torch_model import TorchModel
 def make_model():
     return TorchModel("mine", Net(), lambda batch: (torch.ones(batch, 6),), 4)
 """,
@@ -170,7 +170,7 @@ BAD: dict[str, tuple[str, str, str]] = {
         "the output () does not start with the batch of 2",
     ),
     "torch model of nothing": (
-        "from alrsim.frontend.source import TorchModel\ndef make_model(): return TorchModel('x', 3, None, 2)",
+        "from alrsim.frontend.torch_model import TorchModel\ndef make_model(): return TorchModel('x', 3, None, 2)",
         ":make_model",
         "a model must be a torch.nn.Module, got int",
     ),

@@ -5,12 +5,12 @@ from fractions import Fraction
 import pytest
 
 from alrsim.errors import OptionError
-from alrsim.report.figure2 import PAPER, Figure2, explain_24_percent, figure2
-from alrsim.report.figure2_cells import any_row, bp_cells, lr_cells, unit_grid
-from alrsim.report.figure2_text import draw_cells, draw_figure2
+from alrsim.reports.figure2 import PAPER, Figure2, explain_24_percent, figure2
+from alrsim.reports.figure2_cells import any_row, bp_cells, lr_cells, unit_grid
+from alrsim.reports.figure2_text import draw_cells, draw_figure2
 from alrsim.schedule.bounds import makespan_bound
 from alrsim.schedulers import schedule
-from alrsim.simulate.engine import simulate
+from alrsim.simulation.engine import simulate
 from alrsim.timeline.metrics import busy, named_shares, work
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alrsim.cost.fitting import fit_line, fit_sum, interpolate, left_out_error, monotone
-from alrsim.cost.hostfit import fit_host, predicted_ns, with_error
+from alrsim.cost.curve_fit import fit_line, fit_sum, interpolate, left_out_error, monotone
+from alrsim.cost.roofline_fit import fit_host, predicted_ns, with_error
 from alrsim.hardware.calibration import KernelSection
 from alrsim.hardware.precision import Precision
 

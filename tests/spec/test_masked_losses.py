@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from alrsim.datasets import UNLABELLED
-from alrsim.execute import losses
-from alrsim.execute.losses import sample_losses
+from alrsim.execution.kernels import losses
+from alrsim.execution.kernels.losses import sample_losses
 
 
 def test_a_sample_counts_its_labelled_positions_only() -> None:

@@ -13,14 +13,14 @@ from alrsim.hardware.machine import abstract_machine
 from alrsim.planner.candidate import DEFAULT_MODES, MODES, Base, Candidate, options_of
 from alrsim.planner.explain import bottleneck, with_twin
 from alrsim.planner.gradient import copies_for, cosine, default_model, measured_per_dim, most_noise, noise_of
-from alrsim.planner.reach import possible
 from alrsim.planner.search import covers
-from alrsim.planner.source import Source, between
+from alrsim.planner.sized_model import Source, between
 from alrsim.planner.space import Space, candidates, microbatch_counts
+from alrsim.planner.time_to_cosine import possible
 from alrsim.rules.options import RuleOptions
 from alrsim.rules.segmentation import segmentation_of
 from alrsim.schedulers import SearchOptions, schedule
-from alrsim.simulate.engine import simulate
+from alrsim.simulation.engine import simulate
 
 STORED, ALR = MODES["stored"], MODES["alr"]
 

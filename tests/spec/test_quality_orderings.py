@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alrsim.execute.job import Settings
+from alrsim.execution.job import Settings
 from alrsim.quality.choose import copies_for
 from alrsim.quality.gradcheck import LAYER_MEAN, OVERALL, Curve, Quality
 from alrsim.quality.metrics import Interval, Law, law, noise_share

@@ -11,15 +11,15 @@ import pytest
 from alrsim.errors import OptionError
 from alrsim.graph.stages import chain
 from alrsim.hardware.machine import abstract_machine
-from alrsim.report.gantt import Panel, draw_gantt
-from alrsim.report.memory_plot import MemoryRow, draw_memory
-from alrsim.report.palette import CATEGORY_COLOURS, KIND_COLOURS, ink_on, shade, to_rgb
-from alrsim.report.text import draw_text
-from alrsim.report.timescale import scale_for
-from alrsim.report.trace import trace_bytes, trace_document
+from alrsim.reports.gantt import Panel, draw_gantt
+from alrsim.reports.memory_plot import MemoryRow, draw_memory
+from alrsim.reports.palette import CATEGORY_COLOURS, KIND_COLOURS, ink_on, shade, to_rgb
+from alrsim.reports.text import draw_text
+from alrsim.reports.timescale import scale_for
+from alrsim.reports.trace import trace_bytes, trace_document
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedule.schedule import Lane, Schedule
-from alrsim.simulate.engine import simulate
+from alrsim.simulation.engine import simulate
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import KINDS, parse_token

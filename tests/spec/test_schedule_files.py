@@ -5,9 +5,9 @@ import json
 import pytest
 
 from alrsim.errors import AlrsimError
+from alrsim.schedule.adapt import fit
 from alrsim.schedule.check import check
 from alrsim.schedule.files import parse_json, plain, read_schedule, write_plain, write_schedule
-from alrsim.schedule.fit import fit
 from alrsim.schedule.pytorch_csv import parse_pytorch_csv, write_pytorch_csv
 from alrsim.schedulers import SCHEDULERS, schedule
 from alrsim.tasks.token import TaskId

@@ -12,10 +12,10 @@ from torch.distributed.pipelining._schedule_visualizer import get_schedule_ops
 from torch.distributed.pipelining.stage import PipelineStage
 
 from alrsim.errors import ScheduleError
+from alrsim.schedule.adapt import fit
 from alrsim.schedule.check import check
 from alrsim.schedule.evaluate import evaluate
 from alrsim.schedule.files import read_schedule
-from alrsim.schedule.fit import fit
 from alrsim.schedule.lower import lower
 from alrsim.schedule.merge import merge_gradients
 from alrsim.schedule.pytorch_csv import format_pytorch_csv, parse_pytorch_csv, write_pytorch_csv

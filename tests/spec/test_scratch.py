@@ -9,7 +9,7 @@ from alrsim.errors import OptionError, ScheduleError
 from alrsim.graph.stages import Edge, Stage, StageGraph
 from alrsim.schedulers.registry import schedule
 from alrsim.schedulers.search import SearchOptions
-from alrsim.simulate.engine import simulate
+from alrsim.simulation.engine import simulate
 from alrsim.tasks.scratch import with_scratch
 from alrsim.tasks.taskgraph import Buffer, Category, Task, TaskGraph
 from alrsim.tasks.token import parse_token

@@ -6,7 +6,7 @@ import pytest
 
 from alrsim.errors import OptionError, ScheduleError
 from alrsim.hardware.machine import Link, Machine, Unit
-from alrsim.report.bound import bound_line
+from alrsim.reports.bound import bound_line
 from alrsim.schedule.bounds import busiest_unit, head_tail_bound, makespan_bound, split_bound, units_of, work_bound
 from alrsim.schedule.check import check
 from alrsim.schedule.proof import gap

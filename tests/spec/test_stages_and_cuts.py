@@ -8,8 +8,8 @@ from alrsim.cost.cut import cut_graph
 from alrsim.cost.operators import cost_graph
 from alrsim.cost.stages import build_stages
 from alrsim.errors import ModelError, OptionError
-from alrsim.frontend.source import TorchModel
 from alrsim.frontend.torch_export import export_model
+from alrsim.frontend.torch_model import TorchModel
 from alrsim.graph.graph import Graph, Op, Tensor
 from alrsim.graph.work import NO_WORK, Work
 from alrsim.models import build

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from alrsim.execute.executor import new_run, task_body
-from alrsim.execute.workers import run_lanes
+from alrsim.execution.executor import new_run, task_body
+from alrsim.execution.workers.thread_workers import run_lanes
 from alrsim.models import build
 from alrsim.quality.reference import true_gradient
 from benchmarks.economics import conclude, line_through

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from alrsim.errors import FileError, OptionError
-from alrsim.sweep.engine import Evaluate, Job, run_jobs
-from alrsim.sweep.grid import Configuration
-from alrsim.sweep.store import Result, open_store
+from alrsim.sweeps.engine import Evaluate, Job, run_jobs
+from alrsim.sweeps.grid import Configuration
+from alrsim.sweeps.store import Result, open_store
 
 JOBS = [Job(f"d{number}", {"number": number}) for number in range(12)]
 

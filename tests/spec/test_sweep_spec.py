@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from alrsim.errors import FileError
-from alrsim.sweep.grid import canonical, configurations, digest
-from alrsim.sweep.spec import Quality, Spec, read_spec
+from alrsim.sweeps.grid import canonical, configurations, digest
+from alrsim.sweeps.spec import Quality, Spec, read_spec
 
 
 def spec_of(tmp_path: Path, text: str) -> Spec:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from alrsim.errors import FileError, ModelError, OptionError
 from alrsim.frontend.onnx_import import import_onnx
-from alrsim.frontend.source import TorchModel
 from alrsim.frontend.torch_export import export_model, save_onnx
+from alrsim.frontend.torch_model import TorchModel
 from alrsim.models import build
 
 

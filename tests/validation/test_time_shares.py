@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from alrsim.schedulers import SCHEDULERS
-from alrsim.simulate.engine import simulate
+from alrsim.simulation.engine import simulate
 from alrsim.tasks.taskgraph import Buffer, Category, Task, TaskGraph
 from alrsim.tasks.token import parse_token
 from alrsim.timeline.comparison import Comparison

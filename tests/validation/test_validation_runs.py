@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from alrsim.errors import FileError, OptionError
-from alrsim.execute.calibrate import calibration_job
+from alrsim.execution.measuring.calibrate import calibration_job
 from alrsim.schedule.schedule import Schedule
 from alrsim.validation.cells import CALIBRATION_MICROBATCHES, GRIDS, Cell
 from alrsim.validation.draft import calibration_draft, draft, open_model, prepare_draft, require_disjoint

@@ -1,0 +1,69 @@
+"""Kernels of estimated gradient tasks: G, and C, which adds up a cotangent."""
+
+from dataclasses import replace
+
+from alrsim.estimators.vjp import local_vjp
+from alrsim.execution.job import Run
+from alrsim.execution.kernels.coding import coded_inputs
+from alrsim.execution.kernels.inputs import stage_buffers
+from alrsim.execution.kernels.ledger import Key
+from alrsim.execution.kernels.multiply import product_gradient
+from alrsim.execution.kernels.noising import summed_noise
+from alrsim.execution.kernels.sigma_gradient import add_sigma_gradient
+from alrsim.execution.kernels.signals import estimate_factor, signals_of, value_weights
+from alrsim.execution.kernels.sums import add_lists, add_weights, put_input_gradient
+from alrsim.execution.kernels.weight_noise import parameter_gradient
+from alrsim.execution.programs.injection import marked_gradient
+from alrsim.tasks.taskgraph import Category
+from alrsim.tasks.token import TaskId
+
+
+def likelihood_ratio(run: Run, task: int, id_: TaskId) -> None:
+    """G: the local VJP of the stage at its estimated cotangent."""
+    job = run.job
+    one = job.by_group.get(id_.group)  # none: all groups were accumulated
+    if one is not None and one.noisy:
+        add_sigma_gradient(run, task, id_, one)
+    if job.segmentation.on_weights(id_.stage):
+        parameter_gradient(run, task, id_)
+        return
+    if job.segmentation.inside(id_.stage):
+        marked_gradient(run, task, id_)
+        return
+    product = job.products.get(id_.stage)
+    if product is not None:
+        product_gradient(run, task, id_, product)
+        return
+    state = job.state_of(id_)
+    if state.noisy and job.shares_input(id_.stage):
+        state = replace(state, copies=1, draws=0)
+    code = job.program.at(state.copies)[id_.stage]
+    inputs = coded_inputs(run, task, id_, state, code)
+    signals = signals_of(run, task, id_, state, code, None)
+    direct = job.direct_map(id_.stage)
+    if direct is not None:
+        weight = run.parameters[direct.weight].detach()
+        add_weights(run, task, id_, dict(direct.gradients(inputs[0], signals[0], weight)))
+        return
+    parameters = [run.parameters[name] for name in code.parameters]
+    buffers = stage_buffers(run, code)
+    edges = job.program.stages.incoming(id_.stage)
+    wanted = [job.wanted(id_.stage, edge.source) for edge in edges]
+    gradients, inward = local_vjp(
+        lambda values, weights: code.run(values, weights, buffers)[0], inputs, parameters, signals, wanted
+    )
+    for edge, gradient in zip(edges, inward, strict=True):
+        if gradient is not None:
+            put_input_gradient(run, task, id_, edge.value, gradient)
+    add_weights(run, task, id_, dict(zip(code.parameters, gradients, strict=True)))
+
+
+def accumulate(run: Run, task: int, id_: TaskId) -> None:
+    """C: add one copy group's weighted noise into the stage's estimated cotangent."""
+    job, one = run.job, run.job.by_group[id_.group]
+    add_sigma_gradient(run, task, id_, one)
+    weights = value_weights(run, task, id_, one)
+    terms = summed_noise(run, task, id_.stage, id_.microbatch, one, weights, estimate_factor(job, id_.stage))
+    key: Key = ("cotangent", id_.stage, id_.microbatch)
+    size = sum(term.nbytes for term in terms)
+    run.store.add(task, key, terms, size, id_.stage, add_lists, Category.ACTIVATION)

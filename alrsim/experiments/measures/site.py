@@ -1,0 +1,198 @@
+"""Where gradients are compared: a model after some steps, its true gradient, and every method's cosines with it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from alrsim.cost.cut import cut_graph
+from alrsim.cost.stages import build_stages
+from alrsim.datasets import load_splits, train_batch
+from alrsim.estimators.codes import decode, encode
+from alrsim.estimators.policy import preset
+from alrsim.execution.executor import Batch
+from alrsim.execution.job import Settings
+from alrsim.execution.kernels.losses import sample_losses
+from alrsim.execution.programs.program import build_program
+from alrsim.experiments.context import Context
+from alrsim.experiments.measures.training import SETTINGS, found
+from alrsim.frontend.torch_export import export_model
+from alrsim.hardware.precision import Precision
+from alrsim.models import build
+from alrsim.quality.gradcheck import LAYER_MEAN, Quality, gradcheck
+from alrsim.quality.metrics import Array, cosine
+from alrsim.quality.reference import true_gradient, warm_start
+from alrsim.quality.sampler import Subject, subject_of
+from alrsim.rules.options import RuleOptions
+from alrsim.rules.policy import default_precision, plan_options
+
+Changes = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where gradients are compared.
+
+    Attributes:
+        warm: Steps of BP before.
+        copies: Ascending.
+        draws: Independent repetitions.
+    """
+
+    model: str
+    options: Mapping[str, str]
+    data: str
+    folder: str | None
+    batch: int
+    warm: int
+    copies: tuple[int, ...]
+    draws: int
+    seed: int
+    sigma: float = 0.02
+
+    def words(self) -> str:
+        return (
+            f"{self.model} on {self.data}, batch {self.batch}, after {self.warm} steps of BP, sigma {self.sigma:g}, "
+            f"up to {self.copies[-1]} copies, {self.draws} draws"
+        )
+
+
+def table_site(context: Context) -> Site:
+    """Table 4's: ResNet-5, on CIFAR-10 where it is there."""
+    folder = found(context, "cifar10")
+    small = {"width": "8", "in_channels": "1", "image_size": "16"}
+    copies = context.pick((10, 20, 50, 100, 200), (10, 50, 100, 200, 500, 1000, 2000))
+    warm, draws, batch = context.pick((100, 4, 10), (400, 10, 20))
+    if folder is not None:
+        setting = SETTINGS["cifar10"]
+        return Site(setting.model, {}, "cifar10", folder, batch, warm, copies, draws, context.seed)
+    return Site("resnet5", small, "digits", None, batch, warm, copies, draws, context.seed)
+
+
+def mlp_site(context: Context, copies: tuple[int, ...]) -> Site:
+    """A small one for ablations."""
+    return Site("mlp", {}, "digits", None, 50, 100, copies, context.pick(6, 20), context.seed)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A site with its true gradient."""
+
+    module: nn.Module
+    subject: Subject
+    truth: Array
+
+
+_OPENED: dict[str, Opened] = {}
+
+
+def open_site(site: Site) -> Opened:
+    key = repr((site.model, site.options, site.data, site.folder, site.batch, site.warm, site.seed))
+    if key not in _OPENED:
+        model = build(site.model, **{**site.options, "seed": str(site.seed)})
+        folder = None if site.folder is None else Path(site.folder)
+        splits = load_splits(site.data, model, folder=folder)
+        exported = export_model(model, site.batch)
+        stages = build_stages(exported.graph, cut_graph(exported.graph, "layer"))
+        program = build_program(exported.graph, exported.program, stages)
+
+        def batch(step: int) -> Batch:
+            samples = train_batch(splits, site.batch, step, site.seed)
+            return Batch(samples.inputs, samples.labels)
+
+        program = warm_start(model.module, program, lambda at: batch(at + 1), site.warm)
+        subject = subject_of(program, stages, batch(0))
+        _, gradient = true_gradient(model.module, program.parameters, subject.batch)
+        truth = np.concatenate([gradient[name].numpy().ravel() for name in subject.names]).astype(np.float64)
+        _OPENED[key] = Opened(model.module, subject, truth)
+    return _OPENED[key]
+
+
+def options_of(subject: Subject, method: str, changes: Changes) -> RuleOptions:
+    """A preset's options on the subject's stages."""
+    flags = [stage.parameters > 0 for stage in subject.stages.stages]
+    options = plan_options(preset(method).plan(flags, **changes), RuleOptions(update=False))
+    return replace(options, precision=default_precision(options))
+
+
+def curves(context: Context, site: Site, method: str, changes: Changes | None = None) -> dict[str, Any]:
+    """Cosines by curve: ``{"names", "kinds", "cosines" (curve, draw, copies)}``; done once."""
+    changes = changes or {}
+
+    def measure() -> dict[str, Any]:
+        context.tell(f"gradients of {method}{''.join(f' {v}' for v in changes.values())}: {site.words()}")
+        opened = open_site(site)
+        options = {method: options_of(opened.subject, method, changes)}
+        settings = Settings(sigma=site.sigma, seed=site.seed)
+        (quality,) = gradcheck(opened.subject, opened.truth, options, settings, site.copies, site.draws)
+        return _as_plain(quality)
+
+    what = {"part": "gradients", "site": repr(site), "method": method, "changes": dict(changes)}
+    plain: dict[str, Any] = context.once(what, measure)
+    return plain
+
+
+def _as_plain(quality: Quality) -> dict[str, Any]:
+    return {
+        "names": [curve.name for curve in quality.curves],
+        "kinds": [curve.kind for curve in quality.curves],
+        "cosines": [curve.cosines.tolist() for curve in quality.curves],
+    }
+
+
+def cosines_of(plain: Mapping[str, Any], name: str = LAYER_MEAN) -> Array:
+    """``(draws, copies)`` of one curve; a number picks a layer, -1 the last."""
+    return np.array(plain["cosines"][plain["names"].index(name)])
+
+
+def layer_of(plain: Mapping[str, Any], index: int) -> tuple[str, Array]:
+    layers = [at for at, kind in enumerate(plain["kinds"]) if kind == "layer"]
+    return plain["names"][layers[index]], np.array(plain["cosines"][layers[index]])
+
+
+def sign_ceilings(context: Context, site: Site) -> list[float]:
+    """``c_x`` of every convolution and linear layer: cosine of the true gradient with that from signs of inputs.
+
+    Exact: the layer's gradient is bilinear in its input and the true signal behind it, and only the input is coded. No
+    number of copies takes a sign-coded estimate above it.
+    """
+
+    def measure() -> list[float]:
+        opened = open_site(site)
+        seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+
+        def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            seen[layer] = inputs[0].detach(), output
+
+        layers = [one for one in opened.module.modules() if isinstance(one, nn.Linear | nn.Conv1d | nn.Conv2d)]
+        handles = [layer.register_forward_hook(note) for layer in layers]
+        try:
+            batch, parameters = opened.subject.batch, dict(opened.subject.program.parameters)
+            leaves = {name: value.detach().clone().requires_grad_() for name, value in parameters.items()}
+            loss = sample_losses(functional_call(opened.module, leaves, batch.inputs), batch.targets).mean()
+            signals = torch.autograd.grad(loss, [output for _, output in seen.values()])
+        finally:
+            for handle in handles:
+                handle.remove()
+        return [
+            _coded_cosine(layer, value, signal)
+            for (layer, (value, _)), signal in zip(seen.items(), signals, strict=True)
+        ]
+
+    found: list[float] = context.once({"part": "ceilings", "site": repr(site)}, measure)
+    return found
+
+
+def _coded_cosine(layer: nn.Module, value: Tensor, signal: Tensor) -> float:
+    def gradient(entering: Tensor) -> Array:
+        weights = list(layer.parameters())
+        found = torch.autograd.grad(layer(entering), weights, signal)
+        return np.concatenate([one.numpy().ravel() for one in found]).astype(np.float64)
+
+    with torch.enable_grad():
+        return cosine(gradient(decode(encode(value, Precision.INT8, "sign"))), gradient(value))

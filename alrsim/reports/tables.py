@@ -1,0 +1,165 @@
+"""Tables for the terminal. They show the same numbers as the JSON, rounded."""
+
+from collections.abc import Mapping, Sequence
+from io import StringIO
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from alrsim.reports.bound import bound_line, status_words
+from alrsim.reports.result import CompareResult, MeasuredResult, MethodResult
+from alrsim.reports.timescale import scale_for
+from alrsim.schedule.proof import Gap
+from alrsim.timeline.memory import peak_memory, resident_peaks
+from alrsim.timeline.metrics import bubble_size, named_shares, typed, work
+from alrsim.timeline.timeline import Timeline
+from alrsim.units import Bytes, format_bytes, format_ns
+
+PLAIN_WIDTH = 160
+"""Columns when the output is no terminal: wide enough that no table is cut."""
+
+
+def to_text(table: Table, width: int = PLAIN_WIDTH) -> str:
+    """The table as plain text without colour."""
+    stream = StringIO()
+    Console(file=stream, width=width, no_color=True, highlight=False, emoji=False).print(table)
+    return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines())
+
+
+def bound_text(found: Gap, timeline: Timeline) -> str:
+    """The line on bound and gap, in the timeline's own unit."""
+    scale = scale_for(float(typed(timeline, timeline.makespan)), timeline.time_unit)
+    return bound_line(found, lambda ticks: scale.text(float(typed(timeline, ticks))))
+
+
+def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", left: int = 1) -> Table:
+    """A table of strings; the first ``left`` columns are aligned left, numbers to the right."""
+    table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < left else "right", overflow="fold", no_wrap=index == 0)
+    for row in rows:
+        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+    return table
+
+
+def compare_table(result: CompareResult) -> Table:
+    """One column per method, one row per number, named as in the JSON: it fits a terminal with every bubble in it."""
+    methods = result.methods
+    rows: list[list[str]] = [
+        ["makespan", *(format_time(m.makespan_ns, result.cost_model) for m in methods)],
+        ["speed-up", *(f"{m.speedup:.2f}x" for m in methods)],
+    ]
+    made = [m.terms.named for m in methods if m.terms is not None]
+    if len(made) == len(methods):
+        names_of_terms = [name for name in made[0] if any(named[name] for named in made)]
+        rows += [[f"of it {name}", *(format_ns(named[name]) for named in made)] for name in names_of_terms]
+    gaps = [m.gap for m in methods if m.gap is not None]
+    if len(gaps) == len(methods):
+        rows += [
+            ["lower bound, this placement", *(format_time(g.bound, result.cost_model) for g in gaps)],
+            ["gap", *(f"{100 * float(g.gap):.1f} %" for g in gaps)],
+            ["lower bound, any placement", *(format_time(g.any_bound, result.cost_model) for g in gaps)],
+            ["gap, any placement", *(f"{100 * float(g.any_gap):.1f} %" for g in gaps)],
+        ]
+    if any(g.status for g in gaps):
+        rows.append(["proof", *(status_words(g) for g in gaps)])
+    names = dict.fromkeys(name for m in methods for name in m.bubbles)
+    rows += [[name, *(_bubble(name, m.bubbles.get(name), result) for m in methods)] for name in names]
+    rows.append(["forwards per step", *(f"{m.forwards_per_step:g}" for m in methods)])
+    rows += memory_rows([m.peak_memory_bytes for m in methods])
+    if any(m.measured is not None for m in methods):
+        rows += _measured_memory([m.measured for m in methods])
+        rows += [list(row) for row in zip(*(_measured_cells(m) for m in [None, *methods]), strict=True)]
+    return plain_table(["method", *(m.method for m in methods)], rows)
+
+
+def format_time(ticks: float, cost_model: str) -> str:
+    """Steps where every task takes one step by definition, else nanoseconds in a readable unit."""
+    return f"{ticks:g} steps" if cost_model == "unit" else format_ns(ticks)
+
+
+def headline(result: CompareResult) -> str:
+    """What was compared: ``resnet5 on 2 units of cpu-2core: 4 micro-batches, 1 copy``."""
+    return (
+        f"{result.model} on {_plural(result.units, 'unit')} of {result.hardware}: "
+        f"{_plural(result.microbatches, 'micro-batch', 'es')}, {_plural(result.copies, 'cop', 'ies', 'y')}"
+    )
+
+
+def _plural(count: int, word: str, many: str = "s", one: str = "") -> str:
+    return f"{count} {word}{one if count == 1 else many}"
+
+
+def _bubble(name: str, value: float | None, result: CompareResult) -> str:
+    if value is None:
+        return "-"
+    return format_time(value, result.cost_model) if name.endswith("_ns") else f"{100 * value:.1f} %"
+
+
+def _measured_cells(method: MethodResult | None) -> list[str]:
+    """The names of the rows for ``None``."""
+    if method is None:
+        return [
+            "measured makespan",
+            "spread of repeats",
+            "prediction error",
+            "measured speed-up",
+            "flags",
+        ]
+    measured = method.measured
+    if measured is None:
+        return ["-"] * 5
+    return [
+        format_ns(measured.makespan_ns),
+        f"{100 * measured.spread:.0f} %",
+        f"{100 * measured.makespan_error:+.1f} %",
+        f"{measured.speedup:.2f}x",
+        str(len(measured.flags)) if measured.flags else "none",
+    ]
+
+
+def _measured_memory(results: Sequence[MeasuredResult | None]) -> list[list[str]]:
+    """Below the predicted peaks: measured, how far off the prediction was at worst, and what the processes had."""
+    found = [MeasuredResult(0, 0, 0, 0, 0, {}) if one is None else one for one in results]
+    worst = [max(one.peak_memory_error.values(), key=abs, default=0.0) for one in found]
+    rows = memory_rows([one.peak_memory_bytes for one in found], what="measured peak")
+    rows.append(["peak memory error, worst unit", *(f"{100 * error:+.1f} %" for error in worst)])
+    if any(one.peak_rss_bytes for one in found):
+        highest = [max(one.peak_rss_bytes.values(), default=0) for one in found]
+        rows.append(["peak RSS of a process", *map(format_bytes, highest)])
+    return rows
+
+
+def memory_rows(peaks: Sequence[Mapping[str, Bytes]], full: int = 8, what: str = "peak memory") -> list[list[str]]:
+    """A row per unit; beyond ``full`` units the largest and the smallest peak (all are in the JSON)."""
+    units = list(dict.fromkeys(unit for of_method in peaks for unit in of_method))
+    if len(units) <= full:
+        return [[f"{what} {unit}", *(format_bytes(p.get(unit, 0)) for p in peaks)] for unit in units]
+    return [
+        [f"largest {what}", *(format_bytes(max(p.values(), default=0)) for p in peaks)],
+        [f"smallest {what}", *(format_bytes(min(p.values(), default=0)) for p in peaks)],
+    ]
+
+
+def metrics_table(timeline: Timeline, predicted: Timeline | None = None) -> Table:
+    """Every number of one timeline, by name.
+
+    Args:
+        predicted: Of the same schedule: its memory is shown beside what was measured.
+    """
+    scale = scale_for(float(typed(timeline, timeline.makespan)), timeline.time_unit)
+    peaks = peak_memory(timeline)
+
+    def time(ticks: int) -> str:
+        return scale.text(float(typed(timeline, ticks)))
+
+    rows = [("makespan", time(timeline.makespan)), ("work", time(work(timeline)))]
+    rows += [(name, f"{100 * float(share):.1f} %") for name, share in named_shares(timeline).items()]
+    rows += [(f"bubble_size {unit}", time(ticks)) for unit, ticks in bubble_size(timeline).items()]
+    if timeline.cost_model != "durations":  # a textbook problem has no bytes
+        rows += [(f"peak memory {unit}", format_bytes(count)) for unit, count in peaks.items()]
+        expected = {} if predicted is None else peak_memory(predicted)
+        rows += [(f"predicted peak memory {unit}", format_bytes(count)) for unit, count in expected.items()]
+        rows += [(f"peak RSS {name}", format_bytes(size)) for name, size in resident_peaks(timeline).items()]
+    return plain_table(("number", "value"), rows)

@@ -1,0 +1,80 @@
+"""Gantt charts as text, for terminals, logs and error messages."""
+
+from fractions import Fraction
+from math import gcd
+
+from alrsim.reports.timescale import scale_for
+from alrsim.timeline.timeline import Span, Timeline
+
+IDLE_CELL = "."
+
+
+def draw_text(timeline: Timeline, width: int = 100) -> str:
+    """One line per unit. Where every span is a whole number of steps and the steps fit, each step is a cell.
+
+    Args:
+        width: Characters available; longer timelines are scaled and show kinds only.
+    """
+    step = _step_of(timeline)
+    cell = max((len(str(span.task)) for span in timeline.spans), default=1) + 1
+    margin = max(map(len, timeline.units), default=0) + 2
+    if step and timeline.makespan // step * cell <= width - margin:
+        lines = _cells(timeline, step, cell, margin)
+    else:
+        lines = _scaled(timeline, max(20, width - margin), margin)
+    return "\n".join((*lines, _footer(timeline)))
+
+
+def _step_of(timeline: Timeline) -> int:
+    step = 0
+    for span in timeline.spans:
+        step = gcd(step, gcd(span.start, span.end))
+    return step
+
+
+def _cells(timeline: Timeline, step: int, cell: int, margin: int) -> list[str]:
+    columns = timeline.makespan // step
+    lines = [" " * margin + "".join(f"{column + 1:<{cell}}" for column in range(columns)).rstrip()]
+    for unit in timeline.units:
+        row = [IDLE_CELL.ljust(cell)] * columns
+        for span in _of_unit(timeline, unit):
+            for column in range(span.start // step, span.end // step):
+                first = column == span.start // step
+                row[column] = (str(span.task) if first else "-" * (cell - 1)).ljust(cell)
+        lines.append(unit.ljust(margin) + "".join(row).rstrip())
+    return lines
+
+
+def _scaled(timeline: Timeline, columns: int, margin: int) -> list[str]:
+    """Each character is the kind of the task that covers most of its slice of time."""
+    end = timeline.makespan or 1
+    lines = []
+    for unit in timeline.units:
+        shares: list[dict[str, int]] = [{} for _ in range(columns)]
+        for span in _of_unit(timeline, unit):
+            for column in range(span.start * columns // end, min(columns, -(-span.end * columns // end))):
+                low, high = (
+                    max(span.start * columns, column * end),
+                    min(span.end * columns, (column + 1) * end),
+                )
+                kinds = shares[column]
+                kinds[span.task.kind] = kinds.get(span.task.kind, 0) + max(0, high - low)
+        lines.append(unit.ljust(margin) + "".join(_winner(kinds, end) for kinds in shares))
+    return lines
+
+
+def _winner(kinds: dict[str, int], slice_size: int) -> str:
+    if sum(kinds.values()) * 2 < slice_size:
+        return IDLE_CELL
+    return max(kinds, key=lambda kind: kinds[kind])
+
+
+def _footer(timeline: Timeline) -> str:
+    makespan = Fraction(timeline.makespan, timeline.ticks_per_unit)
+    text = scale_for(float(makespan), timeline.time_unit).text(float(makespan))
+    word = "predicted" if timeline.source == "simulated" else "measured"
+    return f"makespan {text}, {word}" + (f" ({timeline.cost_model})" if timeline.cost_model else "")
+
+
+def _of_unit(timeline: Timeline, unit: str) -> list[Span]:
+    return [span for span in timeline.spans if span.unit == unit]

@@ -1,0 +1,168 @@
+"""Evaluate configurations in parallel: on this host's cores, or on a Dask cluster; results come as they finish.
+
+Both go through joblib. Workers neither write nor share anything: the parent records what comes back.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from alrsim.errors import AlrsimError, OptionError
+from alrsim.sweeps.grid import Configuration
+from alrsim.sweeps.store import Result
+
+Evaluate = Callable[[Configuration, Any], Mapping[str, Any]]
+"""A configuration and what it needs besides (its model, as bytes) to its numbers. Importable by name in a worker.
+
+Raises:
+    AlrsimError: the configuration makes no sense, or does not fit.
+"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One configuration to evaluate; ``extra`` travels with it."""
+
+    digest: str
+    configuration: Configuration
+    extra: Any = None
+
+
+def run_jobs(
+    jobs: Sequence[Job], evaluate: Evaluate, *, workers: int = 1, cluster: str | None = None
+) -> Generator[Result, None, None]:
+    """Results as they finish. Closing the iterator ends the workers.
+
+    A configuration that fails, or that takes its worker down, gives a result with an error.
+
+    Args:
+        workers: Processes on this host; 1 stays in this process.
+        cluster: Address of a Dask scheduler, instead.
+
+    Raises:
+        OptionError: Dask is not installed, or nobody answers there.
+    """
+    if cluster is not None:
+        with _dask(cluster):
+            yield from _parallel(jobs, evaluate, -1, None)
+    elif workers == 1 or len(jobs) <= 1:
+        for job in jobs:
+            yield evaluate_job(job, evaluate)
+    else:
+        yield from _local(jobs, evaluate, min(workers, len(jobs)))
+
+
+def evaluate_job(job: Job, evaluate: Evaluate, parent: int | None = None) -> Result:
+    """Evaluate one configuration; every error becomes one line.
+
+    Args:
+        parent: Process that this worker must not outlive.
+    """
+    if parent is not None:
+        _follow(parent)
+    start = time.perf_counter()
+    outcome: Mapping[str, Any] = {}
+    error = ""
+    try:
+        outcome = evaluate(job.configuration, job.extra)
+    except AlrsimError as found:
+        error = f"{found.where}: {found.what}" if found.where else found.what
+    except Exception as found:  # a bug in one corner of the space must not end the sweep
+        error = f"bug: {type(found).__name__}: {found}"
+    line = " ".join(error.split())
+    return Result(job.digest, job.configuration, outcome if not error else {}, line, time.perf_counter() - start)
+
+
+def _parallel(jobs: Sequence[Job], evaluate: Evaluate, workers: int, parent: int | None) -> Iterator[Result]:
+    from joblib import Parallel, delayed
+
+    run = Parallel(n_jobs=workers, batch_size=1, pre_dispatch="3 * n_jobs", return_as="generator_unordered")
+    yield from run(delayed(evaluate_job)(job, evaluate, parent) for job in jobs)
+
+
+def _local(jobs: Sequence[Job], evaluate: Evaluate, workers: int) -> Iterator[Result]:
+    from joblib import parallel_config
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    left = {job.digest: job for job in jobs}
+    alone: list[Job] = []
+    try:
+        with parallel_config(backend="loky", inner_max_num_threads=1):
+            while left:
+                waiting = list(left.values())
+                try:
+                    for result in _parallel(waiting, evaluate, workers, os.getpid()):
+                        del left[result.digest]
+                        yield result
+                except BrokenProcessPool:  # a worker died; whoever was running is tried alone
+                    alone = [job for job in waiting if job.digest in left][: 4 * workers]
+                for job in alone:
+                    del left[job.digest]
+                    yield _evaluate_alone(job, evaluate)
+                alone = []
+    finally:
+        _end_workers()
+
+
+def _evaluate_alone(job: Job, evaluate: Evaluate) -> Result:
+    """In a worker of its own, which may die."""
+    from joblib.externals.loky import ProcessPoolExecutor
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    with ProcessPoolExecutor(max_workers=1) as pool:
+        try:
+            found: Result = pool.submit(evaluate_job, job, evaluate, os.getpid()).result()
+        except BrokenProcessPool:
+            return Result(job.digest, job.configuration, {}, "its process was killed (out of memory?)")
+        return found
+
+
+def _end_workers() -> None:
+    """Kill what still runs, and wait until it is gone."""
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor().shutdown(wait=True, kill_workers=True)
+
+
+_FOLLOWED: set[int] = set()
+
+
+def _follow(parent: int) -> None:
+    """End this worker when its parent is gone, however it went; leave interrupts to the parent."""
+    if parent in _FOLLOWED or os.getppid() != parent:
+        return
+    _FOLLOWED.add(parent)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="alrsim-follow").start()
+
+
+@contextmanager
+def _dask(address: str) -> Iterator[None]:
+    try:
+        from dask.distributed import Client
+    except ImportError:
+        raise OptionError(
+            "Dask is not installed", where="--cluster", fix="pip install 'alrsim[cluster]', or use --workers"
+        ) from None
+    from joblib import parallel_config
+
+    try:
+        client: Any = Client(address, timeout="10s")  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise OptionError(
+            f"no Dask scheduler answers at {address}: {error}", where="--cluster", fix="give tcp://HOST:PORT"
+        ) from None
+    with client, parallel_config(backend="dask", wait_for_workers_timeout=30):
+        yield

@@ -1,0 +1,174 @@
+"""Results in one SQLite file: a row per configuration, written as it finishes, so that a kill loses nothing recorded.
+
+Tables: ``results`` (key: digest of the configuration), ``graphs`` (exported models, so that no run exports twice),
+``runs`` (when, where), ``meta``. One writer at a time: a second sweep on the same file is refused, and the lock is the
+operating system's, gone with its process. Anybody may read while a sweep writes.
+"""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from alrsim.errors import FileError
+from alrsim.sweeps.grid import Configuration, canonical
+
+FORMAT = "alrsim.sweep/1"
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS graphs (key TEXT PRIMARY KEY, graph BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS runs (run INTEGER PRIMARY KEY, started TEXT NOT NULL, workers TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS results (
+  digest TEXT PRIMARY KEY,
+  run INTEGER NOT NULL REFERENCES runs (run),
+  status TEXT NOT NULL CHECK (status IN ('ok', 'failed')),
+  configuration TEXT NOT NULL,
+  outcome TEXT NOT NULL,
+  error TEXT NOT NULL,
+  seconds REAL NOT NULL
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one configuration.
+
+    Attributes:
+        outcome: Its numbers; empty if it failed.
+        error: One line, empty if it did not fail.
+        seconds: Time that it took.
+    """
+
+    digest: str
+    configuration: Configuration
+    outcome: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+    seconds: float = 0.0
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.error)
+
+
+class Store:
+    """An open file of results."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection, self._path = connection, path
+        self._run = 0
+
+    def begin(self, workers: str) -> None:
+        """Note that a run starts; what is recorded belongs to it."""
+        cursor = self._connection.execute(
+            "INSERT INTO runs (started, workers) VALUES (strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), ?)", (workers,)
+        )
+        self._run = cursor.lastrowid or 0
+
+    def record(self, result: Result) -> None:
+        """Write one result, whole or not at all; a key is recorded once.
+
+        Raises:
+            FileError: it is there already, or cannot be written.
+        """
+        row = (
+            result.digest,
+            self._run,
+            "failed" if result.failed else "ok",
+            canonical(dict(result.configuration)),
+            canonical(dict(result.outcome)),
+            result.error,
+            result.seconds,
+        )
+        try:
+            self._connection.execute("INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        except sqlite3.Error as error:
+            raise FileError(f"cannot record a result: {error}", where=str(self._path)) from None
+
+    def forget_failed(self, digests: Iterable[str]) -> None:
+        """Remove failures, so that they are tried again."""
+        rows = [(digest,) for digest in digests]
+        self._connection.executemany("DELETE FROM results WHERE digest = ? AND status = 'failed'", rows)
+
+    def results(self, digests: Iterable[str]) -> dict[str, Result]:
+        """What is recorded of these configurations."""
+        wanted = set(digests)
+        rows = self._connection.execute("SELECT digest, configuration, outcome, error, seconds FROM results")
+        return {
+            digest: Result(digest, json.loads(configuration), json.loads(outcome), error, seconds)
+            for digest, configuration, outcome, error, seconds in rows
+            if digest in wanted
+        }
+
+    def graphs(self) -> dict[str, bytes]:
+        """Exported models by key."""
+        return dict(self._connection.execute("SELECT key, graph FROM graphs"))
+
+    def add_graph(self, key: str, graph: bytes) -> None:
+        """Keep an exported model."""
+        self._connection.execute("INSERT OR REPLACE INTO graphs VALUES (?, ?)", (key, graph))
+
+
+@contextmanager
+def open_store(path: Path) -> Iterator[Store]:
+    """Open or make a file of results, and hold it alone.
+
+    Raises:
+        FileError: no such folder, no file of a sweep, or another sweep has it.
+    """
+    held = _hold(path)
+    connection = sqlite3.connect(path, isolation_level=None, timeout=10.0)
+    try:
+        _prepare(connection, path)
+        try:
+            yield Store(connection, path)
+        finally:
+            with suppress(sqlite3.OperationalError):  # somebody reads: the log stays beside the file
+                connection.execute("PRAGMA journal_mode = DELETE")  # the log is written back: one file is left
+    finally:
+        connection.close()
+        os.close(held)
+
+
+def _hold(path: Path) -> int:
+    """A lock on the file, ours until we close it or die."""
+    try:
+        held = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise FileError(f"cannot be opened: {error.strerror}", where=str(path)) from None
+    try:
+        import fcntl
+    except ImportError:  # Windows: SQLite's own locks keep the file whole, but two sweeps may share the work
+        return held
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(held)
+        raise FileError(
+            "another sweep is writing to it", where=str(path), fix="wait for it, or choose another -o FILE"
+        ) from None
+    return held
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    try:
+        # With a log, a commit is one append: it survives a kill of this process, and costs no wait for the disk.
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if names and "meta" not in names:
+            raise FileError("is a database, but not of a sweep", where=str(path), fix="choose another -o FILE")
+        connection.executescript(_TABLES)
+        connection.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (FORMAT,))
+        (found,) = connection.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
+    except sqlite3.OperationalError as error:
+        raise FileError(f"cannot be opened: {error}", where=str(path), fix="choose another -o FILE") from None
+    except sqlite3.DatabaseError:
+        raise FileError("is no file of a sweep", where=str(path), fix="choose another -o FILE") from None
+    if found != FORMAT:
+        raise FileError(f"holds {found!r}, expected {FORMAT!r}", where=str(path), fix="choose another -o FILE")

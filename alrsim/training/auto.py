@@ -1,0 +1,83 @@
+"""Method ``auto``: a plan by measurement, without a single backpropagation, before the first step."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from alrsim.cost.cut import cut_graph
+from alrsim.cost.stages import build_stages
+from alrsim.errors import OptionError
+from alrsim.estimators.policy import Estimator, Plan, preset
+from alrsim.execution.executor import Batch
+from alrsim.execution.job import Settings
+from alrsim.execution.programs.program import build_program
+from alrsim.execution.step import one_thread
+from alrsim.frontend.torch_export import export_model
+from alrsim.frontend.torch_model import TorchModel
+from alrsim.quality.choose import suggest_plan
+from alrsim.quality.sampler import subject_of
+from alrsim.training.job import TrainJob
+from alrsim.training.methods import mask_of, most_copies, sigmas_of
+
+TARGET = 0.7
+"""Cosine that every layer shall reach, where the job does not say."""
+
+
+def with_measured_plan(job: TrainJob, model: TorchModel, batch: Batch) -> TrainJob:
+    """The job with the plan that measurements on one whole batch suggest, and with its copies.
+
+    The job's changes are those of ``lr``, the estimator of the layers that keep noise on their output; no layer gets
+    more than ``copies_max`` copies.
+
+    Raises:
+        OptionError, ExecutionError: what cannot be measured.
+    """
+    exported = export_model(model, job.batch)
+    stages = build_stages(exported.graph, cut_graph(exported.graph, job.cut))
+    program = build_program(exported.graph, exported.program, stages)
+    whole = replace(job, method="lr", copies=2, microbatches=1, group=None, monitor=0, target_cosine=None)
+    changes: dict[str, Any] = dict(job.changes)
+    plan = preset("lr").plan([stage.parameters > 0 for stage in stages.stages], **changes)
+    settings = Settings(sigma=sigmas_of(whole, plan, program, batch), seed=job.seed, mask=mask_of(whole, plan, program))
+    with one_thread():
+        found = suggest_plan(
+            subject_of(program, stages, batch),
+            plan[0],
+            settings,
+            target=job.target_cosine or TARGET,
+            most=job.copies_max,
+        )
+    return with_plan(job, found.plan)
+
+
+def with_plan(job: TrainJob, plan: Plan) -> TrainJob:
+    """The job with a plan and its largest number of copies, or one more where the monitor needs an even number."""
+    copies = most_copies(plan)
+    return replace(job, plan=plan, copies=copies + (copies % 2 if job.monitor else 0))
+
+
+def with_stored_plan(job: TrainJob, stored: Mapping[str, Any]) -> TrainJob:
+    """The job with the plan of a checkpoint's job: a run goes on with what it measured when it began."""
+    if not stored.get("plan"):
+        raise OptionError("the checkpoint holds no plan", where="--resume", fix="begin anew")
+    plan = TypeAdapter(tuple[Estimator, ...]).validate_python(stored["plan"])
+    return replace(job, plan=plan, copies=int(stored["copies"]))
+
+
+def plan_lines(plan: Plan, names: tuple[str, ...]) -> list[str]:
+    """A plan in words, a line per run of stages that are alike."""
+    lines: list[tuple[int, int, Estimator]] = []
+    for stage, one in enumerate(plan):
+        if lines and lines[-1][2] == one:
+            lines[-1] = (lines[-1][0], stage, one)
+        else:
+            lines.append((stage, stage, one))
+    found = []
+    for first, last, one in lines:
+        where = f"stage {first} ({names[first]})" if first == last else f"stages {first} to {last} ({names[first]}...)"
+        draws = "1 copy" if one.copies == 1 else f"{one.copies} copies"
+        what = "exact" if one.kind == "bp" else f"{one.kind}, {one.noise} noise, {draws}"
+        found.append(f"plan: {where}: {what}")
+    return found

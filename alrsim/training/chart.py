@@ -1,0 +1,85 @@
+"""The picture of a training run as PNG bytes: loss and accuracy, over steps and over work."""
+
+from collections.abc import Sequence
+from io import BytesIO
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from alrsim.reports.palette import FAINT, INK
+from alrsim.training.log import Row
+
+TRAIN, TEST = "#56B4E9", "#0072B2"
+_DPI, _WIDTH, _HEIGHT = 130, 10.0, 5.6
+
+
+def draw_training(rows: Sequence[Row], title: str, note: str) -> bytes:
+    """Loss above, accuracy below; steps on the left, work on the right. The same rows give the same bytes."""
+    figure = Figure(figsize=(_WIDTH, _HEIGHT))
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, 2, sharey="row", sharex="col")
+    steps, work = [float(row.step) for row in rows], [row.work for row in rows]
+    for column, (values, label) in enumerate(((steps, "steps"), (work, "work in forwards of a batch (F)"))):
+        _draw_loss(axes[0][column], values, rows)
+        _draw_accuracy(axes[1][column], values, rows, named=column == 0)
+        axes[1][column].set_xlabel(label, fontsize=9, color=INK)
+        axes[1][column].xaxis.set_major_formatter(FuncFormatter(_short))
+        axes[1][column].xaxis.set_major_locator(MaxNLocator(6))
+    axes[0][0].set_ylabel("loss", fontsize=9, color=INK)
+    axes[1][0].set_ylabel("test accuracy", fontsize=9, color=INK)
+    axes[0][1].legend(loc="upper right", frameon=False, fontsize=9)
+    figure.subplots_adjust(left=0.075, right=0.985, top=0.87, bottom=0.095, wspace=0.06, hspace=0.12)
+    figure.text(0.012, 0.975, title, fontsize=12.5, fontweight="bold", color=INK, va="top")
+    figure.text(0.012, 0.925, note, fontsize=8, color=FAINT, va="top")
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white", metadata={"Software": "alrsim"})
+    return buffer.getvalue()
+
+
+def _draw_loss(axis: Axes, at: Sequence[float], rows: Sequence[Row]) -> None:
+    known = [(x, row.train_loss) for x, row in zip(at, rows, strict=True) if row.train_loss is not None]
+    axis.plot([x for x, _ in known], [y for _, y in known], color=TRAIN, linewidth=1.6, label="training batches")
+    axis.plot(at, [row.test_loss for row in rows], color=TEST, linewidth=1.8, label="test")
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_minor_locator(NullLocator())
+    _dress(axis)
+
+
+def _draw_accuracy(axis: Axes, at: Sequence[float], rows: Sequence[Row], *, named: bool) -> None:
+    values = [100 * row.test_accuracy for row in rows]
+    axis.plot(at, values, color=TEST, linewidth=1.8)
+    best = max(range(len(values)), key=lambda index: (values[index], -index))
+    axis.plot([at[best]], [values[best]], color=TEST, marker="o", markersize=5)
+    if named:
+        axis.annotate(
+            f"best {values[best]:.1f} % at step {rows[best].step}",
+            (at[best], values[best]),
+            xytext=(0, -24),
+            textcoords="offset points",
+            ha="right",
+            fontsize=8.5,
+            color=INK,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+        )
+    axis.set_ylim(0, 103)
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
+    _dress(axis)
+
+
+def _dress(axis: Axes) -> None:
+    axis.grid(color="#E5E5E5", linewidth=0.7)
+    axis.set_axisbelow(True)
+    axis.tick_params(labelsize=8, color=FAINT)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+
+
+def _short(value: float, _position: int) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"

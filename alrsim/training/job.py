@@ -1,0 +1,223 @@
+"""What is trained and how, as a value: two runs of equal jobs give the same numbers, bit for bit."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from hashlib import sha256
+from math import gcd, isfinite
+from typing import Any, Literal
+
+from alrsim.errors import OptionError
+from alrsim.estimators.policy import Plan
+from alrsim.execution.job import Mask
+
+UpdateRule = Literal["gradient", "sign"]
+RateSchedule = Literal["constant", "step", "cosine"]
+OptimizerName = Literal["adam", "adamw", "sgd", "momentum", "rmsprop"]
+
+FREE = frozenset({"steps", "eval_every", "copies_min", "copies_max"})
+"""Fields that a resumed run may change: they decide when a run ends and what it tells, not what a step computes."""
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """A training run. Where its tasks run (schedule, units) is no part of it, because it changes no bit.
+
+    Attributes:
+        model: Name, with ``model_options``.
+        data: Name of the data set; ``data_folder`` where its files are, if it has files.
+        method: A preset of :data:`alrsim.estimators.policy.PRESETS`, ``segments``, ``plan``, ``auto``, or a learner of
+            its own (``fa``, ``hsic``).
+        changes: Fields of :class:`alrsim.estimators.policy.Estimator` that replace the preset's.
+        plan: One estimator per stage: of ``plan`` as given, of ``auto`` as measured (``None``: at the start). Its
+            copies are scaled such that the most of them are ``copies``.
+        cut: Where the model is cut into stages, which decides where noise goes.
+        segments: Method ``segments``: the first stage of every segment after the first; the last one is exact.
+        copies: Noise draws per sample, at the start.
+        group: Copies stacked in one task; ``None``: all.
+        mask: Which losses weigh a noise element: ``none``: all of the sample; ``reach``: those that it can influence
+            (:mod:`alrsim.execution.programs.receptive_field`); ``None``: ``reach`` where positions have own losses.
+        precision: Formats of what is kept, the fields of :class:`alrsim.hardware.precision.PrecisionPlan` by name;
+            empty: the method's.
+        batch: Samples in a step.
+        microbatches: Parts of the batch that are tasks of their own.
+        update: ``gradient``, or ``sign``: the optimizer gets the signs of the gradient (the papers' "w A" columns on
+            BP, FA and HSIC, read as in signSGD).
+        rate: Learning rate at the start.
+        rate_schedule: ``step`` multiplies it by ``rate_factor`` every ``rate_every`` steps; ``cosine`` ends near 0 at
+            the last step.
+        steps: Optimizer steps in total.
+        eval_every: Steps between rows of the log.
+        sigma_rate: Adam's rate for log sigma, where the noise scales are learned.
+        monitor: Steps between measurements of the split-half cosine; 0: never.
+        target_cosine: The monitor doubles or halves the copies to hold this; ``None``: copies stay.
+        learner_options: Of ``fa`` and ``hsic``.
+
+    Raises:
+        OptionError: a value that makes no sense.
+    """
+
+    model: str
+    data: str = "digits"
+    method: str = "bp"
+    model_options: Mapping[str, str] = field(default_factory=dict)
+    data_folder: str | None = None
+    changes: Mapping[str, str | float] = field(default_factory=dict)
+    plan: Plan | None = None
+    cut: str = "layer"
+    segments: tuple[int, ...] | None = None
+    copies: int = 1
+    group: int | None = None
+    mask: Mask | None = None
+    precision: Mapping[str, str] = field(default_factory=dict)
+    batch: int = 50
+    microbatches: int = 1
+    optimizer: OptimizerName = "adam"
+    rate: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    update: UpdateRule = "gradient"
+    rate_schedule: RateSchedule = "constant"
+    rate_every: int = 1000
+    rate_factor: float = 0.5
+    steps: int = 600
+    eval_every: int = 100
+    seed: int = 0
+    sigma_rate: float = 0.01
+    monitor: int = 0
+    target_cosine: float | None = None
+    copies_min: int = 2
+    copies_max: int = 1024
+    learner_options: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("copies", "batch", "microbatches", "steps", "eval_every", "rate_every"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"is {getattr(self, name)}, must be at least 1", where=option_of(name))
+        if self.batch % self.microbatches:
+            raise OptionError(
+                f"a batch of {self.batch} samples cannot be split evenly into {self.microbatches} micro-batches",
+                where="--microbatches",
+                fix="choose a divisor of the batch",
+            )
+        for name in ("rate", "rate_factor", "sigma_rate"):
+            value = getattr(self, name)
+            if not (isfinite(value) and value > 0):
+                raise OptionError(f"is {value}, must be positive", where=option_of(name))
+        for name in ("momentum", "weight_decay"):
+            value = getattr(self, name)
+            if not (isfinite(value) and 0 <= value < 1):
+                raise OptionError(f"is {value}, must be at least 0 and below 1", where=option_of(name))
+        if self.group is not None and (self.group < 1 or (self.copies % self.group and self.method != "auto")):
+            raise OptionError(
+                f"copy groups of {self.group} do not divide {self.copies} copies",
+                where="--group",
+                fix=f"choose a divisor of {self.copies}",
+            )
+        if (self.segments is not None) != (self.method == "segments"):
+            raise OptionError(
+                "method segments needs the first stage of every segment after the first, and no other method has them",
+                where="--segments",
+                fix="for example --method segments --segments 2,4",
+            )
+        self._check_monitor()
+        self._check_halves()
+
+    def _check_monitor(self) -> None:
+        if self.monitor < 0:
+            raise OptionError(f"is {self.monitor}, must be at least 0", where="--monitor")
+        if self.target_cosine is not None and not 0 < self.target_cosine < 1:
+            raise OptionError(f"is {self.target_cosine}, must be between 0 and 1", where="--target-cosine")
+        if self.target_cosine is not None and not self.monitor and self.method != "auto":
+            raise OptionError(
+                "needs the monitor that it steers by", where="--target-cosine", fix="add, for example, --monitor 20"
+            )
+        if self.monitor and self.copies % 2 and not self.open:
+            raise OptionError(
+                f"the monitor splits the copies in two halves, and {self.copies} is odd",
+                where="--copies",
+                fix=f"use {self.copies + 1}",
+            )
+        if self.target_cosine is not None and not 2 <= self.copies_min <= self.copies_max:
+            raise OptionError(
+                f"{self.copies_min} to {self.copies_max} copies is no range that starts at 2 or more",
+                where="--copies-min",
+            )
+
+    def _check_halves(self) -> None:
+        """A monitored step is two of half of the copies, and each must be able to do what the whole can."""
+        if not self.monitor or self.open:
+            return
+        baselines = {one.baseline for one in self.plan or () if one.kind != "bp"} | {self.changes.get("baseline")}
+        learned = {one.sigma_rule for one in self.plan or () if one.kind != "bp"} | {self.changes.get("sigma_rule")}
+        what = None
+        if "copy-mean" in baselines:
+            what = "baseline copy-mean needs 2 copies in each half that the monitor splits a step into"
+        elif "learned" in learned:
+            what = "a learned sigma needs 2 antithetic pairs in each half that the monitor splits a step into"
+        if what is None:
+            return
+        if self.copies < 4:
+            raise OptionError(f"{what}, and there are {self.copies}", where="--copies", fix="use 4 or more")
+        if self.target_cosine is not None and self.copies_min < 4:
+            raise OptionError(
+                f"{what}, and the copies may fall to {self.copies_min}", where="--copies-min", fix="use 4 or more"
+            )
+        if "learned" in learned and self.group is not None and gcd(self.group, self.copies // 2) < 2:
+            raise OptionError(
+                f"a learned sigma needs 2 pairs in every copy group, and in the monitor's halves of {self.copies // 2} "
+                f"copies groups of {self.group} become groups of 1",
+                where="--group",
+                fix="leave it out",
+            )
+
+    @property
+    def open(self) -> bool:
+        """Whether the plan and its copies are still to be measured."""
+        return self.method == "auto" and self.plan is None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides what a step computes, as plain values."""
+        values = asdict(self)
+        for name in FREE - ({"steps"} if self.rate_schedule == "cosine" else set()):
+            del values[name]
+        return values
+
+    @property
+    def digest(self) -> str:
+        """Of :attr:`identity`."""
+        return sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+
+
+NAMES = {
+    "model": "MODEL",
+    "model_options": "--option",
+    "rate": "--lr",
+    "rate_schedule": "--lr-schedule",
+    "rate_every": "--lr-every",
+    "rate_factor": "--lr-factor",
+    "sigma_rate": "--sigma-lr",
+    "changes": "the method's options",
+    "learner_options": "the method's options",
+}
+
+
+def option_of(field_name: str) -> str:
+    """How a field is spelled on the command line."""
+    return NAMES.get(field_name, "--" + field_name.replace("_", "-"))
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What tells two identities apart, in words: ``--lr was 0.001, is 0.002``."""
+    found = []
+    for one in fields(TrainJob):
+        first, second = then.get(one.name), now.get(one.name)
+        if first == second:
+            continue
+        if isinstance(first, Mapping) and isinstance(second, Mapping):
+            keys = [key for key in sorted({*first, *second}) if first.get(key) != second.get(key)]
+            found += [f"{key} was {first.get(key)}, is {second.get(key)}" for key in keys]
+        else:
+            found.append(f"{option_of(one.name)} was {first}, is {second}")
+    return found

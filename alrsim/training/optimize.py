@@ -1,0 +1,59 @@
+"""Torch optimizers and learning-rate schedules by name."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, StepLR
+
+from alrsim.training.job import TrainJob
+
+OPTIMIZERS: Mapping[str, Callable[[Sequence[Tensor], TrainJob], Optimizer]] = {
+    "adam": lambda values, job: torch.optim.Adam(values, lr=job.rate, weight_decay=job.weight_decay),
+    "adamw": lambda values, job: torch.optim.AdamW(values, lr=job.rate, weight_decay=job.weight_decay),
+    "sgd": lambda values, job: torch.optim.SGD(values, lr=job.rate, weight_decay=job.weight_decay),
+    "momentum": lambda values, job: torch.optim.SGD(
+        values, lr=job.rate, momentum=job.momentum, weight_decay=job.weight_decay
+    ),
+    "rmsprop": lambda values, job: torch.optim.RMSprop(values, lr=job.rate, weight_decay=job.weight_decay),
+}
+"""Every optimizer by its name."""
+
+RATE_SCHEDULES: Mapping[str, Callable[[Optimizer, TrainJob], LRScheduler]] = {
+    "constant": lambda optimizer, job: LambdaLR(optimizer, _one),
+    "step": lambda optimizer, job: StepLR(optimizer, job.rate_every, job.rate_factor),
+    "cosine": lambda optimizer, job: CosineAnnealingLR(optimizer, job.steps),
+}
+"""Every schedule of the learning rate by its name."""
+
+
+def apply(
+    optimizer: Optimizer, parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor], job: TrainJob
+) -> None:
+    """One optimizer step.
+
+    ``update = sign``: the optimizer gets the sign of every element of the gradient. Sources: signSGD (Bernstein et al.
+    2018); our reading of the ALR paper's columns "w A" for methods that have no noise to take the sign of.
+    """
+    for name, parameter in parameters.items():
+        gradient = gradients.get(name)
+        if gradient is None:
+            parameter.grad = None
+        else:
+            parameter.grad = gradient.sign() if job.update == "sign" else gradient
+    optimizer.step()
+
+
+def plain_state(state: Any) -> Any:
+    """A state dict with tuples as lists, so that it can be stored as plain values."""
+    if isinstance(state, Mapping):
+        return {key: plain_state(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return [plain_state(value) for value in state]
+    return state
+
+
+def _one(_step: int) -> float:
+    return 1.0

@@ -1,4 +1,18 @@
-"""Every error that a user can cause: what is wrong, where, and what to do about it."""
+"""Every error that a user can cause: what is wrong, where, and what to do about it.
+
+Messages speak of keywords as Python spells them, in backquotes ("use fewer `units`"). The command line prints the
+same messages with its own spelling (:func:`spell`), so that nothing below it knows how an option is typed.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+Fix = tuple[str, object]
+"""A keyword and a value that would do: ``("units", 1)``."""
+
+
+class AlrsimWarning(UserWarning):
+    """What a user should know of a result, or of how an input was read."""
 
 
 class AlrsimError(Exception):
@@ -6,17 +20,20 @@ class AlrsimError(Exception):
 
     Args:
         what: What is wrong, in one sentence.
-        where: The file, key path, token, unit or option that is to blame.
-        fix: What the user can do.
+        where: The file, key path, token or unit that is to blame.
+        field: The keyword that is to blame: ``copies``.
+        fix: What the user can do, in words.
+        fixes: Keywords with values that would do.
     """
 
-    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
-        self.what, self.where, self.fix = what, where, fix
+    def __init__(
+        self, what: str, *, where: str = "", field: str = "", fix: str = "", fixes: Sequence[Fix] = ()
+    ) -> None:
+        self.what, self.where, self.field, self.fix, self.fixes = what, where, field, fix, tuple(fixes)
         super().__init__(what)
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{text}\n  try: {self.fix}" if self.fix else text
+        return spell(self, _python)
 
 
 class OptionError(AlrsimError):
@@ -45,3 +62,33 @@ class DeadlockError(ScheduleError):
 
 class ExecutionError(AlrsimError):
     """A measured run that could not be carried out; names the token."""
+
+
+Spelling = Callable[[str, object], str]
+"""A keyword and its value (``None``: the keyword alone) as somebody types it."""
+
+
+def spell(error: AlrsimError, spelling: Spelling) -> str:
+    """The message, with every keyword spelled by ``spelling``.
+
+    >>> print(OptionError("is 0, must be at least 1", field="copies", fixes=[("copies", 4)]))
+    copies: is 0, must be at least 1
+      try: copies=4
+    """
+    place = ": ".join(part for part in (error.where, error.field and spelling(error.field, None)) if part)
+    words = respell(error.what, spelling)
+    tries = [respell(error.fix, spelling)] if error.fix else []
+    tries += [spelling(field, value) for field, value in error.fixes]
+    text = f"{place}: {words}" if place else words
+    return f"{text}\n  try: {' or '.join(tries)}" if tries else text
+
+
+def respell(text: str, spelling: Spelling) -> str:
+    """A sentence with its `keywords` (and `keyword=value` pairs), which stand in backquotes, as ``spelling`` has them."""
+    return re.sub(
+        r"`([a-z_]+)(?:=([^`]*))?`", lambda found: spelling(found[1], found[2] if found[2] is not None else None), text
+    )
+
+
+def _python(field: str, value: object) -> str:
+    return field if value is None else f"{field}={value}"

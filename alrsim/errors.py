@@ -84,7 +84,7 @@ def spell(error: AlrsimError, spelling: Spelling) -> str:
 
 
 def respell(text: str, spelling: Spelling) -> str:
-    """A sentence with its `keywords` (and `keyword=value` pairs), which stand in backquotes, as ``spelling`` has them."""
+    """A sentence with its `keywords` (and `keyword=value` pairs), in backquotes, spelled as ``spelling`` does."""
     return re.sub(
         r"`([a-z_]+)(?:=([^`]*))?`", lambda found: spelling(found[1], found[2] if found[2] is not None else None), text
     )

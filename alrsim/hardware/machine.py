@@ -1,10 +1,14 @@
 """A machine: atomic compute units, the links between them, and the host cores that they share."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Self
 
 from alrsim.errors import ProfileError
 from alrsim.hardware.precision import Precision
+
+if TYPE_CHECKING:
+    from alrsim.hardware.specification import Profile
 
 MAX_UNITS = 1024
 """Every pair of units has a link of its own, a million of them here."""
@@ -109,6 +113,18 @@ class Machine:
                 raise ProfileError(f"link {link.source} -> {link.target} does not join two units", where=self.name)
         if self.shared_cores is not None and self.shared_cores < 1:
             raise ProfileError(f"shared_cores is {self.shared_cores}, must be at least 1", where=self.name)
+
+    @property
+    def profile(self) -> "Profile | None":
+        """Where its figures come from, which decides how tasks are priced; no part of the value, and not written."""
+        found: Profile | None = self.__dict__.get("_profile")
+        return found
+
+    def with_profile(self, profile: "Profile") -> Self:
+        """The same machine that knows its profile."""
+        same = replace(self)
+        same.__dict__["_profile"] = profile
+        return same
 
     def link_table(self) -> dict[tuple[int, int], Link]:
         """Link by ordered pair of unit indices."""

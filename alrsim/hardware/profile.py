@@ -17,6 +17,7 @@ from alrsim.errors import FileError, ProfileError
 from alrsim.files import read_text
 from alrsim.hardware.build import machine_from
 from alrsim.hardware.faults import faults_of
+from alrsim.hardware.machine import Machine
 from alrsim.hardware.specification import Kind, Profile, Specification
 from alrsim.hardware.strictyaml import Document, Fault, parse_yaml
 
@@ -26,6 +27,7 @@ __all__ = [
     "fault_error",
     "key_path",
     "list_profiles",
+    "load_machine",
     "load_profile",
     "machine_from",
     "place",
@@ -84,6 +86,25 @@ def load_profile(name_or_path: str | Path) -> Profile:
     if faults or profile is None:
         raise fault_error(where, faults)
     return profile
+
+
+def load_machine(machine: "str | Path | Machine", units: int | None = None) -> Machine:
+    """A machine by the name or path of its profile; a machine is given back.
+
+    Args:
+        units: How many units; ``None``: the profile's own number.
+
+    Raises:
+        ProfileError: no such profile, or not with so many units.
+    """
+    if isinstance(machine, Machine):
+        if units is not None and units != len(machine.units):
+            raise ProfileError(f"has {len(machine.units)} units, not {units}", where=machine.name, field="units")
+        return machine
+    if units is not None and units < 1:
+        raise ProfileError(f"is {units}, must be at least 1", field="units")
+    profile = load_profile(machine)
+    return machine_from(profile, units).with_profile(profile)
 
 
 def read_profile(text: str, where: str, folder: Path | None = None) -> tuple[tuple[Fault, ...], Profile | None]:

@@ -5,8 +5,8 @@ share. Python calls :meth:`Options.take` with keywords; the command line makes i
 
 >>> @dataclass(frozen=True, kw_only=True)
 ... class Paint(Options):
-...     colour: str = option("Colour of the wall.", default="red", choices=("red", "blue"))
-...     coats: int = option("How many coats.", default=2, least=1)
+...     colour: str = keyword("Colour of the wall.", default="red", choices=("red", "blue"))
+...     coats: int = keyword("How many coats.", default=2, least=1)
 >>> Paint.take({"colour": "blue"})
 Paint(colour='blue', coats=2)
 >>> Paint.take({"colour": "blu"})
@@ -71,8 +71,8 @@ class About:
         return value
 
 
-def option(help: str, *, default: Any = MISSING, **about: Any) -> Any:
-    """A dataclass field that is an option.
+def keyword(help: str, *, default: Any = MISSING, **about: Any) -> Any:
+    """A dataclass field that is an option, given by keyword.
 
     Args:
         help: One or two sentences.

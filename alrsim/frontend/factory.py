@@ -55,7 +55,24 @@ def load_factory(spec: str) -> TorchModel:
             made = factory()
         except (Exception, SystemExit) as error:
             _raise(error, f"{attribute}() fails", spec)
-    name = f"{Path(source).stem if from_file else source}.{attribute}"
+    return _probed(made, f"{Path(source).stem if from_file else source}.{attribute}", spec)
+
+
+def model_of(module: nn.Module, example: object = None) -> TorchModel:
+    """A module with its example input.
+
+    Args:
+        example: A tensor or a tuple of tensors with the batch in front; ``None``: the module has an ``input_shape``.
+
+    Raises:
+        ModelError: no module, no example input, or a module that fails on it.
+    """
+    name = type(module).__name__
+    return _probed(module if example is None else (module, example), name, name)
+
+
+def _probed(made: object, name: str, spec: str) -> TorchModel:
+    """What was made as a model; run once, to learn the number of classes."""
     model = _as_model(made, name, spec)
     shape = output_shape(model, 2)
     return model if isinstance(made, TorchModel) else replace(model, classes=shape[1] if len(shape) > 1 else 0)

@@ -5,8 +5,8 @@ from typing import Any
 from rich.table import Table
 
 from alrsim.reports.explained import CAUSE_WORDS, Explained
+from alrsim.reports.step_result import number
 from alrsim.reports.tables import plain_table
-from alrsim.reports.timeline_json import number
 from alrsim.reports.timescale import scale_for
 from alrsim.schedule.critical import Step
 from alrsim.schedule.idle import Cause, Idle

@@ -44,7 +44,20 @@ class Panel:
 
 
 def draw_gantt(panels: Sequence[Panel], title: str = "", *, note: str = "") -> bytes:
-    """A PNG with every panel below the other on one shared time axis.
+    """:func:`gantt_figure` as PNG."""
+    return render(gantt_figure(panels, title, note=note))
+
+
+def draw_gantt_into(axis: Axes, timeline: Timeline, title: str = "") -> None:
+    """One timeline into axes of somebody's own."""
+    longest = timeline.makespan / timeline.ticks_per_unit
+    scale = scale_for(longest, timeline.time_unit)
+    _draw_panel(axis, Panel(title, timeline), scale, longest / scale.divisor or 1.0)
+    axis.set_xlabel(scale.label, fontsize=9, color=INK)
+
+
+def gantt_figure(panels: Sequence[Panel], title: str = "", *, note: str = "") -> Figure:
+    """A figure with every panel below the other on one shared time axis.
 
     Args:
         note: A line of small print below the chart.
@@ -66,7 +79,7 @@ def draw_gantt(panels: Sequence[Panel], title: str = "", *, note: str = "") -> b
         axis.tick_params(labelbottom=False)
     axes[-1].set_xlabel(scale.label, fontsize=9, color=INK)
     _decorate(figure, panels, title, note)
-    return render(figure)
+    return figure
 
 
 def render(figure: Figure) -> bytes:

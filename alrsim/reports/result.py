@@ -1,12 +1,13 @@
 """The result of ``alrsim compare``: what the table shows and what ``result.json`` holds."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from alrsim.reports.bound import bound_document
-from alrsim.schedule.proof import Gap
-from alrsim.timeline.terms import Terms
+from alrsim.documents import Document, Live
+from alrsim.errors import OptionError
+from alrsim.options import choose
+from alrsim.reports.bound import Bound
 from alrsim.units import Bytes, Ns, format_bytes
 
 
@@ -15,16 +16,18 @@ class Shortage:
     """A unit whose memory is too small.
 
     Attributes:
-        need: Peak live bytes.
-        capacity: What the unit has.
+        need_bytes: Peak live bytes.
+        capacity_bytes: What the unit has.
+        short_bytes: The difference.
     """
 
     unit: str
-    need: Bytes
-    capacity: Bytes
+    need_bytes: Bytes
+    capacity_bytes: Bytes
+    short_bytes: Bytes
 
     def __str__(self) -> str:
-        need, has, short = map(format_bytes, (self.need, self.capacity, self.need - self.capacity))
+        need, has, short = map(format_bytes, (self.need_bytes, self.capacity_bytes, self.short_bytes))
         return f"unit {self.unit} needs {need}, has {has}; short by {short}"
 
 
@@ -61,45 +64,92 @@ class MethodResult:
     """One method of a comparison. Every share is a fraction of 1.
 
     Attributes:
-        method: ``rule:scheduler``, as on the command line.
+        method: ``rule:scheduler``.
         schedule: Lane by unit, as text.
         speedup: Over the first method of the comparison.
-        bubbles: Share or time by name: ``idle_fraction``, ``overhead_ratio``, ``rank_span_bubble``,
-            ``internal_idle``, ``grid_idle`` and the others that :mod:`alrsim.timeline.metrics` defines.
+        idle_fraction, overhead_ratio, rank_span_bubble, internal_idle, grid_idle, layer_rows_idle: Bubbles, as
+            :mod:`alrsim.timeline.metrics` defines them.
+        bubble_size_ns: Idle time, mean over the units.
+        forwards_per_step: Full-forward equivalents per sample and step.
         peak_memory_bytes: By unit.
         memory_by_category: By unit and category at the moment of that unit's peak, so that they add up to it.
-        forwards_per_step: Full-forward equivalents per sample and step.
         shortages: Units whose memory is too small.
         notes: Choices of the rule and of the scheduler that the reader should know.
-        gap: The predicted makespan beside its lower bounds.
-        terms: What the predicted makespan is made of; ``None`` in steps.
+        bound: The predicted makespan beside its lower bounds; ``None`` where fused pairs leave none.
+        terms_ns: What the predicted makespan is made of; ``None`` in steps.
+        step: Live: the scheduled step.
+        measured_timeline: Live: of the measured run.
     """
 
     method: str
     schedule: Mapping[str, str]
     makespan_ns: Ns
     speedup: float
-    bubbles: Mapping[str, float]
+    idle_fraction: float
+    overhead_ratio: float
+    rank_span_bubble: float
+    internal_idle: float
+    grid_idle: float
+    layer_rows_idle: float
+    bubble_size_ns: Ns
+    forwards_per_step: float
     peak_memory_bytes: Mapping[str, Bytes]
     memory_by_category: Mapping[str, Mapping[str, Bytes]]
-    forwards_per_step: float
     shortages: tuple[Shortage, ...] = ()
     notes: tuple[str, ...] = ()
+    bound: Bound | None = None
+    terms_ns: Mapping[str, Ns] | None = None
     measured: MeasuredResult | None = None
-    gap: Gap | None = None
-    terms: Terms | None = None
+    step: Live = field(default=None, repr=False, compare=False)
+    measured_timeline: Live = field(default=None, repr=False, compare=False)
+
+    @property
+    def makespan(self) -> Ns:
+        """Predicted time of the step, in ns (in steps on abstract units)."""
+        return self.makespan_ns
+
+    @property
+    def timeline(self) -> Any:
+        """The predicted timeline; a result that was read from a file has none.
+
+        Raises:
+            OptionError: as said.
+        """
+        if self.step is None:
+            raise OptionError("was read from a file, which holds no timeline", where=self.method)
+        return self.step.timeline
+
+    @property
+    def bubbles(self) -> dict[str, float]:
+        """Every named bubble."""
+        return {name: getattr(self, name) for name in BUBBLES}
+
+
+BUBBLES = (
+    "idle_fraction",
+    "overhead_ratio",
+    "rank_span_bubble",
+    "internal_idle",
+    "grid_idle",
+    "layer_rows_idle",
+    "bubble_size_ns",
+)
 
 
 @dataclass(frozen=True)
-class CompareResult:
+class CompareResult(Document):
     """A comparison of methods on one model and machine.
 
     Attributes:
         cost_model: What made the predicted durations.
-        time_unit: ``ns``, or ``user``: every time is in steps (abstract units).
         cost_model_error: Known relative error of that cost model, as words; empty if unknown.
-        warnings: Of the model's import, printed once.
+        time_unit: ``ns``, or ``user``: every time is in steps (abstract units).
+        warnings: Of the model's import.
+        methods: The first one is what the others are compared with.
     """
+
+    kind: ClassVar[str] = "compare"
+    version: ClassVar[int] = 2
 
     model: str
     hardware: str
@@ -107,67 +157,35 @@ class CompareResult:
     microbatches: int
     copies: int
     cost_model: str
+    cost_model_error: str
+    time_unit: str
+    warnings: tuple[str, ...]
     methods: tuple[MethodResult, ...]
-    cost_model_error: str = ""
-    warnings: tuple[str, ...] = ()
-    time_unit: str = "ns"
 
+    def __getitem__(self, key: str | int) -> MethodResult:
+        """A method by its name or its place.
 
-def compare_document(result: CompareResult) -> dict[str, Any]:
-    """The JSON of ``alrsim compare`` (schema ``compare.schema.json``)."""
-    return {
-        "model": result.model,
-        "hardware": result.hardware,
-        "units": result.units,
-        "microbatches": result.microbatches,
-        "copies": result.copies,
-        "cost_model": result.cost_model,
-        "cost_model_error": result.cost_model_error,
-        "time_unit": result.time_unit,
-        "warnings": list(result.warnings),
-        "methods": [_method_document(method) for method in result.methods],
-    }
+        Raises:
+            OptionError: no such method in the comparison.
+        """
+        if isinstance(key, int):
+            return self.methods[key]
+        names = [method.method for method in self.methods]
+        return self.methods[names.index(choose(key, names, what="method of this comparison"))]
 
+    def __iter__(self) -> Iterator[MethodResult]:
+        return iter(self.methods)
 
-def _method_document(method: MethodResult) -> dict[str, Any]:
-    return {
-        "method": method.method,
-        "schedule": dict(method.schedule),
-        "makespan_ns": method.makespan_ns,
-        "speedup": method.speedup,
-        **method.bubbles,
-        "forwards_per_step": method.forwards_per_step,
-        "peak_memory_bytes": dict(method.peak_memory_bytes),
-        "memory_by_category": {unit: dict(live) for unit, live in method.memory_by_category.items()},
-        "shortages": [
-            {
-                "unit": s.unit,
-                "need_bytes": s.need,
-                "capacity_bytes": s.capacity,
-                "short_bytes": s.need - s.capacity,
-            }
-            for s in method.shortages
-        ],
-        "notes": list(method.notes),
-        "bound": None if method.gap is None else bound_document(method.gap),
-        "terms_ns": None if method.terms is None else method.terms.named,
-        "measured": None if method.measured is None else _measured_document(method.measured),
-    }
+    def __len__(self) -> int:
+        return len(self.methods)
 
+    def __repr__(self) -> str:
+        rows = ", ".join(f"{method.method} {method.makespan_ns}" for method in self.methods)
+        return f"CompareResult({self.model} on {self.units} units of {self.hardware}: {rows} {self.time_unit})"
 
-def _measured_document(measured: MeasuredResult) -> dict[str, Any]:
-    return {
-        "makespan_ns": measured.makespan_ns,
-        "repeats": measured.repeats,
-        "spread": measured.spread,
-        "makespan_error": measured.makespan_error,
-        "speedup": measured.speedup,
-        "peak_memory_bytes": dict(measured.peak_memory_bytes),
-        "peak_memory_error": dict(measured.peak_memory_error),
-        "peak_rss_bytes": dict(measured.peak_rss_bytes),
-        "flags": list(measured.flags),
-        "executor": measured.executor,
-    }
+    def verdict(self) -> str:
+        """One honest sentence or two: which method wins, by how much, and where BP is the better one."""
+        return verdict(self)
 
 
 def verdict(result: CompareResult) -> str:

@@ -1,19 +1,17 @@
 """Tables for the terminal. They show the same numbers as the JSON, rounded."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from io import StringIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from alrsim.reports.bound import bound_line, status_words
-from alrsim.reports.result import CompareResult, MeasuredResult, MethodResult
+from alrsim.reports.bound import status_words
+from alrsim.reports.result import BUBBLES, CompareResult, MeasuredResult, MethodResult
+from alrsim.reports.step_result import StepResult
 from alrsim.reports.timescale import scale_for
-from alrsim.schedule.proof import Gap
-from alrsim.timeline.memory import peak_memory, resident_peaks
-from alrsim.timeline.metrics import bubble_size, named_shares, typed, work
-from alrsim.timeline.timeline import Timeline
 from alrsim.units import Bytes, format_bytes, format_ns
 
 PLAIN_WIDTH = 160
@@ -25,12 +23,6 @@ def to_text(table: Table, width: int = PLAIN_WIDTH) -> str:
     stream = StringIO()
     Console(file=stream, width=width, no_color=True, highlight=False, emoji=False).print(table)
     return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines())
-
-
-def bound_text(found: Gap, timeline: Timeline) -> str:
-    """The line on bound and gap, in the timeline's own unit."""
-    scale = scale_for(float(typed(timeline, timeline.makespan)), timeline.time_unit)
-    return bound_line(found, lambda ticks: scale.text(float(typed(timeline, ticks))))
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", left: int = 1) -> Table:
@@ -50,22 +42,21 @@ def compare_table(result: CompareResult) -> Table:
         ["makespan", *(format_time(m.makespan_ns, result.cost_model) for m in methods)],
         ["speed-up", *(f"{m.speedup:.2f}x" for m in methods)],
     ]
-    made = [m.terms.named for m in methods if m.terms is not None]
+    made = [m.terms_ns for m in methods if m.terms_ns is not None]
     if len(made) == len(methods):
         names_of_terms = [name for name in made[0] if any(named[name] for named in made)]
         rows += [[f"of it {name}", *(format_ns(named[name]) for named in made)] for name in names_of_terms]
-    gaps = [m.gap for m in methods if m.gap is not None]
+    gaps = [m.bound for m in methods if m.bound is not None]
     if len(gaps) == len(methods):
         rows += [
-            ["lower bound, this placement", *(format_time(g.bound, result.cost_model) for g in gaps)],
-            ["gap", *(f"{100 * float(g.gap):.1f} %" for g in gaps)],
-            ["lower bound, any placement", *(format_time(g.any_bound, result.cost_model) for g in gaps)],
-            ["gap, any placement", *(f"{100 * float(g.any_gap):.1f} %" for g in gaps)],
+            ["lower bound, this placement", *(format_time(g.this_placement, result.cost_model) for g in gaps)],
+            ["gap", *(f"{100 * g.gap:.1f} %" for g in gaps)],
+            ["lower bound, any placement", *(format_time(g.any_placement, result.cost_model) for g in gaps)],
+            ["gap, any placement", *(f"{100 * g.gap_any_placement:.1f} %" for g in gaps)],
         ]
     if any(g.status for g in gaps):
         rows.append(["proof", *(status_words(g) for g in gaps)])
-    names = dict.fromkeys(name for m in methods for name in m.bubbles)
-    rows += [[name, *(_bubble(name, m.bubbles.get(name), result) for m in methods)] for name in names]
+    rows += [[name, *(_bubble(name, m.bubbles[name], result) for m in methods)] for name in BUBBLES]
     rows.append(["forwards per step", *(f"{m.forwards_per_step:g}" for m in methods)])
     rows += memory_rows([m.peak_memory_bytes for m in methods])
     if any(m.measured is not None for m in methods):
@@ -91,9 +82,7 @@ def _plural(count: int, word: str, many: str = "s", one: str = "") -> str:
     return f"{count} {word}{one if count == 1 else many}"
 
 
-def _bubble(name: str, value: float | None, result: CompareResult) -> str:
-    if value is None:
-        return "-"
+def _bubble(name: str, value: float, result: CompareResult) -> str:
     return format_time(value, result.cost_model) if name.endswith("_ns") else f"{100 * value:.1f} %"
 
 
@@ -142,24 +131,14 @@ def memory_rows(peaks: Sequence[Mapping[str, Bytes]], full: int = 8, what: str =
     ]
 
 
-def metrics_table(timeline: Timeline, predicted: Timeline | None = None) -> Table:
-    """Every number of one timeline, by name.
-
-    Args:
-        predicted: Of the same schedule: its memory is shown beside what was measured.
-    """
-    scale = scale_for(float(typed(timeline, timeline.makespan)), timeline.time_unit)
-    peaks = peak_memory(timeline)
-
-    def time(ticks: int) -> str:
-        return scale.text(float(typed(timeline, ticks)))
-
-    rows = [("makespan", time(timeline.makespan)), ("work", time(work(timeline)))]
-    rows += [(name, f"{100 * float(share):.1f} %") for name, share in named_shares(timeline).items()]
-    rows += [(f"bubble_size {unit}", time(ticks)) for unit, ticks in bubble_size(timeline).items()]
-    if timeline.cost_model != "durations":  # a textbook problem has no bytes
-        rows += [(f"peak memory {unit}", format_bytes(count)) for unit, count in peaks.items()]
-        expected = {} if predicted is None else peak_memory(predicted)
-        rows += [(f"predicted peak memory {unit}", format_bytes(count)) for unit, count in expected.items()]
-        rows += [(f"peak RSS {name}", format_bytes(size)) for name, size in resident_peaks(timeline).items()]
+def metrics_table(result: StepResult) -> Table:
+    """Every number of one step, by name; of a measured one its memory beside what was predicted."""
+    scale = scale_for(float(result.makespan), result.time_unit)
+    rows = [("makespan", scale.text(float(result.makespan))), ("work", scale.text(float(result.work)))]
+    rows += [(name, f"{100 * share:.1f} %") for name, share in asdict(result.metrics).items()]
+    rows += [(f"bubble_size {unit}", scale.text(float(time))) for unit, time in result.bubble_size.items()]
+    expected, resident = result.predicted_peak_memory_bytes or {}, result.peak_rss_bytes or {}
+    rows += [(f"peak memory {unit}", format_bytes(count)) for unit, count in result.peak_memory_bytes.items()]
+    rows += [(f"predicted peak memory {unit}", format_bytes(count)) for unit, count in expected.items()]
+    rows += [(f"peak RSS {name}", format_bytes(size)) for name, size in resident.items()]
     return plain_table(("number", "value"), rows)

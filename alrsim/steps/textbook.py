@@ -3,15 +3,18 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
-from alrsim.cli.parse import MethodName
 from alrsim.errors import OptionError
 from alrsim.hardware.machine import Machine
+from alrsim.options import choose, parse_pairs
 from alrsim.rules.options import RuleOptions
 from alrsim.schedule.schedule import Schedule
-from alrsim.simulation.textbook import textbook_problem
+from alrsim.simulation.textbook import DURATION_KEYS, fill_durations, textbook_problem
+from alrsim.steps.method import Method
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import NONE, Kind, TaskId
+from alrsim.units import parse_rational
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ def _trained(tasks: Sequence[TaskId], stages: int) -> frozenset[int]:
 
 
 def outline_of_method(
-    method: MethodName, durations: Mapping[str, Fraction], stages: int, microbatches: int, units: tuple[str, ...]
+    method: Method, durations: Mapping[str, Fraction], stages: int, microbatches: int, units: tuple[str, ...]
 ) -> Outline:
     """The problem of a method without a file: L and U are tasks only if they take time."""
     gradients: dict[str, set[Kind]] = {"bp": {"B"}, "bp-split": {"I", "W"}, "lr": {"G"}}
@@ -132,7 +135,7 @@ def method_options(
     L and U are tasks only if they take time, stage 0 has an input gradient, LR has no baseline (as in the paper's
     Figure 2), and cotangents are accumulated if that takes time.
     """
-    accumulates = durations["c"] > 0 and "reduction" not in typed
+    accumulates = durations["c"] > 0 and "reduce" not in typed
     return replace(
         options,
         loss=bool(found.loss_kinds),
@@ -183,3 +186,18 @@ def _renamed(machine: Machine, names: tuple[str, ...], finer: int) -> Machine:
 def unit_names(count: int) -> tuple[str, ...]:
     """``u0``, ``u1``..."""
     return tuple(f"u{index}" for index in range(count))
+
+
+def parse_durations(given: "str | Mapping[str, Any]", field: str = "durations") -> dict[str, Fraction]:
+    """``f=2,b=3,w=1,transfer=0.25``, or a mapping, as exact rationals, every key filled in (g: w, the rest: 0).
+
+    Raises:
+        OptionError: unknown keys, no f, numbers that are negative or not numbers.
+    """
+    found: dict[str, Fraction] = {}
+    for key, value in parse_pairs(given.split(",") if isinstance(given, str) else given, field).items():
+        choose(key, DURATION_KEYS, field=field, what="duration")
+        found[key] = parse_rational(value, where=f"{field} {key}")
+    if "f" not in found:
+        raise OptionError("needs at least f", field=field, fix="for example f=2,b=3,w=1")
+    return fill_durations(found)

@@ -9,12 +9,10 @@ from alrsim.graph.stages import StageGraph
 from alrsim.hardware.calibration import Calibration
 from alrsim.hardware.machine import Machine
 from alrsim.hardware.precision import PrecisionPlan
-from alrsim.hardware.profile import Profile
 from alrsim.rules.options import RuleOptions
 from alrsim.tasks.problem import CostModel, Problem, price
 from alrsim.tasks.taskgraph import TaskGraph
 
-COSTS = ("auto", "measured", "roofline")
 MEASURED = "measured"
 
 
@@ -34,21 +32,26 @@ class Priced:
     notes: tuple[str, ...] = ()
 
 
-def is_abstract(profile: Profile) -> bool:
-    """Whether the profile's units are abstract: every task takes one step."""
-    return bool(profile.spec.kind == "abstract")
+def is_abstract(machine: Machine) -> bool:
+    """Whether the machine's units are abstract: every task takes one step."""
+    return not any(unit.peak_flops for unit in machine.units)
 
 
-def cost_model_of(profile: Profile) -> tuple[CostModel, str]:
-    """Abstract profiles take one step per task, real ones a roofline."""
+def cost_model_of(machine: Machine) -> tuple[CostModel, str]:
+    """Abstract units take one step per task, real ones a roofline."""
     from alrsim.cost.models import roofline, unit
 
-    return (unit, "unit") if is_abstract(profile) else (roofline, "roofline")
+    return (unit, "unit") if is_abstract(machine) else (roofline, "roofline")
 
 
-def build_problem(tasks: TaskGraph, machine: Machine, plan: PrecisionPlan, profile: Profile) -> Problem:
+def calibration_of(machine: Machine) -> Calibration | None:
+    """What was measured on the machine, if its profile holds that."""
+    return None if machine.profile is None else machine.profile.spec.calibration
+
+
+def build_problem(tasks: TaskGraph, machine: Machine, plan: PrecisionPlan) -> Problem:
     """The tasks with their durations on the machine's units; abstract units count in steps, not in ns."""
-    model, name = cost_model_of(profile)
+    model, name = cost_model_of(machine)
     problem = price(tasks, machine, plan, model, name=name)
     return replace(problem, time_unit="user") if name == "unit" else problem
 
@@ -56,7 +59,6 @@ def build_problem(tasks: TaskGraph, machine: Machine, plan: PrecisionPlan, profi
 def price_tasks(
     tasks: TaskGraph,
     machine: Machine,
-    profile: Profile,
     *,
     stages: StageGraph,
     rule: str,
@@ -68,17 +70,17 @@ def price_tasks(
     Raises:
         OptionError: ``measured`` on a profile that has no calibration, or none of these tasks.
     """
-    calibration = profile.spec.calibration
+    calibration = calibration_of(machine)
     if cost == MEASURED and calibration is None:
         raise OptionError(
-            f"{profile.name} holds no measured task times",
-            where="--cost measured",
-            fix="make a profile with `alrsim calibrate MODEL -o FILE.yaml`, or use --cost roofline",
+            f"{machine.name} holds no measured task times",
+            field="cost",
+            fix="calibrate this model here and use the profile that it makes, or `cost=roofline`",
         )
     if calibration is None:
-        return Priced(build_problem(tasks, machine, options.precision, profile))
+        return Priced(build_problem(tasks, machine, options.precision))
     if cost == "roofline":
-        return _roofline(tasks, machine, profile, options, calibration)
+        return _roofline(tasks, machine, options, calibration)
     from alrsim.cost.cost_tables import Sought, look_up
 
     found = look_up(calibration, Sought(stages, rule, options), tasks)
@@ -86,12 +88,12 @@ def price_tasks(
         return _measured(tasks, machine, options, found.costs, found.error)
     if cost == MEASURED:
         raise OptionError(
-            f"{profile.name} has no measured time of {found.missing} ({rule}, {stages.batch} samples)",
-            where="--cost measured",
-            fix="calibrate this model, rule and cut, or use --cost roofline",
+            f"{machine.name} has no measured time of {found.missing} ({rule}, {stages.batch} samples)",
+            field="cost",
+            fix="calibrate this model, rule and cut, or use `cost=roofline`",
         )
-    note = f"{profile.name} has no measured time of {found.missing}, so the roofline predicts"
-    priced = _roofline(tasks, machine, profile, options, calibration)
+    note = f"{machine.name} has no measured time of {found.missing}, so the roofline predicts"
+    priced = _roofline(tasks, machine, options, calibration)
     return replace(priced, notes=(note,) if calibration.tables else ())
 
 
@@ -112,13 +114,11 @@ def _measured(
     return Priced(problem, words + _warning(costs.host.busy), costs.semantics)
 
 
-def _roofline(
-    tasks: TaskGraph, machine: Machine, profile: Profile, options: RuleOptions, calibration: Calibration
-) -> Priced:
+def _roofline(tasks: TaskGraph, machine: Machine, options: RuleOptions, calibration: Calibration) -> Priced:
     """The profile's roofline, with the executor's overhead, links and contention as they were measured."""
     from alrsim.cost.cost_tables import executor_costs, on_line, slowdown, with_executor
 
-    problem = build_problem(tasks, machine, options.precision, profile)
+    problem = build_problem(tasks, machine, options.precision)
     costs = executor_costs(calibration)
     if (line := calibration.roofline) is not None:
         problem = on_line(problem, line)

@@ -1,0 +1,202 @@
+"""How each kind of result is shown: as text, as rows of a data frame, as a picture, as files."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from alrsim.reports.result import BUBBLES, CompareResult
+from alrsim.reports.step_result import StepResult
+from alrsim.showing import Renderer
+from alrsim.units import format_ns
+
+if TYPE_CHECKING:
+    from alrsim.reports.gantt import Panel
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A renderer made of functions."""
+
+    text: Callable[[Any], str]
+    rows: Callable[[Any], list[dict[str, Any]]]
+    draw: Callable[..., Any]
+    files: Callable[[Any], Mapping[str, bytes]]
+
+
+def axes_or_new(axes: Any) -> Any:
+    """Axes to draw into: those of the caller, or of a new figure."""
+    if axes is not None:
+        return axes
+    from matplotlib import pyplot
+
+    return pyplot.subplots(figsize=(11, 3))[1]
+
+
+def compare_text(result: CompareResult) -> str:
+    """Headline, table, cost model, verdict and every note."""
+    from alrsim.reports.tables import compare_table, headline, to_text
+
+    lines = [headline(result), to_text(compare_table(result)), f"{cost_model_note(result)}."]
+    executor = next((one.measured.executor for one in result.methods if one.measured), "")
+    lines += [f"measured by executor {executor}."] if executor else []
+    lines.append(result.verdict())
+    for method in result.methods:
+        lines += [
+            f"{method.method} does not fit: {shortage}; try more `units`, more `microbatches` or `precision`"
+            for shortage in method.shortages
+        ]
+        lines += [f"{method.method}: {note}" for note in method.notes]
+        lines += [f"{method.method}, measured: {flag}" for flag in (method.measured.flags if method.measured else ())]
+    return "\n".join(lines)
+
+
+def cost_model_note(result: CompareResult) -> str:
+    """Which cost model predicted, and how wrong it is known to be."""
+    return f"predicted by cost model {result.cost_model}; its error: {result.cost_model_error}"
+
+
+def compare_rows(result: CompareResult) -> list[dict[str, Any]]:
+    """One row per method."""
+    return [
+        {
+            "method": one.method,
+            "makespan_ns": one.makespan_ns,
+            "speedup": one.speedup,
+            **{name: getattr(one, name) for name in BUBBLES},
+            "forwards_per_step": one.forwards_per_step,
+            "peak_memory_bytes": max(one.peak_memory_bytes.values(), default=0),
+            **({} if one.bound is None else {"gap": one.bound.gap}),
+            **({} if one.measured is None else {"measured_ns": one.measured.makespan_ns}),
+        }
+        for one in result.methods
+    ]
+
+
+def draw_compare(result: CompareResult, axes: Any = None) -> Any:
+    """A bar per method: its predicted makespan, the busy part dark."""
+    axes = axes_or_new(axes)
+    names = [one.method for one in result.methods]
+    times = [one.makespan_ns / 1e6 for one in result.methods]
+    busy = [time * (1 - one.idle_fraction) for time, one in zip(times, result.methods, strict=True)]
+    axes.barh(names, times, color="#dddddd", label="idle")
+    axes.barh(names, busy, color="#0072b2", label="busy (mean over the units)")
+    axes.invert_yaxis()
+    axes.set_xlabel("predicted step time, ms" if result.time_unit == "ns" else "steps")
+    axes.legend(fontsize=8)
+    return axes
+
+
+def compare_files(result: CompareResult) -> dict[str, bytes]:
+    """``gantt.png``, ``memory.png`` and ``trace.json.gz``."""
+    from alrsim.reports.gantt import draw_gantt
+    from alrsim.reports.memory_plot import MemoryRow, draw_memory
+    from alrsim.reports.tables import headline
+    from alrsim.reports.trace import trace_bytes, trace_document
+
+    title = headline(result)
+    lines = [
+        (one.method, line)
+        for one in result.methods
+        for line in (one.timeline, one.measured_timeline)
+        if line is not None
+    ]
+    rows = [MemoryRow(one.method, one.timeline, one.measured_timeline) for one in result.methods]
+    machine = result.methods[0].step.machine
+    capacity = {unit.name: unit.memory_bytes for unit in machine.units}
+    trace = trace_document(
+        lines,
+        tasks={one.method: one.step.tasks for one in result.methods},
+        about={"model": result.model, "hardware": result.hardware, "cost_model": result.cost_model},
+    )
+    return {
+        "gantt.png": draw_gantt(compare_panels(result), title, note=cost_model_note(result)),
+        "memory.png": draw_memory(rows, f"Live memory: {title}", capacity=capacity),
+        "trace.json.gz": trace_bytes(trace),
+    }
+
+
+def compare_panels(result: CompareResult) -> "list[Panel]":
+    """Predicted above measured, method by method."""
+    from alrsim.reports.gantt import Panel
+    from alrsim.reports.tables import format_time
+
+    panels = []
+    for row in result.methods:
+        idle = 100 * row.idle_fraction
+        words = f"predicted {format_time(row.makespan_ns, result.cost_model)} · idle {idle:.1f} % · {row.speedup:.2f}x"
+        panels.append(Panel(row.method, row.timeline, words))
+        if row.measured_timeline is not None and row.measured is not None:
+            got = row.measured
+            words = (
+                f"measured {format_ns(got.makespan_ns)} (median of {got.repeats}) · "
+                f"prediction off by {100 * got.makespan_error:+.1f} % · {got.speedup:.2f}x"
+            )
+            panels.append(Panel(row.method, row.measured_timeline, words))
+    return panels
+
+
+def step_text(result: StepResult) -> str:
+    """The chart, every number, the bound, and what the time is made of."""
+    from alrsim.reports.bound import bound_line
+    from alrsim.reports.tables import metrics_table, to_text
+    from alrsim.reports.text import draw_text
+    from alrsim.reports.timescale import scale_for
+    from alrsim.timeline.terms import terms_line, terms_of
+
+    lines = [] if result.timeline is None else [draw_text(result.timeline, width=120)]
+    lines.append(to_text(metrics_table(result)).rstrip("\n") + "\n")
+    if result.bound is not None:
+        scale = scale_for(float(result.makespan), result.time_unit)
+        lines.append(bound_line(result.bound, scale.text))
+    predicted = result.predicted or result.timeline
+    if predicted is not None and (terms := terms_of(predicted)) is not None:
+        lines.append(f"predicted by cost model {predicted.cost_model}: {terms_line(terms)}")
+    if result.cost_model_error:
+        lines.append(f"its error: {result.cost_model_error}")
+    if result.facts.get("executor"):
+        lines.append(f"run by executor {result.facts['executor']}: {result.facts['transport']}")
+    lines += [f"note: {note}" for note in result.notes]
+    return "\n".join(lines)
+
+
+def step_rows(result: StepResult) -> list[dict[str, Any]]:
+    """One row per span."""
+    return [asdict(span) for span in result.spans]
+
+
+def draw_step(result: StepResult, axes: Any = None) -> Any:
+    """The Gantt chart."""
+    from alrsim.reports.gantt import draw_gantt_into
+
+    axes = axes_or_new(axes)
+    draw_gantt_into(axes, result.timeline, result.name)
+    return axes
+
+
+def step_files(result: StepResult) -> dict[str, bytes]:
+    """``gantt.png``, ``trace.json.gz`` and, with a model, ``memory.png``."""
+    from alrsim.reports.gantt import Panel, draw_gantt
+    from alrsim.reports.memory_plot import MemoryRow, draw_memory
+    from alrsim.reports.trace import trace_bytes, trace_document
+
+    line = result.timeline
+    if line is None:
+        return {}  # read from a file
+    word = "predicted" if line.source == "simulated" else "measured"
+    title = f"{result.name}: {result.about.get('model', 'durations as typed')}"
+    tasks = {result.name: result.step.tasks}
+    document = trace_document([(result.name, line)], tasks=tasks, about=dict(result.about))
+    files = {
+        "gantt.png": draw_gantt([Panel(result.name, line, word)], title),
+        "trace.json.gz": trace_bytes(document),
+    }
+    if "durations" not in result.about:
+        rows: Sequence[Any] = [line] if result.predicted is None else [result.predicted, line]
+        files["memory.png"] = draw_memory([MemoryRow(result.name, *rows)], f"Live memory: {title}")
+    return files
+
+
+RENDERERS: dict[str, Renderer] = {
+    "compare": Parts(compare_text, compare_rows, draw_compare, compare_files),
+    "step": Parts(step_text, step_rows, draw_step, step_files),
+}

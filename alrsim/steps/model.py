@@ -1,0 +1,316 @@
+"""Models: a zoo name, a factory, a torch module, an ONNX file or a saved graph; loaded once, asked many times."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from alrsim.errors import ModelError, OptionError
+from alrsim.graph.graph import Graph
+from alrsim.graph.stages import StageGraph
+from alrsim.options import choose
+from alrsim.progress import stretch
+from alrsim.warning import warn
+
+if TYPE_CHECKING:
+    from alrsim.cost.cut import Weights
+    from alrsim.execution.programs.program import Program
+    from alrsim.frontend.torch_export import Exported
+    from alrsim.frontend.torch_model import TorchModel
+
+DEFAULT_BATCH = 32
+
+Source = Literal["zoo", "factory", "module", "onnx", "graph"]
+
+CutKey = tuple[tuple[str, ...], ...]
+"""Operator names per stage: what tells one cut from another."""
+
+
+@dataclass(frozen=True)
+class SizedModel:
+    """A model at the size of one micro-batch.
+
+    Attributes:
+        samples: Samples in one micro-batch; 0 if the file does not tell.
+        exported: Of torch models, the same as graph and torch program; ``None`` elsewhere, and in copies that went to
+            another process.
+    """
+
+    name: str
+    graph: Graph
+    samples: int
+    exported: "Exported | None" = None
+
+
+@dataclass(eq=False)
+class Model:
+    """A model, read once per batch size and cut once per cut.
+
+    Attributes:
+        name: What reports call it.
+        source: What kind of thing it was loaded from.
+        torch_model: Of zoo, factory and module: the module with its example inputs; else ``None``.
+        batch: Samples of the whole batch where nothing else is said; ``None``: what the file holds.
+    """
+
+    name: str
+    source: Source
+    torch_model: "TorchModel | None" = None
+    batch: int | None = None
+    _file_graph: Graph | None = field(default=None, repr=False)
+    _sizes: dict[int, SizedModel] = field(default_factory=dict, repr=False)
+    _programs: dict[tuple[int, CutKey], "Program"] = field(default_factory=dict, repr=False)
+    _fingerprint: tuple[object, ...] = field(default=(), repr=False)
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, {self.source})"
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is torch code, so that it can be executed and trained."""
+        return self.torch_model is not None
+
+    @property
+    def graph(self) -> Graph:
+        """The operators for the whole default batch."""
+        return self.at(self.batch, 1).graph
+
+    def stages(self, cut: str) -> StageGraph:
+        """The model at its default batch, cut into stages; see ``cut`` of :class:`alrsim.steps.options.MethodOptions`.
+
+        Raises:
+            OptionError: an unknown or impossible cut.
+        """
+        return cut_stages(self.graph, cut)
+
+    def export(self, path: str | Path, batch: int | None = None) -> None:
+        """Write the model as an ONNX file.
+
+        Raises:
+            OptionError: it has no torch code.
+            FileError: the file cannot be written.
+        """
+        from alrsim.frontend.torch_export import save_onnx
+
+        sized = self.at(batch, 1)
+        if sized.exported is None:
+            raise OptionError(f"{self.name} has no torch code to export", field="model")
+        save_onnx(sized.exported, Path(path))
+
+    def at(self, batch: int | None = None, microbatches: int = 1) -> SizedModel:
+        """The model at the size of one micro-batch; exported at the first call for a size.
+
+        Args:
+            batch: Samples of the whole batch; ``None``: the model's own, or :data:`DEFAULT_BATCH`.
+
+        Raises:
+            OptionError: a batch that cannot be split evenly, or another than a file holds.
+            ModelError: torch cannot export it.
+        """
+        wanted = self.batch if batch is None else batch
+        if self._file_graph is not None:
+            return SizedModel(
+                self.name, self._file_graph, file_batch(self.name, self._file_graph, wanted, microbatches)
+            )
+        self._check_unchanged()
+        size = microbatch_size(wanted, microbatches)
+        if size not in self._sizes:
+            if self.torch_model is None:
+                raise ModelError(f"was sent here without its {size}-sample graph", where=self.name)
+            from alrsim.frontend.torch_export import export_model
+
+            with stretch(1, "load") as step:
+                step(f"{self.name}, {size} samples")
+                exported = export_model(self.torch_model, size)
+            for warning in exported.graph.warnings:
+                warn(f"{self.name}: {warning}")
+            self._sizes[size] = SizedModel(self.name, exported.graph, size, exported)
+        return self._sizes[size]
+
+    def program(self, sized: SizedModel, stages: StageGraph) -> "Program":
+        """The torch program, cut where the graph is cut; made at the first call for a size and a cut."""
+        from alrsim.execution.programs.program import build_program
+
+        key = (sized.samples, cut_key(stages))
+        if key not in self._programs:
+            assert sized.exported is not None, "only torch models are run"
+            self._programs[key] = build_program(sized.graph, sized.exported.program, stages)
+        return self._programs[key]
+
+    def _check_unchanged(self) -> None:
+        """A module that was changed since it was read is read anew."""
+        if self.torch_model is None or self.source != "module":
+            return
+        found = fingerprint(self.torch_model.module)
+        if self._sizes and found != self._fingerprint:
+            warn(f"{self.name} has changed since it was read; it is read anew")
+            self._sizes.clear()
+            self._programs.clear()
+        self._fingerprint = found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to another process: graphs, no torch."""
+        sizes = {size: SizedModel(one.name, one.graph, one.samples) for size, one in self._sizes.items()}
+        return {**self.__dict__, "torch_model": None, "_sizes": sizes, "_programs": {}}
+
+
+def fingerprint(module: Any) -> tuple[object, ...]:
+    """What decides a module's graph: names, shapes, formats, gradients, ties and training flags; no values."""
+    seen: dict[int, str] = {}
+    tensors = []
+    for name, tensor in [
+        *module.named_parameters(remove_duplicate=False),
+        *module.named_buffers(remove_duplicate=False),
+    ]:
+        first = seen.setdefault(id(tensor), name)
+        tensors.append((name, tuple(tensor.shape), str(tensor.dtype), tensor.requires_grad, first))
+    return (*tensors, *((name, type(part).__name__, part.training) for name, part in module.named_modules()))
+
+
+def load_model(
+    model: Any,
+    *,
+    example: Any = None,
+    option: Mapping[str, str] | None = None,
+    bind: Mapping[str, int] | None = None,
+    batch: int | None = None,
+) -> Model:
+    """Load a model.
+
+    Args:
+        model: A zoo name (``"resnet5"``), a factory (``"file.py:make"``, ``"package.module:make"``), an ``.onnx`` file,
+            a graph file, a ``torch.nn.Module``, a :class:`alrsim.frontend.torch_model.TorchModel`, a :class:`Graph`, or
+            a :class:`Model`, which is given back. The module is not changed.
+        example: Of a module: an input tensor, or a tuple of them, with the batch in front.
+        option: Options of a zoo model: ``{"norm": "group"}``.
+        bind: Sizes of dynamic dimensions of an ``.onnx`` file.
+        batch: Samples of the whole batch where nothing else is said.
+
+    Raises:
+        ModelError: it cannot be found or loaded.
+        FileError: its file cannot be read.
+        OptionError: options that do not belong to this kind of model.
+
+    >>> load_model("mlp")
+    Model('mlp', zoo)
+    """
+    if isinstance(model, Model):
+        return model
+    if isinstance(model, Graph):
+        return Model(model.name, "graph", batch=batch, _file_graph=model)
+    text = str(model) if isinstance(model, (str, Path)) else ""
+    source: Source = source_of(text) if text else "module"
+    if option and source != "zoo":
+        raise OptionError("only zoo models have options", field="option", fix="set them in your own file")
+    if bind and source != "onnx":
+        raise OptionError("only .onnx files have dynamic dimensions", field="bind", fix="use `batch`")
+    if source in ("onnx", "graph"):
+        graph = _onnx_graph(Path(text), bind or {}) if source == "onnx" else _saved_graph(Path(text))
+        for warning in graph.warnings:
+            warn(f"{graph.name}: {warning}")
+        return Model(graph.name, source, batch=batch, _file_graph=graph)
+    if batch is not None:
+        microbatch_size(batch, 1)
+    found = _torch_model(model, text, source, example, option or {})
+    return Model(found.name, source, found, batch)
+
+
+def source_of(text: str) -> Source:
+    """What kind of model a text names."""
+    if text.endswith(".onnx"):
+        return "onnx"
+    if text.endswith(".json"):
+        return "graph"
+    return "factory" if ":" in text or text.endswith(".py") else "zoo"
+
+
+def _onnx_graph(path: Path, bind: Mapping[str, int]) -> Graph:
+    from alrsim.frontend.onnx_import import import_onnx
+
+    return import_onnx(path, name=path.stem, bind=dict(bind))
+
+
+def _saved_graph(path: Path) -> Graph:
+    from alrsim.files import load_value
+
+    return load_value("graph", Graph, path)
+
+
+def _torch_model(model: Any, text: str, source: Source, example: Any, option: Mapping[str, str]) -> "TorchModel":
+    if source == "factory":
+        from alrsim.frontend.factory import load_factory
+
+        return load_factory(text)
+    if source == "module":
+        from alrsim.frontend.factory import model_of
+        from alrsim.frontend.torch_model import TorchModel
+
+        return model if isinstance(model, TorchModel) else model_of(model, example)
+    from alrsim.models import ZOO, build
+
+    if text not in ZOO:
+        try:
+            choose(text, ZOO, field="model", what="model of the zoo")
+        except OptionError as error:
+            fix = f"{error.fix}; or give a factory (file.py:make), an .onnx file or a graph .json"
+            raise ModelError(error.what, field="model", fix=fix) from None
+    return build(text, **option)
+
+
+def microbatch_size(batch: int | None, microbatches: int) -> int:
+    """Samples of one micro-batch.
+
+    Raises:
+        OptionError: if the batch cannot be split evenly.
+    """
+    whole = DEFAULT_BATCH if batch is None else batch
+    for name, number in (("batch", whole), ("microbatches", microbatches)):
+        if number < 1:
+            raise OptionError(f"is {number}, must be at least 1", field=name)
+    if whole % microbatches:
+        larger = -(-whole // microbatches) * microbatches
+        raise OptionError(
+            f"a batch of {whole} samples cannot be split evenly into {microbatches} micro-batches",
+            field="microbatches",
+            fix=f"use `batch={larger}`, or a number of micro-batches that divides {whole}",
+        )
+    return whole // microbatches
+
+
+def file_batch(name: str, graph: Graph, batch: int | None, microbatches: int) -> int:
+    """The batch that a file was made for: the first dimension of its first input. It IS one micro-batch.
+
+    Raises:
+        OptionError: if another batch was asked for.
+    """
+    shape = graph.tensors[graph.inputs[0]].shape if graph.inputs else ()
+    samples = shape[0] if shape else 0
+    if batch is not None and batch != samples * microbatches:
+        raise OptionError(
+            f"{name} holds {samples} samples, so {microbatches} micro-batches are {samples * microbatches} samples, "
+            f"not {batch}",
+            field="batch",
+            fix="leave `batch` out, bind a dynamic dimension (`bind`), or export the model at another size",
+        )
+    return samples
+
+
+def cut_key(stages: StageGraph) -> CutKey:
+    """What tells one cut from another."""
+    return tuple(stage.ops for stage in stages.stages)
+
+
+def cut_stages(graph: Graph, spec: str, *, weights: "Weights | None" = None) -> StageGraph:
+    """Cut a graph and count what every stage does.
+
+    Args:
+        weights: What ``balanced`` balances; default: FLOPs.
+
+    Raises:
+        OptionError: an unknown or impossible cut.
+        ModelError: an operator that cannot be priced.
+    """
+    from alrsim.cost.cut import cut_graph
+    from alrsim.cost.stages import build_stages
+
+    return build_stages(graph, cut_graph(graph, spec, weights=weights))

@@ -1,0 +1,308 @@
+"""A step: one training step of a model under a method on a machine, priced and scheduled."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from alrsim.errors import OptionError
+from alrsim.graph.stages import StageGraph
+from alrsim.hardware.machine import Machine
+from alrsim.progress import stretch
+from alrsim.rules.options import RuleOptions
+from alrsim.schedule.adapt import Fitted
+from alrsim.schedule.proof import Gap, Proof, gap
+from alrsim.schedule.recipe import Recipe
+from alrsim.schedule.schedule import Schedule
+from alrsim.steps.chain import (
+    build_schedule,
+    build_tasks,
+    cut_for,
+    predict,
+    refuse_unread,
+    rule_options,
+    trainable,
+)
+from alrsim.steps.method import Method
+from alrsim.steps.model import Model, SizedModel
+from alrsim.steps.options import StepOptions
+from alrsim.steps.pricing import Priced, price_tasks
+from alrsim.steps.schedule_file import (
+    ScheduleFile,
+    batch_of,
+    options_of_file,
+    stages_of_file,
+    with_idle_lanes,
+)
+from alrsim.tasks.problem import Problem
+from alrsim.tasks.taskgraph import TaskGraph
+from alrsim.timeline.timeline import Timeline
+from alrsim.warning import warn
+
+BATCH_STATISTICS = ("BatchNormalization",)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What all methods of a comparison share.
+
+    Attributes:
+        sized: The model at the size of one micro-batch.
+        asked: The options of the step, checked.
+    """
+
+    model: Model
+    sized: SizedModel
+    machine: Machine
+    asked: StepOptions
+
+    @property
+    def samples(self) -> int:
+        """Samples of the whole batch; 0 if the model's file does not tell."""
+        return self.sized.samples * self.asked.microbatches
+
+
+def workload(model: Model, machine: Machine, asked: StepOptions) -> Workload:
+    """The model at the size that is asked for, on a machine."""
+    return Workload(model, model.at(asked.batch, asked.microbatches), machine, asked)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A method with its stages and tasks, before they have prices.
+
+    Attributes:
+        options: Of the method's rule.
+    """
+
+    work: Workload
+    method: Method
+    stages: StageGraph
+    options: RuleOptions
+
+    @cached_property
+    def tasks(self) -> TaskGraph:
+        """All tasks of the step under the method's rule."""
+        return build_tasks(self.stages, self.method.rule, self.options)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Tasks with their prices, and an order of them on the machine's units.
+
+    Attributes:
+        name: Of the method, or of the schedule's file.
+        asked: How it is predicted.
+        about: Model and hardware, or the durations.
+        draft: What it was made from; ``None`` for textbook problems, which have no model.
+        semantics: Of the transfers of a calibrated executor; ``None``: not known.
+        cost_error: What is known of the cost model's error, as words.
+        notes: How it came to its costs, and what was changed to fit a schedule from elsewhere.
+    """
+
+    name: str
+    asked: StepOptions
+    about: Mapping[str, Any]
+    problem: Problem
+    schedule: Schedule
+    draft: Draft | None = None
+    proof: Proof | None = None
+    semantics: str | None = None
+    cost_error: str = ""
+    notes: tuple[str, ...] = ()
+    fit_notes: tuple[str, ...] = field(default=())
+
+    @property
+    def tasks(self) -> TaskGraph:
+        """All tasks of the step."""
+        return self.problem.tasks
+
+    @property
+    def stages(self) -> StageGraph:
+        """The stages that the model was cut into.
+
+        Raises:
+            OptionError: a textbook problem has none.
+        """
+        if self.draft is None:
+            raise OptionError("a step without a model has no stages", where=self.name)
+        return self.draft.stages
+
+    @property
+    def machine(self) -> Machine:
+        """What the step runs on."""
+        return self.problem.machine
+
+    @cached_property
+    def timeline(self) -> Timeline:
+        """The predicted timeline."""
+        with stretch(1, "simulate") as advance:
+            advance(self.name)
+            return predict(self.problem, self.schedule, self.asked, self.semantics)
+
+    @property
+    def gap(self) -> Gap | None:
+        """The predicted makespan beside its lower bounds."""
+        return gap(self.problem, self.timeline.makespan, self.schedule, self.proof)
+
+    @property
+    def makespan(self) -> Fraction | int:
+        """Predicted time of the step: ns, or exactly in the unit of the durations."""
+        return in_units(self.timeline)
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the schedule was made for, so that later readers build the same tasks without being told again.
+
+        Raises:
+            OptionError: a step without a model.
+        """
+        stages = self.stages
+        assert self.draft is not None
+        cut = tuple(stage.ops for stage in stages.stages)
+        sized = self.draft.work.sized
+        return Recipe(sized.name, sized.samples, self.draft.method.rule, self.draft.options, cut)
+
+    def write(self, path: str | Path) -> None:
+        """Write the schedule: ``.json`` is alrsim's own form, ``.csv`` PyTorch's.
+
+        Raises:
+            OptionError: another ending.
+            FileError: the file cannot be written.
+        """
+        from alrsim.schedule.files import write_schedule
+        from alrsim.schedule.pytorch_csv import write_pytorch_csv
+
+        target = Path(path)
+        if target.suffix == ".csv":
+            write_pytorch_csv(target, self.schedule)
+        elif target.suffix == ".json":
+            write_schedule(target, self.schedule, None if self.draft is None else self.recipe)
+        else:
+            raise OptionError(f"{target.name!r} ends neither in .json nor in .csv", field="output")
+
+
+def in_units(timeline: Timeline) -> Fraction | int:
+    """The makespan in ns, or exactly in the unit of the durations."""
+    if timeline.time_unit == "ns":
+        return timeline.makespan
+    return Fraction(timeline.makespan, timeline.ticks_per_unit)
+
+
+def draft_step(work: Workload, method: Method) -> Draft:
+    """Cut the model and settle the options of a method's rule.
+
+    Raises:
+        OptionError: options that contradict each other, or an impossible cut.
+    """
+    rule_options(work.asked, method)  # refuse what makes no sense before anything slow
+    stages = cut_for(work.sized.graph, method, work.asked, work.machine)
+    return Draft(work, method, stages, rule_options(work.asked, method, trainable(stages)))
+
+
+def price_draft(draft: Draft, cost: str | None = None) -> Priced:
+    """The draft's tasks with their durations.
+
+    Args:
+        cost: The cost model; default: what the workload asks for.
+    """
+    return price_tasks(
+        draft.tasks,
+        draft.work.machine,
+        stages=draft.stages,
+        rule=draft.method.rule,
+        options=draft.options,
+        cost=cost or draft.work.asked.cost,
+    )
+
+
+def schedule_draft(draft: Draft, priced: Priced) -> Step:
+    """Place and order a draft's tasks on given prices."""
+    work = draft.work
+    found = build_schedule(priced.problem, draft.method.scheduler, work.asked)
+    return Step(
+        draft.method.label,
+        work.asked,
+        about_of(work),
+        priced.problem,
+        found.schedule,
+        draft,
+        proof=found.proof,
+        semantics=priced.semantics,
+        cost_error=priced.error,
+        notes=priced.notes,
+    )
+
+
+def about_of(work: Workload) -> dict[str, str]:
+    """Model and hardware, by name."""
+    return {"model": work.sized.name, "hardware": work.machine.name}
+
+
+def make_steps(work: Workload, methods: Sequence[Method]) -> list[Step]:
+    """Cut, price and schedule every method of a comparison, on one cost model.
+
+    Raises:
+        OptionError: options that contradict each other, or that no method reads.
+        ScheduleError: a scheduler that cannot handle the stages.
+    """
+    refuse_unread(work.asked, methods)
+    drafts, priced = [], []
+    steps: list[Step] = []
+    with stretch(len(methods), "predict") as advance:
+        for method in methods:
+            advance(method.label)
+            drafts.append(draft_step(work, method))
+            priced.append(price_draft(drafts[-1]))
+            steps.append(schedule_draft(drafts[-1], priced[-1]))
+            _ = steps[-1].timeline
+    if len({one.problem.cost_model for one in steps}) > 1:
+        # Two cost models side by side would compare their errors.
+        steps = [schedule_draft(draft, price_draft(draft, "roofline")) for draft in drafts]
+        warn(f"{work.machine.name} has not measured every method: all are predicted by its roofline")
+    for note in dict.fromkeys(note for one in steps for note in one.notes):
+        warn(note)
+    warn_batch_statistics(work, methods)
+    return steps
+
+
+def warn_batch_statistics(work: Workload, methods: Sequence[Method]) -> None:
+    """LR copies that share a BatchNorm's statistics are not independent; say so once."""
+    normed = any(op.kind in BATCH_STATISTICS for op in work.sized.graph.ops)
+    if normed and any(method.is_lr for method in methods):
+        warn("the model has batch normalisation, which mixes LR's copies; for LR use `option=norm=group` (or none)")
+
+
+def step_of_file(file: ScheduleFile, model: Model, machine: Machine, asked: StepOptions) -> Step:
+    """A schedule file on a model: the tasks that it was made for, with prices, and its lanes fitted to them.
+
+    Raises:
+        OptionError: options, or a cut, that contradict the file.
+        ModelError: another model than the file was made for.
+        ScheduleError: the schedule does not fit.
+    """
+    from alrsim.schedule.files import read_schedule
+    from alrsim.steps.schedule_file import method_of_file
+
+    batch = batch_of(file, asked.batch, torch_model=model.runs)
+    asked = asked.with_(microbatches=file.outline.microbatches)
+    work = Workload(model, model.at(batch, asked.microbatches), machine, asked)
+    options = options_of_file(file, asked)
+    draft = Draft(work, method_of_file(file), stages_of_file(file, work.sized.graph, asked, machine), options)
+    priced = price_draft(draft)
+    fitted = with_idle_lanes(read_schedule(file.path, priced.problem, repair=file.repair))
+    for note in (*fitted.notes, *priced.notes):
+        warn(note)
+    return replace(
+        fitted_step(file.path.name, fitted, asked, about_of(work)),
+        draft=draft,
+        semantics=priced.semantics,
+        cost_error=priced.error,
+    )
+
+
+def fitted_step(name: str, fitted: Fitted, asked: StepOptions, about: Mapping[str, Any]) -> Step:
+    """A step whose schedule came from elsewhere."""
+    return Step(name, asked, about, fitted.problem, fitted.schedule, fit_notes=fitted.notes)

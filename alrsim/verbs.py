@@ -1,0 +1,71 @@
+"""Verbs: functions whose options are the fields of one :class:`alrsim.options.Options` class.
+
+``@verb(CompareOptions) def compare(model, hardware="cpu-2core", *, asked)`` is called as ``compare(model, copies=4)``:
+positional parameters as usual, options by keyword, checked before the function sees them as ``asked``, and
+``progress=`` as a listener (``True``: a line on stderr). The command line makes its options from ``compare.options``.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable
+from functools import update_wrapper
+from typing import Any, Generic, TypeVar
+
+from alrsim.options import Options, options_of
+from alrsim.progress import Listener, Progress, reporting
+
+R = TypeVar("R")
+
+
+class Verb(Generic[R]):
+    """A function with options.
+
+    Attributes:
+        options: The class of its options.
+        positional: Its parameters that are no options, with their defaults.
+    """
+
+    def __init__(self, function: Callable[..., R], options: type[Options]) -> None:
+        self.function, self.options = function, options
+        parameters = inspect.signature(function).parameters
+        self.positional = {name: one for name, one in parameters.items() if name != "asked"}
+        update_wrapper(self, function)
+        keywords = [
+            inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=one.type)
+            for one in options_of(options)
+        ]
+        progress = inspect.Parameter("progress", inspect.Parameter.KEYWORD_ONLY, default=None)
+        self.__signature__ = inspect.Signature([*self.positional.values(), *keywords, progress])
+        self.__doc__ = f"{inspect.getdoc(function) or ''}\n\nOptions (by keyword):\n{describe(options)}"
+
+    def __call__(self, *values: Any, progress: Listener | bool | None = None, **keywords: Any) -> R:
+        own = {name: keywords.pop(name) for name in tuple(keywords) if name in self.positional}
+        asked = self.options.take(keywords)
+        listener = _print if progress is True else progress or None
+        with reporting(listener):
+            return self.function(*values, **own, asked=asked)
+
+    def __repr__(self) -> str:
+        return f"<verb {self.function.__name__}>"
+
+
+def verb(options: type[Options]) -> Callable[[Callable[..., R]], Verb[R]]:
+    """Make a function a verb with these options; it gets them as keyword ``asked``."""
+
+    def wrap(function: Callable[..., R]) -> Verb[R]:
+        return Verb(function, options)
+
+    return wrap
+
+
+def describe(options: type[Options]) -> str:
+    """The options and their help, one paragraph each."""
+    from alrsim.options import about
+
+    return "\n".join(f"    {one.name}: {about(one).help}" for one in options_of(options))
+
+
+def _print(state: Progress) -> None:
+    end = "\n" if not state.step else ""
+    sys.stderr.write(f"\r{state.title}: {state.done}/{state.total} {state.step}\x1b[K{end}")
+    sys.stderr.flush()

@@ -122,6 +122,12 @@ class Options:
         checked = {name: about(known[name]).check(value, name) for name, value in changes.items()}
         return cls(**{**kept, **checked})._saying(self.given)
 
+    def saying(self, names: Iterable[str]) -> Self:
+        """The same options, where somebody gave these, too."""
+        return type(self)(**{one.name: getattr(self, one.name) for one in options_of(type(self))})._saying(
+            self.given | set(names)
+        )
+
     def only(self, cls: "type[T]") -> "T":
         """The part of the options that is of a class of which this one has all fields."""
         names = [one.name for one in options_of(cls)]

@@ -7,7 +7,7 @@ positional parameters as usual, options by keyword, checked before the function 
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from typing import Any, Generic, TypeVar
 
@@ -23,10 +23,11 @@ class Verb(Generic[R]):
     Attributes:
         options: The class of its options.
         positional: Its parameters that are no options, with their defaults.
+        then: Options that may be given by position behind those.
     """
 
-    def __init__(self, function: Callable[..., R], options: type[Options]) -> None:
-        self.function, self.options = function, options
+    def __init__(self, function: Callable[..., R], options: type[Options], then: Sequence[str] = ()) -> None:
+        self.function, self.options, self.then = function, options, tuple(then)
         parameters = inspect.signature(function).parameters
         self.positional = {name: one for name, one in parameters.items() if name != "asked"}
         update_wrapper(self, function)
@@ -40,6 +41,10 @@ class Verb(Generic[R]):
 
     def __call__(self, *values: Any, progress: Listener | bool | None = None, **keywords: Any) -> R:
         own = {name: keywords.pop(name) for name in tuple(keywords) if name in self.positional}
+        if self.then:
+            count = len(self.positional)
+            keywords.update(zip(self.then, values[count:], strict=False))
+            values = values[:count]
         asked = self.options.take(keywords)
         listener = _print if progress is True else progress or None
         with reporting(listener):
@@ -49,11 +54,15 @@ class Verb(Generic[R]):
         return f"<verb {self.function.__name__}>"
 
 
-def verb(options: type[Options]) -> Callable[[Callable[..., R]], Verb[R]]:
-    """Make a function a verb with these options; it gets them as keyword ``asked``."""
+def verb(options: type[Options], *, then: Sequence[str] = ()) -> Callable[[Callable[..., R]], Verb[R]]:
+    """Make a function a verb with these options; it gets them as keyword ``asked``.
+
+    Args:
+        then: Options that may be given by position behind the function's own parameters.
+    """
 
     def wrap(function: Callable[..., R]) -> Verb[R]:
-        return Verb(function, options)
+        return Verb(function, options, then)
 
     return wrap
 

@@ -1,10 +1,13 @@
 """A schedule is one lane per unit: an order of tasks, without times."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
-from alrsim.tasks.token import TaskId
+from alrsim.tasks.token import Kind, TaskId
+from alrsim.warning import warn
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +46,23 @@ class Schedule:
     def as_dict(self) -> dict[str, str]:
         """``{unit: "0F0 0F1 ..."}``, the form of the JSON output."""
         return {lane.unit: " ".join(map(str, lane.tasks)) for lane in self.lanes}
+
+    def without(self, kinds: "Collection[Kind] | str") -> "Schedule":
+        """The same order without the tasks of some kinds."""
+        lanes = (Lane(lane.unit, tuple(task for task in lane.tasks if task.kind not in kinds)) for lane in self.lanes)
+        return replace(self, lanes=tuple(lanes))
+
+    def to_pytorch_csv(self, path: str | Path) -> None:
+        """Write the order as PyTorch's pipelining reads it; losses and updates, for which it has no word, are left out
+        with a warning.
+
+        Raises:
+            ScheduleError: LR tasks, copy groups, a stage on two units: PyTorch's format cannot say that.
+            FileError: the file cannot be written.
+        """
+        from alrsim.schedule.pytorch_csv import write_pytorch_csv
+
+        dropped = [task for lane in self.lanes for task in lane.tasks if task.kind in "LU"]
+        write_pytorch_csv(Path(path), self.without("LU"))
+        if dropped:
+            warn(f"PyTorch's CSV has no word for losses and updates: {len(dropped)} tasks are left out of {path}")

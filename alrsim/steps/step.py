@@ -5,12 +5,14 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from alrsim.cost.costs import MeasuredCosts
 from alrsim.errors import OptionError
 from alrsim.graph.stages import StageGraph
 from alrsim.hardware.machine import Machine
 from alrsim.progress import stretch
+from alrsim.reports.step_result import StepResult, step_result
 from alrsim.rules.options import RuleOptions
 from alrsim.schedule.adapt import Fitted
 from alrsim.schedule.proof import Gap, Proof, gap
@@ -27,7 +29,7 @@ from alrsim.steps.chain import (
 )
 from alrsim.steps.method import Method
 from alrsim.steps.model import Model, SizedModel
-from alrsim.steps.options import StepOptions
+from alrsim.steps.options import RunOptions, StepOptions
 from alrsim.steps.pricing import Priced, price_tasks
 from alrsim.steps.schedule_file import (
     ScheduleFile,
@@ -41,7 +43,17 @@ from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.timeline.timeline import Timeline
 from alrsim.warning import warn
 
+if TYPE_CHECKING:
+    from alrsim.steps.measuring import Running
+
 BATCH_STATISTICS = ("BatchNormalization",)
+
+
+class HasCosts(Protocol):
+    """A result that holds measured costs."""
+
+    @property
+    def costs(self) -> MeasuredCosts: ...
 
 
 @dataclass(frozen=True)
@@ -165,6 +177,58 @@ class Step:
         sized = self.draft.work.sized
         return Recipe(sized.name, sized.samples, self.draft.method.rule, self.draft.options, cut)
 
+    def simulate(self, costs: "MeasuredCosts | HasCosts | None" = None, **options: Any) -> StepResult:
+        """The step in simulated time.
+
+        Args:
+            costs: What tasks take on this host, as ``calibrate`` measured them; default: the machine's own figures.
+            options: Of the prediction: ``transfer_semantics``, ``engine``, ``overlap``.
+
+        Raises:
+            OptionError: costs that do not hold this step's tasks.
+        """
+        step = self if not options else replace(self, asked=self.asked.with_(**options).saying(options))
+        if costs is not None:
+            from alrsim.steps.measuring import schedule_on
+
+            if self.draft is None:
+                raise OptionError("a step without a model cannot have been measured", field="costs")
+            found = costs if isinstance(costs, MeasuredCosts) else costs.costs
+            step = replace(schedule_on(self.draft, found), asked=step.asked, schedule=self.schedule, proof=None)
+        return step_result(
+            step.name,
+            step.about,
+            step,
+            step.timeline,
+            gap=step.gap,
+            notes=step.fit_notes,
+            cost_error=step.cost_error,
+        )
+
+    def execute(self, **options: Any) -> StepResult:
+        """The step run for real on this host.
+
+        Args:
+            options: Those of :class:`alrsim.steps.options.RunOptions`: ``executor``, ``limit``, ``repeats``, ``seed``.
+
+        Raises:
+            OptionError: a step without torch code, or of another machine than this host.
+            ExecutionError: a task failed; names the token.
+        """
+        from alrsim.steps.measuring import running_of
+
+        return self.run(running_of(RunOptions.take(options)))
+
+    def run(self, running: "Running") -> StepResult:
+        """:meth:`execute`, with options that are checked already."""
+        from alrsim.steps.measuring import open_bench, require_measurable, run_steps
+
+        if self.draft is None:
+            raise OptionError("only the step of a model can be run", where=self.name)
+        require_measurable(self.draft.work.machine, self.draft.work.model)
+        (timeline,) = run_steps(open_bench(self.draft.work, running), [self])
+        return step_result(self.name, self.about, self, timeline, predicted=self.timeline, notes=self.fit_notes)
+
     def write(self, path: str | Path) -> None:
         """Write the schedule: ``.json`` is alrsim's own form, ``.csv`` PyTorch's.
 
@@ -173,11 +237,10 @@ class Step:
             FileError: the file cannot be written.
         """
         from alrsim.schedule.files import write_schedule
-        from alrsim.schedule.pytorch_csv import write_pytorch_csv
 
         target = Path(path)
         if target.suffix == ".csv":
-            write_pytorch_csv(target, self.schedule)
+            self.schedule.to_pytorch_csv(target)
         elif target.suffix == ".json":
             write_schedule(target, self.schedule, None if self.draft is None else self.recipe)
         else:

@@ -23,6 +23,8 @@ Live = Annotated[SkipJsonSchema[Any], Field(exclude=True)]
 
 KINDS = {
     "compare": "alrsim.reports.result:CompareResult",
+    "calibrate": "alrsim.reports.calibration:CalibrateResult",
+    "costs": "alrsim.reports.calibration:CostsResult",
     "step": "alrsim.reports.step_result:StepResult",
 }
 """Where the type of every document is."""

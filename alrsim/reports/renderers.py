@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from alrsim.errors import OptionError
+from alrsim.reports.calibration import calibrate_rows, calibrate_text, costs_rows, costs_text
 from alrsim.reports.result import BUBBLES, CompareResult
 from alrsim.reports.step_result import StepResult
 from alrsim.showing import Renderer
@@ -196,7 +198,23 @@ def step_files(result: StepResult) -> dict[str, bytes]:
     return files
 
 
+def no_picture(result: Any, axes: Any = None) -> Any:
+    """Refuses: there is nothing to draw.
+
+    Raises:
+        OptionError: always.
+    """
+    raise OptionError(f"a {result.kind} result has no picture")
+
+
+def no_files(result: Any) -> dict[str, bytes]:
+    """Nothing beside the JSON."""
+    return {}
+
+
 RENDERERS: dict[str, Renderer] = {
     "compare": Parts(compare_text, compare_rows, draw_compare, compare_files),
+    "calibrate": Parts(calibrate_text, calibrate_rows, no_picture, no_files),
+    "costs": Parts(costs_text, costs_rows, no_picture, no_files),
     "step": Parts(step_text, step_rows, draw_step, step_files),
 }

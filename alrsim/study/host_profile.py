@@ -1,22 +1,13 @@
-"""The work of ``alrsim calibrate``: kernels, then tasks, then the text of a profile."""
+"""This host as a hardware profile: kernels are timed, then tasks, then the profile is written down."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from pathlib import Path
 from re import sub
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from alrsim import __version__
-from alrsim.cli.common import load_with_warnings
-from alrsim.cli.measuring import Bench, Draft, draft_method, open_bench
-from alrsim.cli.model import request
-from alrsim.cli.output import progress, warn
-from alrsim.cli.parse import MethodName, parse_methods
-from alrsim.cli.pipeline import Settings
-from alrsim.cli.planning import Setup
-from alrsim.cli.running import Running
 from alrsim.cost.cost_tables import Sought, launches_of, rows_of, table_of
 from alrsim.cost.costs import LinkFit, MeasuredCosts
 from alrsim.cost.curve_fit import fit_sum
@@ -27,7 +18,15 @@ from alrsim.hardware.calibration import KernelSection, LinkSection, RooflineSect
 from alrsim.hardware.figure import Section
 from alrsim.hardware.profile import Profile, machine_from, read_profile
 from alrsim.hardware.profile_text import profile_text
+from alrsim.progress import stretch
+from alrsim.reports.calibration import CalibrateResult, summary_of
+from alrsim.steps.measuring import Bench, Running, job_key, open_bench, prepare_draft
+from alrsim.steps.method import Method, parse_methods
+from alrsim.steps.model import Model, load_model
+from alrsim.steps.options import StepOptions
+from alrsim.steps.step import Draft, Workload, draft_step
 from alrsim.tasks.problem import cost_key
+from alrsim.warning import warn
 
 if TYPE_CHECKING:
     from alrsim.execution.measuring.host_kernels import DeviceFacts
@@ -38,57 +37,46 @@ class Wanted:
     """What was asked for.
 
     Attributes:
-        model: As typed; ``None``: the host's kernels only.
+        model: ``None``: the host's kernels only.
+        name: Of the profile.
         samples: Micro-batch sizes.
         copies: Copies per LR task.
         quick: The smallest kernels only.
     """
 
-    model: str | None
-    option: list[str] | None
-    methods: Sequence[MethodName]
+    model: Model | None
+    methods: Sequence[Method]
     samples: Sequence[int]
     copies: Sequence[int]
-    settings: Settings
+    asked: StepOptions
     units: int
-    repeats: int
-    seed: int
     running: Running
     device: str
-    output: Path
+    name: str
     quick: bool = False
 
 
-@dataclass(frozen=True)
-class Calibrated:
-    """A profile with its text.
-
-    Attributes:
-        skipped: Methods that the model does not allow, with the reason.
-    """
-
-    profile: Profile
-    text: str
-    skipped: tuple[str, ...] = ()
-
-
-def calibrate_host(wanted: Wanted) -> Calibrated:
+def calibrate_host(wanted: Wanted) -> CalibrateResult:
     """Everything that was asked for, measured and fitted; nothing is written here.
 
     Raises:
         ExecutionError: what the executor cannot run, if no method is left.
     """
     kernels, fit = _kernels(wanted)
-    base = _finish(wanted, kernels, fit, None, (), None).profile
+    base, _ = _finish(wanted, kernels, fit, None, (), None)
     # Without a model the executor still needs tasks: those of a small one, whose kernels are next to nothing.
-    small = replace(wanted, model="mlp", option=None, methods=parse_methods("bp:gpipe"), samples=(4,), copies=(1,))
+    small = replace(wanted, model=load_model("mlp"), methods=parse_methods("bp:gpipe"), samples=(4,), copies=(1,))
     drafts, skipped = _drafts(wanted if wanted.model is not None else small, base)
     found = _measure(wanted, drafts)
-    known = [kind for (bench, draft), one in zip(drafts, found, strict=True) for kind in _modelled(bench, draft, one)]
-    tables = () if wanted.model is None else _tables(drafts, found, wanted.repeats)
+    known = [kind for (_, draft), one in zip(drafts, found, strict=True) for kind in _modelled(draft, one)]
+    tables = () if wanted.model is None else _tables(drafts, found, wanted.running.repeats)
     fitted = roofline_section(known, kernels=wanted.model is not None)
-    done = _finish(wanted, kernels, fit, found[0], tables, fitted)
-    return replace(done, skipped=tuple(skipped))
+    profile, text = _finish(wanted, kernels, fit, found[0], tables, fitted)
+    section = profile.spec.calibration
+    assert section is not None, "costs make one"
+    return CalibrateResult(
+        profile.name, summary_of(section), tuple(skipped), profile=profile, text=text, costs=found[0]
+    )
 
 
 def _kernels(wanted: Wanted) -> tuple[tuple[KernelSection, ...], HostFit]:
@@ -96,8 +84,10 @@ def _kernels(wanted: Wanted) -> tuple[tuple[KernelSection, ...], HostFit]:
 
     device = device_of(wanted.device)
     every = probes(device, small=wanted.quick)
-    with progress(len(every) * wanted.repeats, "kernels") as step:
-        timings = measure(every, wanted.units, wanted.repeats, device, lambda count, _all: step(f"timing {count}"))
+    with stretch(len(every) * wanted.running.repeats, "kernels") as step:
+        timings = measure(
+            every, wanted.units, wanted.running.repeats, device, lambda count, _all: step(f"timing {count}")
+        )
     sections = [
         KernelSection(
             kernel=kernel,
@@ -116,43 +106,45 @@ def _kernels(wanted: Wanted) -> tuple[tuple[KernelSection, ...], HostFit]:
 def _drafts(wanted: Wanted, profile: Profile) -> tuple[list[tuple[Bench, Draft]], list[str]]:
     """Every distinct task graph over sizes and copies, prepared; LR alone has copies."""
     assert wanted.model is not None
-    machine = machine_from(profile, wanted.units)
+    machine = machine_from(profile, wanted.units).with_profile(profile)
     found: list[tuple[Bench, Draft]] = []
     skipped: dict[str, str] = {}
-    microbatches = wanted.settings.microbatches
+    microbatches = wanted.asked.microbatches
     for samples in wanted.samples:
-        loaded = load_with_warnings(request(wanted.model, wanted.option, None, samples * microbatches, microbatches))
-        first = open_bench(Setup(loaded, wanted.settings, profile, machine), wanted.seed, wanted.running)
+        sized = wanted.model.at(samples * microbatches, microbatches)
+        first = open_bench(Workload(wanted.model, sized, machine, wanted.asked), wanted.running)
         for copies in wanted.copies:
-            bench = replace(first, setup=replace(first.setup, settings=replace(wanted.settings, copies=copies)))
+            work = replace(first.work, asked=wanted.asked.with_(copies=copies))
+            bench = replace(first, work=work)
             for method in wanted.methods:
                 if method.label in skipped or (not method.is_lr and copies != wanted.copies[0]):
                     continue
-                known = len(bench.prepared)
+                draft = draft_step(work, method)
+                if job_key(draft) in bench.prepared:
+                    continue
                 try:
-                    draft = draft_method(bench, method)
+                    prepare_draft(bench, draft)
                 except ExecutionError as error:
                     skipped[method.label] = error.what
                     warn(f"{method.label} is left out: {error.what}")
                     continue
-                if len(bench.prepared) > known:
-                    found.append((bench, draft))
+                found.append((bench, draft))
     if not found:
-        raise ExecutionError("none of the methods can run on this model", where="calibrate", fix="see the warnings")
+        raise ExecutionError("none of the methods can run on this model", field="methods", fix="see the warnings")
     return found, [f"{label}: {why}" for label, why in skipped.items()]
 
 
 def _measure(wanted: Wanted, drafts: Sequence[tuple[Bench, Draft]]) -> list[MeasuredCosts]:
     from alrsim.execution.measuring.calibrate import calibrate_all
 
-    jobs = [bench.prepared[draft.key] for bench, draft in drafts]
-    with progress((1 if wanted.units == 1 else 2) * len(jobs) * (wanted.repeats + 1), "tasks") as step:
+    jobs = [bench.prepared[job_key(draft)] for bench, draft in drafts]
+    with stretch((1 if wanted.units == 1 else 2) * len(jobs) * (wanted.running.repeats + 1), "tasks") as step:
         return calibrate_all(
             jobs,
             executor=wanted.running.executor,
             limits=wanted.running.limits,
             units=wanted.units,
-            repeats=wanted.repeats,
+            repeats=wanted.running.repeats,
             progress=lambda count, _all: step(f"step {count}"),
         )
 
@@ -194,8 +186,8 @@ class Modelled:
     taken: float
 
 
-def _modelled(bench: Bench, draft: Draft, costs: MeasuredCosts) -> list[Modelled]:
-    unit = bench.setup.machine.units[0]
+def _modelled(draft: Draft, costs: MeasuredCosts) -> list[Modelled]:
+    unit = draft.work.machine.units[0]
     found = []
     for key, task in {cost_key(task): task for task in draft.tasks.tasks}.items():
         launches, overhead = launches_of(task), unit.launch_overhead_ns
@@ -238,14 +230,14 @@ def _finish(
     costs: MeasuredCosts | None,
     tables: tuple[TableSection, ...],
     fitted: RooflineSection | None,
-) -> Calibrated:
-    """The profile's text, read back; without costs it has no calibration section yet."""
-    where = str(wanted.output)
+) -> tuple[Profile, str]:
+    """The profile and its text, which was read back; without costs it has no calibration section yet."""
+    where = wanted.name
     text = profile_text(_document(wanted, kernels, fit, costs, tables, fitted), where)
     faults, profile = read_profile(text, where)
     if profile is None:
         raise ProfileError(faults[0].message, where=where)
-    return Calibrated(profile, text)
+    return profile, text
 
 
 def _document(
@@ -261,7 +253,7 @@ def _document(
 
     device = describe_device(wanted.device)
     document: dict[str, Any] = {
-        "name": sub(r"[^a-z0-9.-]+", "-", wanted.output.stem.lower()).strip("-.") or "calibrated",
+        "name": sub(r"[^a-z0-9.-]+", "-", wanted.name.lower()).strip("-.") or "calibrated",
         "device": device.name,
         "kind": "accelerator" if wanted.device == "cuda" else "host",
         "units": wanted.units,

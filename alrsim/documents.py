@@ -7,7 +7,6 @@ value that was read from a file. How a document is shown is the business of :mod
 
 import json
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -25,6 +24,7 @@ KINDS = {
     "compare": "alrsim.reports.result:CompareResult",
     "calibrate": "alrsim.reports.calibration:CalibrateResult",
     "costs": "alrsim.reports.calibration:CostsResult",
+    "figure2": "alrsim.steps.figure2_charts:Figure2Result",
     "step": "alrsim.reports.step_result:StepResult",
 }
 """Where the type of every document is."""
@@ -107,8 +107,7 @@ def kind_of(document: Any) -> str:
 
 def document_type(kind: str) -> type[Document]:
     """The type of a document by its kind."""
-    module, _, name = KINDS[kind].partition(":")
-    found: type[Document] = getattr(import_module(module), name)
+    found: type[Document] = showing.load_attribute(KINDS[kind])
     return found
 
 

@@ -68,8 +68,14 @@ class Shown:
 
 def renderer(value: Shown) -> Renderer:
     """What shows a value."""
-    found: Renderer = import_module(TABLE).RENDERERS[value.kind]
-    return found
+    found: Renderer | str = import_module(TABLE).RENDERERS[value.kind]
+    return load_attribute(found) if isinstance(found, str) else found
+
+
+def load_attribute(path: str) -> Any:
+    """What an import path such as ``package.module:name`` names."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
 
 
 def files(value: Shown) -> Mapping[str, bytes]:

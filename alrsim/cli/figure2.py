@@ -10,7 +10,7 @@ from alrsim.cli.output import check_targets, encode, publish, say
 from alrsim.errors import OptionError
 
 if TYPE_CHECKING:
-    from alrsim.reports.figure2 import Chart, Figure2
+    from alrsim.steps.figure2_charts import Chart, Figure2
 
 MOST_CELLS = 4096
 
@@ -24,8 +24,8 @@ def run(
     out: OutFolder = None,
 ) -> None:
     """Draw the paper's Figure 2 and print steps, every idle share by name, and speed-up beside the paper's numbers."""
-    from alrsim.reports.figure2 import figure2
-    from alrsim.reports.figure2_text import draw_figure2
+    from alrsim.steps.figure2_charts import figure2
+    from alrsim.steps.figure2_text import draw_figure2
 
     check_targets(json, out)
     if layers < 1 or microbatches < 1:

@@ -180,7 +180,7 @@ def parse_durations(text: str) -> dict[str, Fraction]:
     Raises:
         OptionError: unknown keys, no f, numbers that are negative or not numbers.
     """
-    from alrsim.simulation.textbook import DURATION_KEYS, fill_durations
+    from alrsim.steps.textbook_problem import DURATION_KEYS, fill_durations
 
     given: dict[str, Fraction] = {}
     for key, value in parse_pairs(text.split(","), where="--durations").items():

@@ -64,7 +64,7 @@ def _with_loss_row(problem: Problem, table: dict[str, Fraction]) -> Problem:
     """LR's problem with a gradient cell after every loss and an update after those, which take l and u."""
     from dataclasses import replace
 
-    from alrsim.reports.figure2_cells import with_loss_row
+    from alrsim.steps.figure2_cells import with_loss_row
 
     tasks = with_loss_row(problem.tasks)
     known = {task.id: row for task, row in zip(problem.tasks.tasks, problem.durations, strict=True)}

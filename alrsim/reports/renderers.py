@@ -1,11 +1,14 @@
-"""How each kind of result is shown: as text, as rows of a data frame, as a picture, as files."""
+"""How each kind of result is shown: as text, as rows of a data frame, as a picture, as files.
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+Kinds whose types lie above the reports are named by the import path of their renderer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from alrsim.errors import OptionError
 from alrsim.reports.calibration import calibrate_rows, calibrate_text, costs_rows, costs_text
+from alrsim.reports.parts import Parts, axes_or_new, no_files, no_picture
 from alrsim.reports.result import BUBBLES, CompareResult
 from alrsim.reports.step_result import StepResult
 from alrsim.showing import Renderer
@@ -13,25 +16,6 @@ from alrsim.units import format_ns
 
 if TYPE_CHECKING:
     from alrsim.reports.gantt import Panel
-
-
-@dataclass(frozen=True)
-class Parts:
-    """A renderer made of functions."""
-
-    text: Callable[[Any], str]
-    rows: Callable[[Any], list[dict[str, Any]]]
-    draw: Callable[..., Any]
-    files: Callable[[Any], Mapping[str, bytes]]
-
-
-def axes_or_new(axes: Any) -> Any:
-    """Axes to draw into: those of the caller, or of a new figure."""
-    if axes is not None:
-        return axes
-    from matplotlib import pyplot
-
-    return pyplot.subplots(figsize=(11, 3))[1]
 
 
 def compare_text(result: CompareResult) -> str:
@@ -198,21 +182,8 @@ def step_files(result: StepResult) -> dict[str, bytes]:
     return files
 
 
-def no_picture(result: Any, axes: Any = None) -> Any:
-    """Refuses: there is nothing to draw.
-
-    Raises:
-        OptionError: always.
-    """
-    raise OptionError(f"a {result.kind} result has no picture")
-
-
-def no_files(result: Any) -> dict[str, bytes]:
-    """Nothing beside the JSON."""
-    return {}
-
-
-RENDERERS: dict[str, Renderer] = {
+RENDERERS: dict[str, Renderer | str] = {
+    "figure2": "alrsim.steps.figure2_text:RENDERER",
     "compare": Parts(compare_text, compare_rows, draw_compare, compare_files),
     "calibrate": Parts(calibrate_text, calibrate_rows, no_picture, no_files),
     "costs": Parts(costs_text, costs_rows, no_picture, no_files),

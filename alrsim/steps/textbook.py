@@ -10,8 +10,8 @@ from alrsim.hardware.machine import Machine
 from alrsim.options import choose, parse_pairs
 from alrsim.rules.options import RuleOptions
 from alrsim.schedule.schedule import Schedule
-from alrsim.simulation.textbook import DURATION_KEYS, fill_durations, textbook_problem
 from alrsim.steps.method import Method
+from alrsim.steps.textbook_problem import DURATION_KEYS, fill_durations, textbook_problem
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import NONE, Kind, TaskId
 from alrsim.units import parse_rational

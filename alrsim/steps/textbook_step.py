@@ -28,7 +28,7 @@ def step_of_durations(
     """A method's textbook problem, scheduled.
 
     Args:
-        durations: Every key of :data:`alrsim.simulation.textbook.DURATION_KEYS`.
+        durations: Every key of :data:`alrsim.steps.textbook_problem.DURATION_KEYS`.
         stages: Default: one per unit and chunk.
         units: Default: as many as the stages need.
         loss_unit: Index of the unit that runs the loss; default: the last stage's.

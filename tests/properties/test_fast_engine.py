@@ -17,7 +17,7 @@ from alrsim.schedulers import schedule
 from alrsim.simulation.engine import simulate
 from alrsim.simulation.fast import run_columns, run_fast
 from alrsim.simulation.run import run
-from alrsim.simulation.textbook import textbook_options, textbook_problem
+from alrsim.steps.textbook_problem import textbook_options, textbook_problem
 from alrsim.tasks.token import NONE
 from alrsim.timeline.metrics import busy, named_shares, spans_of_units
 from tests.properties.test_simulator import Case

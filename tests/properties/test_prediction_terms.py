@@ -13,7 +13,7 @@ from alrsim.schedule.proof import gap
 from alrsim.schedule.schedule import Lane, Schedule
 from alrsim.schedulers import SCHEDULERS, schedule
 from alrsim.simulation.engine import simulate
-from alrsim.simulation.textbook import textbook_problem
+from alrsim.steps.textbook_problem import textbook_problem
 from alrsim.tasks.problem import Loads, Problem
 from alrsim.timeline.terms import terms_of
 from tests.properties.test_simulator import Case, cases, times

@@ -7,7 +7,7 @@ import pytest
 
 from alrsim.errors import OptionError, ScheduleError
 from alrsim.graph.stages import Edge, Stage, StageGraph
-from alrsim.reports.figure2_cells import bp_cells, lr_cells, unit_grid, with_loss_row
+from alrsim.steps.figure2_cells import bp_cells, lr_cells, unit_grid, with_loss_row
 from alrsim.schedule.proof import gap
 from alrsim.schedulers import SearchOptions, schedule, solve
 from alrsim.schedulers.caps import timed

@@ -15,7 +15,7 @@ from alrsim.rules import RULES
 from alrsim.schedulers import schedule
 from alrsim.simulation.engine import simulate
 from alrsim.simulation.network import Semantics
-from alrsim.simulation.textbook import fill_durations, textbook_options, textbook_problem
+from alrsim.steps.textbook_problem import fill_durations, textbook_options, textbook_problem
 from alrsim.tasks.problem import Problem, price
 from alrsim.tasks.taskgraph import Category, Task
 from alrsim.timeline.metrics import bubble_size, idle_fraction, rank_span, rank_span_bubble, typed

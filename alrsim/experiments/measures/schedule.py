@@ -5,7 +5,7 @@ from typing import Any
 
 from alrsim.experiments.context import Context
 from alrsim.experiments.rules import Measured
-from alrsim.reports.figure2 import Figure2, explain_24_percent, figure2
+from alrsim.steps.figure2_charts import Figure2, explain_24_percent, figure2
 
 HOW = "simulated unit-time grid, 4 layers and a loss row, 3 micro-batches"
 

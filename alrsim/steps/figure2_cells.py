@@ -9,8 +9,9 @@ from heapq import heapify, heappop, heappush
 from alrsim.graph.stages import chain
 from alrsim.hardware.machine import Unit, abstract_machine
 from alrsim.hardware.precision import PrecisionPlan
-from alrsim.rules import RULES, RuleOptions
+from alrsim.rules.options import RuleOptions
 from alrsim.schedule.schedule import Lane, Schedule
+from alrsim.steps.chain import build_tasks
 from alrsim.tasks.problem import Problem, price
 from alrsim.tasks.taskgraph import Task, TaskGraph
 from alrsim.tasks.token import NONE, TaskId
@@ -25,12 +26,12 @@ def bp_cells(layers: int, microbatches: int, *, loss_row: bool = True) -> TaskGr
     options = RuleOptions(
         microbatches=microbatches, loss_gradient=loss_row, loss_update=loss_row, first_input_gradient=True
     )
-    return RULES["bp"](chain(layers), options)
+    return build_tasks(chain(layers), "bp", options)
 
 
 def lr_cells(layers: int, microbatches: int) -> TaskGraph:
     """The cells of the LR chart: F, L, G and U; one forward per micro-batch and no clean one, as the paper draws it."""
-    return RULES["lr"](chain(layers), RuleOptions(microbatches=microbatches, baseline="none"))
+    return build_tasks(chain(layers), "lr", RuleOptions(microbatches=microbatches, baseline="none"))
 
 
 def with_loss_row(cells: TaskGraph) -> TaskGraph:

@@ -7,7 +7,10 @@ from fractions import Fraction
 from alrsim.errors import OptionError
 from alrsim.graph.stages import chain
 from alrsim.hardware.machine import abstract_machine
-from alrsim.rules import RULES, RuleOptions
+from alrsim.options import choose
+from alrsim.rules import RULES
+from alrsim.rules.options import RuleOptions
+from alrsim.steps.chain import build_tasks
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.taskgraph import Task
 from alrsim.units import common_denominator
@@ -31,14 +34,14 @@ def fill_durations(durations: Mapping[str, Fraction | int]) -> dict[str, Fractio
     if unknown:
         raise OptionError(
             f"no duration is called {', '.join(unknown)}",
-            where="--durations",
+            field="durations",
             fix=f"use {', '.join(DURATION_KEYS)}; b is the input gradient only, a full backward takes b + w",
         )
     filled = {key: Fraction(durations.get(key, 0)) for key in DURATION_KEYS}
     filled["g"] = Fraction(durations.get("g", filled["w"]))
     for key, value in filled.items():
         if value < 0:
-            raise OptionError(f"{key} is {value}, must not be negative", where="--durations")
+            raise OptionError(f"{key} is {value}, must not be negative", field="durations")
     return filled
 
 
@@ -67,10 +70,9 @@ def textbook_problem(
     Raises:
         OptionError: an unknown rule or duration, a negative number, fewer than one unit, or no stage.
     """
-    if rule not in RULES:
-        raise OptionError(f"there is no rule {rule!r}", where="--rule", fix=f"choose one of {', '.join(RULES)}")
+    choose(rule, RULES, field="rule", what="rule")
     if units < 1:
-        raise OptionError(f"units is {units}, must be at least 1", where="--units")
+        raise OptionError(f"is {units}, must be at least 1", field="units")
     filled = fill_durations(durations)
     scale = common_denominator(filled.values())
     ticks = {key: int(value * scale) for key, value in filled.items()}
@@ -78,7 +80,7 @@ def textbook_problem(
     if trained is not None:
         body = tuple(replace(stage, parameters=int(stage.index in trained)) for stage in graph.stages)
         graph = replace(graph, stages=body)
-    tasks = RULES[rule](graph, options)
+    tasks = build_tasks(graph, rule, options)
     rows = {key: (value,) * units for key, value in ticks.items()}
     rows["B"] = (ticks["b"] + ticks["w"],) * units
     return Problem(

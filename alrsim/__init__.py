@@ -1,3 +1,94 @@
-"""Simulate, schedule and measure backpropagation and likelihood-ratio training pipelines."""
+"""Simulate, schedule and measure backpropagation and likelihood-ratio training pipelines.
+
+>>> import alrsim as al
+>>> al.figure2()
+Figure2Result(BP 15 steps, LR 10, 1.5x)
+
+Every name below is loaded when it is first used, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from alrsim.errors import AlrsimError as AlrsimError
+    from alrsim.errors import AlrsimWarning as AlrsimWarning
+    from alrsim.graph.graph import Graph as Graph
+    from alrsim.hardware.machine import Link as Link
+    from alrsim.hardware.machine import Machine as Machine
+    from alrsim.hardware.machine import Unit as Unit
+    from alrsim.hardware.profile import load_machine as load_machine
+    from alrsim.plugins import cost_model as cost_model
+    from alrsim.plugins import estimator as estimator
+    from alrsim.plugins import executor as executor
+    from alrsim.plugins import machine as machine
+    from alrsim.plugins import model as model
+    from alrsim.plugins import rule as rule
+    from alrsim.plugins import scheduler as scheduler
+    from alrsim.schedule.schedule import Schedule as Schedule
+    from alrsim.steps.method import Method as Method
+    from alrsim.steps.model import Model as Model
+    from alrsim.steps.model import load_model as load_model
+    from alrsim.steps.step import Step as Step
+    from alrsim.steps.step import Workload as Workload
+    from alrsim.study.calibration import calibrate as calibrate
+    from alrsim.study.comparison import compare as compare
+    from alrsim.study.loading import load as load
+    from alrsim.study.paper_figure import figure2 as figure2
+    from alrsim.study.stepping import execute as execute
+    from alrsim.study.stepping import load_schedule as load_schedule
+    from alrsim.study.stepping import simulate as simulate
+    from alrsim.study.stepping import step as step
+    from alrsim.study.stepping import textbook as textbook
+    from alrsim.tasks.problem import Problem as Problem
+    from alrsim.timeline.timeline import Timeline as Timeline
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "AlrsimError": "errors",
+    "AlrsimWarning": "errors",
+    "Graph": "graph.graph",
+    "Link": "hardware.machine",
+    "Machine": "hardware.machine",
+    "Method": "steps.method",
+    "Model": "steps.model",
+    "Problem": "tasks.problem",
+    "Schedule": "schedule.schedule",
+    "Step": "steps.step",
+    "Timeline": "timeline.timeline",
+    "Unit": "hardware.machine",
+    "Workload": "steps.step",
+    "calibrate": "study.calibration",
+    "compare": "study.comparison",
+    "cost_model": "plugins",
+    "estimator": "plugins",
+    "execute": "study.stepping",
+    "executor": "plugins",
+    "figure2": "study.paper_figure",
+    "load": "study.loading",
+    "load_machine": "hardware.profile",
+    "load_model": "steps.model",
+    "load_schedule": "study.stepping",
+    "machine": "plugins",
+    "model": "plugins",
+    "rule": "plugins",
+    "scheduler": "plugins",
+    "simulate": "study.stepping",
+    "step": "study.stepping",
+    "textbook": "study.stepping",
+}
+"""Where every public name is defined."""
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, from the module that defines it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'alrsim' has no attribute {name!r}")
+    return getattr(import_module(f"alrsim.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -4,11 +4,12 @@ A policy says what is estimated and how; it holds no tensor and imports no torch
 can hold it. Sources: likelihood-ratio method (arXiv 2305.08960), ALR (arXiv 2403.12320).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from alrsim.errors import OptionError
+from alrsim.registry import Registry
 
 Kind = Literal["bp", "lr", "es"]
 NoiseKind = Literal["gauss", "rademacher", "laplace", "hadamard", "sobol"]
@@ -152,36 +153,35 @@ def hybrid_plan(weights: Sequence[bool], rest: Estimator) -> Plan:
 
 _ULR, _ALR = "arXiv 2305.08960", "arXiv 2403.12320"
 
-PRESETS: Mapping[str, Preset] = {
-    preset.name: preset
-    for preset in (
-        Preset("bp", "backpropagation", _every(Estimator("bp")), "exact"),
-        Preset("lr", "likelihood ratio: Gaussian noise on every layer's output", _every(LR), _ULR),
-        Preset("alr", "LR from the signs of input and noise", _every(ALR), _ALR),
-        Preset("es", "evolution strategies: Gaussian noise on the parameters", _every(ES), _ULR),
-        Preset("aes", "ES from the signs of the noise", _every(AES), _ALR),
-        Preset("hybrid", "ES on the first two layers, LR on the rest", _first(ES, LR), _ULR),
-        Preset("a-hybrid", "AES on the first two layers, ALR on the rest", _first(AES, ALR), _ALR),
-        Preset(
-            "lr-rademacher",
-            "+-1 noise and a 1-bit threshold code of the input, accumulated",
-            _every(ALR_RADEMACHER),
-            "our own; +-1 noise as in SPSA (Spall 1992)",
-        ),
-        Preset(
-            "lr-laplace",
-            "Laplace noise, whose sign is the exact score",
-            _every(replace(LR, noise="laplace", noise_code="sign")),
-            "score function of the Laplace distribution",
-        ),
-        Preset(
-            "lr-hadamard",
-            "orthogonal +-1 noise: exact at as many copies as noise has dimensions",
-            _every(replace(LR, noise="hadamard", noise_code="sign", scope="layerwise", reduction="accumulate")),
-            "randomised Hadamard rows",
-        ),
-    )
-}
+_PRESETS = (
+    Preset("bp", "backpropagation", _every(Estimator("bp")), "exact"),
+    Preset("lr", "likelihood ratio: Gaussian noise on every layer's output", _every(LR), _ULR),
+    Preset("alr", "LR from the signs of input and noise", _every(ALR), _ALR),
+    Preset("es", "evolution strategies: Gaussian noise on the parameters", _every(ES), _ULR),
+    Preset("aes", "ES from the signs of the noise", _every(AES), _ALR),
+    Preset("hybrid", "ES on the first two layers, LR on the rest", _first(ES, LR), _ULR),
+    Preset("a-hybrid", "AES on the first two layers, ALR on the rest", _first(AES, ALR), _ALR),
+    Preset(
+        "lr-rademacher",
+        "+-1 noise and a 1-bit threshold code of the input, accumulated",
+        _every(ALR_RADEMACHER),
+        "our own; +-1 noise as in SPSA (Spall 1992)",
+    ),
+    Preset(
+        "lr-laplace",
+        "Laplace noise, whose sign is the exact score",
+        _every(replace(LR, noise="laplace", noise_code="sign")),
+        "score function of the Laplace distribution",
+    ),
+    Preset(
+        "lr-hadamard",
+        "orthogonal +-1 noise: exact at as many copies as noise has dimensions",
+        _every(replace(LR, noise="hadamard", noise_code="sign", scope="layerwise", reduction="accumulate")),
+        "randomised Hadamard rows",
+    ),
+)
+
+PRESETS: Registry[Preset] = Registry("estimator", {one.name: one for one in _PRESETS}, "alrsim.estimators")
 """Every method by name; ``auto`` choices are made by measurement, see :func:`hybrid_plan`."""
 
 
@@ -192,5 +192,5 @@ def preset(name: str) -> Preset:
         OptionError: there is none; lists what exists.
     """
     if name not in PRESETS:
-        raise OptionError(f"there is no method {name!r}", where="--method", fix=f"one of {', '.join(PRESETS)}")
+        raise OptionError(f"there is no method {name!r}", field="method", fix=f"one of {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -7,8 +7,11 @@ from alrsim.execution.workers.processes import missing_fork, processes
 from alrsim.execution.workers.streams import missing_cuda
 from alrsim.execution.workers.threads import threads
 from alrsim.execution.workers.torchrun import missing_gloo, torchrun
+from alrsim.registry import Registry
 
-EXECUTORS: dict[str, Executor] = {"threads": threads, "processes": processes, "torchrun": torchrun, "cuda": cuda}
+EXECUTORS: Registry[Executor] = Registry(
+    "executor", {"threads": threads, "processes": processes, "torchrun": torchrun, "cuda": cuda}, "alrsim.executors"
+)
 
 
 def find_executor(name: str) -> Executor:
@@ -18,7 +21,7 @@ def find_executor(name: str) -> Executor:
         OptionError: there is no such executor.
     """
     if name not in EXECUTORS:
-        raise OptionError(f"there is no executor {name!r}", where="--executor", fix=f"choose {', '.join(EXECUTORS)}")
+        raise OptionError(f"there is no executor {name!r}", field="executor", fix=f"choose {', '.join(EXECUTORS)}")
     return EXECUTORS[name]
 
 

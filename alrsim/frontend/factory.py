@@ -71,6 +71,15 @@ def model_of(module: nn.Module, example: object = None) -> TorchModel:
     return _probed(module if example is None else (module, example), name, name)
 
 
+def model_of_made(made: object, name: str) -> TorchModel:
+    """What a factory returned, as a model.
+
+    Raises:
+        ModelError: it is none of what a factory may return.
+    """
+    return _probed(made, name, name)
+
+
 def _probed(made: object, name: str, spec: str) -> TorchModel:
     """What was made as a model; run once, to learn the number of classes."""
     model = _as_model(made, name, spec)

@@ -4,6 +4,7 @@ A profile is a YAML file (:mod:`alrsim.hardware.specification` says what may be 
 by name; any other by path.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import resources
@@ -20,6 +21,7 @@ from alrsim.hardware.faults import faults_of
 from alrsim.hardware.machine import Machine
 from alrsim.hardware.specification import Kind, Profile, Specification
 from alrsim.hardware.strictyaml import Document, Fault, parse_yaml
+from alrsim.registry import Registry
 
 __all__ = [
     "Profile",
@@ -103,8 +105,19 @@ def load_machine(machine: "str | Path | Machine", units: int | None = None) -> M
         return machine
     if units is not None and units < 1:
         raise ProfileError(f"is {units}, must be at least 1", field="units")
+    name = str(machine)
+    if name in MACHINES.plugged or (_is_word(name) and name not in shipped_names() and name in MACHINES):
+        return MACHINES[name](units)
     profile = load_profile(machine)
     return machine_from(profile, units).with_profile(profile)
+
+
+MACHINES: Registry[Callable[[int | None], Machine]] = Registry("machine", {}, "alrsim.machines")
+"""Machines that are made by functions; the shipped ones are profiles, which are files."""
+
+
+def _is_word(name: str) -> bool:
+    return not name.endswith((".yaml", ".yml")) and "/" not in name
 
 
 def read_profile(text: str, where: str, folder: Path | None = None) -> tuple[tuple[Fault, ...], Profile | None]:

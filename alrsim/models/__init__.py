@@ -1,10 +1,8 @@
 """The zoo: the architectures of the papers, one file per family, by name."""
 
-from collections.abc import Mapping
-
 import torch
 
-from alrsim.errors import ModelError, OptionError
+from alrsim.errors import ModelError
 from alrsim.frontend.torch_model import TorchModel
 from alrsim.models.entry import ZooEntry
 from alrsim.models.graphnets import GRAPH_NETWORKS
@@ -14,12 +12,14 @@ from alrsim.models.recurrent import RECURRENT
 from alrsim.models.resnet import RESNETS
 from alrsim.models.spiking import SNN_ENTRY
 from alrsim.models.vgg import VGG8_ENTRY
+from alrsim.options import choose
+from alrsim.registry import Registry
 
 __all__ = ["ZOO", "Option", "ZooEntry", "build"]
 
 _ENTRIES = (*RESNETS, VGG8_ENTRY, MLP_ENTRY, *RECURRENT, *GRAPH_NETWORKS, SNN_ENTRY)
 
-ZOO: Mapping[str, ZooEntry] = {entry.name: entry for entry in _ENTRIES}
+ZOO: Registry[ZooEntry] = Registry("model", {entry.name: entry for entry in _ENTRIES}, "alrsim.models")
 """Every architecture by its name."""
 
 
@@ -30,9 +30,7 @@ def build(name: str, /, **options: object) -> TorchModel:
         OptionError: unknown model, unknown option, or a value that is not allowed; says what exists.
         ModelError: the model does not fit in this host's memory.
     """
-    entry = ZOO.get(name)
-    if entry is None:
-        raise OptionError(f"there is no model {name!r} in the zoo", where="MODEL", fix=f"one of {', '.join(ZOO)}")
+    entry = ZOO[choose(name, ZOO, field="model", what="model of the zoo")]
     values = resolve(name, entry.options, options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(values["seed"]))
@@ -41,7 +39,7 @@ def build(name: str, /, **options: object) -> TorchModel:
         except (RuntimeError, MemoryError) as error:  # torch's allocator raises RuntimeError
             reason = str(error).strip().splitlines()[0] if str(error).strip() else "out of memory"
             raise ModelError(
-                f"cannot be built: {reason}", where=f"model {name}", fix="choose smaller sizes with --option"
+                f"cannot be built: {reason}", where=f"model {name}", fix="choose smaller sizes by `option`"
             ) from None
     model.module.train()
     return model

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from alrsim.errors import OptionError
 from alrsim.graph.stages import StageGraph
+from alrsim.registry import Registry
 from alrsim.rules.family import build_tasks
 from alrsim.rules.options import RuleOptions
 from alrsim.rules.policy import refuse_discrete_noise
@@ -64,6 +65,8 @@ def _build(graph: StageGraph, options: RuleOptions, name: str) -> TaskGraph:
     return build_tasks(graph, segmentation, settled, split=name == "bp-split", rule=name)
 
 
-RULES: dict[str, Rule] = {"bp": bp, "bp-split": bp_split, "lr": lr, "segments": segments}
+_BUILTIN: dict[str, Rule] = {"bp": bp, "bp-split": bp_split, "lr": lr, "segments": segments}
+RULES = Registry("rule", _BUILTIN, "alrsim.rules")
+
 
 __all__ = ["RULES", "Rule", "RuleOptions", "bp", "bp_split", "lr", "segments"]

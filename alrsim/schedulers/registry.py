@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from alrsim.errors import OptionError, ScheduleError
+from alrsim.registry import Registry
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers.auto import auto, auto_solution
 from alrsim.schedulers.cpsat import cpsat, cpsat_solution
@@ -67,7 +68,9 @@ _ENTRIES = (
     SchedulerEntry("auto", auto, _KNOWN_RULES, None, "the best of all within a time budget", auto_solution),
 )
 
-SCHEDULERS: dict[str, SchedulerEntry] = {entry.name: entry for entry in _ENTRIES}
+SCHEDULERS: Registry[SchedulerEntry] = Registry(
+    "scheduler", {entry.name: entry for entry in _ENTRIES}, "alrsim.schedulers"
+)
 
 
 def schedule(problem: Problem, name: str, options: SearchOptions | None = None) -> Schedule:
@@ -85,14 +88,14 @@ def solve(problem: Problem, name: str, options: SearchOptions | None = None) -> 
         OptionError: there is no such scheduler.
         ScheduleError: it does not accept the problem's rule, or not its number of stages.
     """
-    entry = SCHEDULERS.get(name)
-    if entry is None:
+    if name not in SCHEDULERS:
         raise OptionError(
-            f"there is no scheduler {name!r}", where="--scheduler", fix=f"choose one of {', '.join(SCHEDULERS)}"
+            f"there is no scheduler {name!r}", field="scheduler", fix=f"choose one of {', '.join(SCHEDULERS)}"
         )
+    entry = SCHEDULERS[name]
     rule = rule_name(problem)
     if rule in _KNOWN_RULES and rule not in entry.rules:
-        others = [other.name for other in _ENTRIES if rule in other.rules]
+        others = [other.name for other in SCHEDULERS.values() if rule in other.rules]
         raise ScheduleError(
             f"{name} schedules rule {' or '.join(entry.rules)}, not {rule}",
             where=f"scheduler {name}",

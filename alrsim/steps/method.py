@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from alrsim.errors import OptionError
 from alrsim.estimators.policy import PRESETS
 from alrsim.options import choose, parse_list
+from alrsim.rules import RULES
 
-METHOD_RULES = ("bp", "bp-split", "segments", *(name for name in PRESETS if name != "bp"))
 DEFAULT_METHODS = ("bp:gpipe", "bp:1f1b", "bp:zb-h1", "lr:lr-fixed", "alr:lr-free")
 SEQUENTIAL = "serial"
 """The scheduler of a method that names none: everything on the first unit, in reference order."""
@@ -35,6 +35,15 @@ class Method:
         return self.rule in ("lr", "segments")
 
 
+def method_rules() -> tuple[str, ...]:
+    """Every word that may stand in front of the colon."""
+    own = [name for name in RULES if name not in BUILTIN_RULES]
+    return ("bp", "bp-split", "segments", *(name for name in PRESETS if name != "bp"), *own)
+
+
+BUILTIN_RULES = ("bp", "bp-split", "segments", "lr")
+
+
 def parse_method(text: "str | Method", field: str = "method") -> Method:
     """``bp:zb-h1`` -> rule ``bp-split`` with scheduler ``zb-h1``; ``lr`` alone is sequential.
 
@@ -54,15 +63,16 @@ def parse_method(text: "str | Method", field: str = "method") -> Method:
         raise OptionError(
             f"{label!r} is not of the form rule:scheduler",
             field=field,
-            fix=f"rules: {', '.join(METHOD_RULES)}; schedulers: {', '.join(SCHEDULERS)}; e.g. bp:1f1b",
+            fix=f"rules: {', '.join(method_rules())}; schedulers: {', '.join(SCHEDULERS)}; e.g. bp:1f1b",
         )
-    choose(word, METHOD_RULES, field=field, what="rule")
+    choose(word, method_rules(), field=field, what="rule")
     scheduler = choose(scheduler or SEQUENTIAL, SCHEDULERS, field=field, what="scheduler")
     accepted = SCHEDULERS[scheduler].rules
-    rule = word if word in ("bp", "bp-split", "segments") else "lr"
+    own = word not in PRESETS and word not in BUILTIN_RULES
+    rule = word if own or word in ("bp", "bp-split", "segments") else "lr"
     if rule == "bp" and accepted == ("bp-split",):
         rule = "bp-split"
-    if rule not in accepted:
+    if (getattr(RULES[rule], "like", rule) if own else rule) not in accepted:
         fitting = ", ".join(f"{word}:{name}" for name, entry in SCHEDULERS.items() if rule in entry.rules)
         raise OptionError(
             f"{label!r}: scheduler {scheduler} takes rule {' or '.join(accepted)}, not {word}",
@@ -74,7 +84,9 @@ def parse_method(text: "str | Method", field: str = "method") -> Method:
 
 def preset_of(word: str) -> str | None:
     """The preset that a rule's name stands for."""
-    return None if word in ("bp", "bp-split") else "lr" if word == "segments" else word
+    if word in PRESETS and word != "bp":
+        return word
+    return "lr" if word == "segments" else None
 
 
 def parse_methods(given: "str | Iterable[str | Method]", field: str = "methods") -> tuple[Method, ...]:

@@ -277,6 +277,13 @@ class MethodOptions(Options):
         return parse_search(self.search or {}, time_limit=self.time_limit)
 
 
+def cost_names() -> tuple[str, ...]:
+    """What ``cost`` may be: the built-in choices, and plugged-in cost models."""
+    from alrsim.cost.models import COST_MODELS
+
+    return (*COSTS, *(name for name in COST_MODELS if name not in COST_MODELS.builtin))
+
+
 @dataclass(frozen=True, kw_only=True)
 class PredictionOptions(Options):
     """How a step is priced and simulated."""
@@ -285,7 +292,7 @@ class PredictionOptions(Options):
         "measured: task times of a calibrated profile. roofline: its figures. auto: measured where every task is.",
         default="auto",
         metavar="C",
-        choices=COSTS,
+        choices=cost_names,
         panel=PREDICTION,
     )
     transfer_semantics: str = keyword(

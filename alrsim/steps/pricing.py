@@ -70,6 +70,10 @@ def price_tasks(
     Raises:
         OptionError: ``measured`` on a profile that has no calibration, or none of these tasks.
     """
+    from alrsim.cost.models import COST_MODELS
+
+    if cost in COST_MODELS.plugged:
+        return Priced(price(tasks, machine, options.precision, COST_MODELS[cost], name=cost))
     calibration = calibration_of(machine)
     if cost == MEASURED and calibration is None:
         raise OptionError(

@@ -15,7 +15,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from alrsim import showing
 from alrsim.errors import FileError
-from alrsim.files import read_json, write_atomically
+from alrsim.files import make_folder, read_json, write_atomically
 
 Live = Annotated[SkipJsonSchema[Any], Field(exclude=True)]
 """The type of a field that is not written. Declare it ``field(default=None, repr=False, compare=False)``."""
@@ -88,10 +88,7 @@ class Document(showing.Shown):
         """
         place = Path(folder)
         files = {"result.json": self.to_json().encode(), **showing.files(self)}
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileError(f"cannot make the folder: {error.strerror}", where=str(place)) from None
+        make_folder(place)
         for name, data in files.items():
             write_atomically(place / name, data)
         return tuple(place / name for name in files)

@@ -41,6 +41,18 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, if they are missing.
+
+    Raises:
+        FileError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"cannot make the folder: {error.strerror}", where=str(path)) from None
+
+
 def read_text(path: Path) -> str:
     """The text of a file, or a FileError that says why not."""
     try:

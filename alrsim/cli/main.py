@@ -1,94 +1,76 @@
-"""The ``alrsim`` command: its verbs, and what becomes of every error."""
+"""The ``alrsim`` command: what becomes of its words, and of every error."""
 
 import os
 import sys
 import threading
 import traceback
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Any
 
-import typer
+import click
 
 from alrsim import __version__
-from alrsim.cli.calibrate import run as calibrate
-from alrsim.cli.compare import run as compare
-from alrsim.cli.demo import run as demo
-from alrsim.cli.execute import run as execute
-from alrsim.cli.explain import run as explain
-from alrsim.cli.export import run as export
-from alrsim.cli.figure2 import run as figure2
-from alrsim.cli.gradcheck import run as gradcheck
-from alrsim.cli.graph import run as graph
-from alrsim.cli.hardware import app as hardware
-from alrsim.cli.plan import run as plan
+from alrsim.cli.commands import Verbs
+from alrsim.cli.parameters import plugin_option
 from alrsim.cli.ranks import broken, may_complain
-from alrsim.cli.replay import run as replay
-from alrsim.cli.reproduce import run as reproduce
-from alrsim.cli.schedule import run as schedule
-from alrsim.cli.simulate import run as simulate
-from alrsim.cli.stages import run as stages
-from alrsim.cli.sweep import run as sweep
-from alrsim.cli.train import run as train
-from alrsim.cli.train_help import GroupedCommand
-from alrsim.cli.trajectory import run as trajectory
-from alrsim.cli.validate import run as validate
+from alrsim.cli.running import UserError, load_plugins
+from alrsim.cli.table import VERBS
 from alrsim.errors import AlrsimError
 
 OK, USER_ERROR, BUG, INTERRUPTED = 0, 1, 2, 130
+_NAME, _COMPLETE = "alrsim", "_ALRSIM_COMPLETE"
 _WORKER = "alrsim-"
 """How the names of worker threads begin."""
 
 _INTERRUPTED_MESSAGE = "interrupted; no file was left half-written"
 
-_CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException; typer carries its own copy of click
+_HELP = """Compare backpropagation and likelihood-ratio pipeline schedules of a model: predicted, and measured.
 
-app = typer.Typer(
-    name="alrsim",
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("calibrate")(calibrate)
-app.command("compare")(compare)
-app.command("demo")(demo)
-app.command("figure2")(figure2)
-app.command("export")(export)
-app.command("graph")(graph)
-app.command("stages")(stages)
-app.command("schedule")(schedule)
-app.command("simulate")(simulate)
-app.command("plan")(plan)
-app.command("execute")(execute)
-app.command("explain")(explain)
-app.command("gradcheck")(gradcheck)
-app.command("trajectory")(trajectory)
-app.command("reproduce")(reproduce)
-app.command("sweep")(sweep)
-app.command("validate")(validate)
-app.command("replay")(replay)
-app.command("train", cls=GroupedCommand)(train)
-app.add_typer(hardware, name="hardware")
+model -> graph -> stages -> tasks -> schedule -> timeline -> report: one verb for each arrow.
+"""
 
 
-@app.callback(invoke_without_command=True)
-def _root(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an internal error.")] = False,
-) -> None:
-    """Compare backpropagation and likelihood-ratio pipeline schedules of a model: predicted, and measured.
+def application() -> Verbs:
+    """The command with all its verbs."""
 
-    model -> graph -> stages -> tasks -> schedule -> timeline -> report: one verb for each arrow.
-    """
-    if version:
-        typer.echo(f"alrsim {__version__}")
-    elif context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+    def root(version: bool, debug: bool, completion: str | None, plugin: Sequence[Any]) -> None:
+        context = click.get_current_context()
+        load_plugins(plugin)
+        if version:
+            print(f"{_NAME} {__version__}")
+        elif completion is not None:
+            print(completion_script(completion))
+        elif context.invoked_subcommand is None:
+            print(context.get_help())
+
+    options: list[click.Parameter] = [
+        click.Option(["--version"], is_flag=True, help="Print the version and stop."),
+        click.Option(["--debug"], is_flag=True, help="Show the traceback of an internal error."),
+        click.Option(
+            ["--completion"],
+            metavar="SHELL",
+            type=click.Choice(["bash", "zsh", "fish"]),
+            help="Print what makes a shell complete verbs, options and values: "
+            '`eval "$(alrsim --completion bash)"` in its start file.',
+        ),
+        plugin_option(),
+    ]
+    return Verbs(_NAME, _HELP, VERBS, params=options, callback=root, invoke_without_command=True)
+
+
+def completion_script(shell: str) -> str:
+    """What a shell reads to complete the words of the command."""
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    assert found is not None
+    return found(application(), {}, _NAME, _COMPLETE).source()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process: 0 done, 1 user error, 2 bug, 130 interrupted."""
+    if _COMPLETE in os.environ:
+        application().main(prog_name=_NAME, complete_var=_COMPLETE)
     status = run(sys.argv[1:] if argv is None else argv)
     if broken() or any(thread.daemon and thread.name.startswith(_WORKER) for thread in threading.enumerate()):
         # A worker thread hangs in a task. Python would shut down around it, which can crash: leave at once.
@@ -101,17 +83,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(argv: Sequence[str]) -> int:
     """The exit status of one command line; every error has become one message on stderr."""
     debug = "--debug" in argv
-    arguments = [argument for argument in argv if argument != "--debug"]
     try:
-        status = app(args=arguments, prog_name="alrsim", standalone_mode=False, obj=list(argv))
+        dispatch([argument for argument in argv if argument != "--debug"])
         sys.stdout.flush()
-    except AlrsimError as error:
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except (UserError, AlrsimError) as error:
         return _fail(str(error))
-    except (typer.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt):
         return _fail(_INTERRUPTED_MESSAGE, INTERRUPTED, prefix="")
     except BrokenPipeError:
         return _forget_stdout()
-    except _CLICK_ERROR as error:
+    except click.ClickException as error:
         return _fail(_usage_message(error))
     except MemoryError:
         return _fail("this host has not enough memory for that; try fewer micro-batches, copies or stages")
@@ -120,9 +103,14 @@ def run(argv: Sequence[str]) -> int:
             traceback.print_exc(limit=-6)
         hint = "" if debug else "; add --debug for the place"
         return _fail(f"this is a bug in alrsim, please report it: {type(error).__name__}: {error}{hint}", BUG)
-    if status == INTERRUPTED:  # Typer turns an interrupt inside a verb into this status, without a word
-        return _fail(_INTERRUPTED_MESSAGE, INTERRUPTED, prefix="")
-    return status if isinstance(status, int) else OK
+    return OK
+
+
+def dispatch(arguments: list[str]) -> None:
+    """Call the verb that the words name."""
+    command = application()
+    with command.make_context(_NAME, arguments) as context:
+        command.invoke(context)
 
 
 def _fail(message: str, status: int = USER_ERROR, *, prefix: str = "error: ") -> int:
@@ -131,12 +119,11 @@ def _fail(message: str, status: int = USER_ERROR, *, prefix: str = "error: ") ->
     return status
 
 
-def _usage_message(error: BaseException) -> str:
+def _usage_message(error: click.ClickException) -> str:
     """Click's own message with the verb whose help explains the option."""
-    message = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
-    command = getattr(context, "command_path", "") or "alrsim"
-    return f"{message}\n  try: {command} --help"
+    command = getattr(context, "command_path", "") or _NAME
+    return f"{error.format_message()}\n  try: {command} --help"
 
 
 def _forget_stdout() -> int:

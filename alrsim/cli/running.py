@@ -1,95 +1,64 @@
-"""How schedules are run for real: executor and limits, checked before anything slow; what a stopped run leaves."""
+"""A verb's call: targets checked first, then plug-ins, then the function, then files and text."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from alrsim.cli.output import publish, tell_progress
-from alrsim.cli.parse import choose
-from alrsim.cli.ranks import may_complain
-from alrsim.errors import AlrsimError, OptionError
-from alrsim.files import save_value
-
-if TYPE_CHECKING:
-    from alrsim.execution.session import Limits
-    from alrsim.timeline.timeline import Timeline
-
-PARTIAL, PARTIAL_TRACE = "partial.json", "partial.trace.json.gz"
-"""Files in ``--out`` of a run that stopped early; others would be taken for those of a whole run."""
+from alrsim.cli.entry import Entry
+from alrsim.cli.output import Targets, check_targets, publish, showing_progress, telling_warnings
+from alrsim.cli.partial import keeping_partial
+from alrsim.cli.ranks import hush, writes
+from alrsim.errors import AlrsimError, Spelling, spell
+from alrsim.showing import load_attribute
+from alrsim.verbs import Verb
 
 
-@dataclass(frozen=True)
-class Running:
-    """What was typed about running.
-
-    Attributes:
-        executor: One of :data:`alrsim.execution.executors.EXECUTORS`.
-        limit: Longest time without any task beginning or ending, in seconds; ``None``: the default.
-    """
-
-    executor: str = "threads"
-    limit: float | None = None
-
-    @property
-    def limits(self) -> "Limits":
-        from alrsim.execution.session import Limits
-
-        return Limits() if self.limit is None else replace(Limits(), task_seconds=self.limit)
+class UserError(Exception):
+    """What a user did wrong, in the words of the command line."""
 
 
-def check_running(executor: str, limit: float | None) -> Running:
-    """The options ``--executor`` and ``--limit``, if this host can do what they say.
-
-    Raises:
-        OptionError: an unknown executor, one that this host cannot run (says why), or a limit that is no time.
-    """
-    from alrsim.execution.executors import EXECUTORS, unavailable
-
-    choose(executor, EXECUTORS, where="--executor", what="executor")
-    if reason := unavailable(executor):
-        others = [name for name in EXECUTORS if not unavailable(name)]
-        raise OptionError(f"{executor} cannot run here: {reason}", where="--executor", fix=f"use {' or '.join(others)}")
-    running = Running(executor, limit)
-    _ = running.limits
-    return running
-
-
-@contextmanager
-def keeping_partial(output: Path | None, out: Path | None) -> Iterator[None]:
-    """Around a run: if it fails or is interrupted, what had run by then is written, and stderr says so.
+def run_verb(entry: Entry, verb: Verb[Any], typed: Mapping[str, Any], spelling: Spelling) -> None:
+    """Call a verb and show its result.
 
     Args:
-        output: Gets the timeline, whose facts say ``partial``.
-        out: Folder that gets :data:`PARTIAL` and :data:`PARTIAL_TRACE`.
+        typed: By name of parameter, only what stood on the command line.
+
+    Raises:
+        UserError: what the verb refused, spelled as it is typed.
     """
-    from alrsim.execution.session import InterruptedRun, RunError
-
     try:
-        yield
-    except (RunError, InterruptedRun) as stopped:
-        try:
-            if may_complain():
-                tell_progress(_keep(stopped.timeline, output, out))
-        except AlrsimError as error:  # the disk is full: why the run stopped is more important
-            tell_progress(f"the partial timeline is lost: {error}")
-        raise
+        load_plugins(typed.get("plugin", ()))
+        targets, values, keywords = _sort(entry, verb, typed)
+        check_targets(targets)
+        with telling_warnings(spelling), showing_progress() as listener:
+            hush()
+            with keeping_partial(targets):
+                result = verb(*values, **keywords, progress=listener)
+            if not writes():
+                return
+            publish(result, targets, spelling)
+            failure = getattr(result, "failure", None)
+            if failure is not None:
+                raise failure
+    except AlrsimError as error:
+        raise UserError(spell(error, spelling)) from error
 
 
-def _keep(timeline: "Timeline | None", output: Path | None, out: Path | None) -> str:
-    """Write a partial timeline; what to say of it."""
-    if timeline is None:
-        return "no partial timeline: no task of a schedule had ended"
-    from alrsim.reports.trace import trace_bytes, trace_document
+def load_plugins(paths: Sequence[Path]) -> None:
+    """Read the Python files whose schedulers, rules and models the verb shall know."""
+    if paths:
+        load_attribute("alrsim.plugins:load")(paths)
 
-    written = []
-    if output is not None:
-        save_value("timeline", timeline, output)
-        written.append(str(output))
-    if out is not None:
-        publish({}, out=out, files={PARTIAL_TRACE: trace_bytes(trace_document([("partial", timeline)]))})
-        save_value("timeline", timeline, out / PARTIAL)
-        written += [str(out / PARTIAL), str(out / PARTIAL_TRACE)]
-    done = f"the run stopped with {timeline.facts['tasks_done']} of {timeline.facts['tasks']} tasks done"
-    return f"{done}; the partial timeline is in {' and '.join(written) or 'no file (-o FILE keeps it)'}"
+
+def _sort(entry: Entry, verb: Verb[Any], typed: Mapping[str, Any]) -> tuple[Targets, list[Any], dict[str, Any]]:
+    """Where results go, and the values and keywords of the verb."""
+    rest = {name: list(value) if isinstance(value, tuple) else value for name, value in typed.items()}
+    rest.pop("plugin", None)
+    json, out, file = (rest.pop(name, None) for name in ("json", "out", "output"))
+    if out is None and isinstance(entry.out, str):
+        out = Path(entry.out)
+    written = tuple((one.typed[-1], Path(rest[one.name])) for one in entry.given if one.target and one.name in rest)
+    several = next((name for name, one in verb.positional.items() if one.kind is Parameter.VAR_POSITIONAL), "")
+    values = rest.pop(several, [])
+    return Targets(json, out, file, entry.saving.method if entry.saving else "", written), values, rest

@@ -29,6 +29,9 @@ class Method:
     scheduler: str
     preset: str | None = None
 
+    def __str__(self) -> str:
+        return self.label
+
     @property
     def is_lr(self) -> bool:
         """Whether gradients are estimated, at least those in front of a segment that reaches the loss."""

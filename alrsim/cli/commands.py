@@ -27,7 +27,9 @@ class VerbCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            known = [name for one in self.get_params(ctx) for name in (*one.opts, *one.secondary_opts) if name[0] == "-"]
+            known = [
+                name for one in self.get_params(ctx) for name in (*one.opts, *one.secondary_opts) if name[0] == "-"
+            ]
             raise click.UsageError(no_such_option(self.entry.name, error.option_name, known), ctx) from None
 
     def invoke(self, ctx: click.Context) -> None:

@@ -21,10 +21,10 @@ OUTPUT, OTHER = "Output", "Options"
 UNBROKEN = "\N{NO-BREAK SPACE}"
 """A space at which help is not wrapped; it is printed as a plain one."""
 
-_NUMBERS: dict[object, click.ParamType] = {int: click.INT, float: click.FLOAT}
+_NUMBERS = {int: click.INT, float: click.FLOAT}
 
 
-class Words(click.ParamType):
+class Words(click.ParamType):  # type: ignore[type-arg] - generic in newer releases only
     """A value as it is typed; the option's own check makes something of it.
 
     Attributes:

@@ -53,7 +53,7 @@ def load_plugins(paths: Sequence[Path]) -> None:
 
 def _sort(entry: Entry, verb: Verb[Any], typed: Mapping[str, Any]) -> tuple[Targets, list[Any], dict[str, Any]]:
     """Where results go, and the values and keywords of the verb."""
-    rest = {name: list(value) if isinstance(value, tuple) else value for name, value in typed.items()}
+    rest: dict[str, Any] = {name: list(value) if isinstance(value, tuple) else value for name, value in typed.items()}
     rest.pop("plugin", None)
     json, out, file = (rest.pop(name, None) for name in ("json", "out", "output"))
     if out is None and isinstance(entry.out, str):

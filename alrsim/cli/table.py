@@ -5,8 +5,8 @@ from alrsim.cli.entry import Entry, Given, Section
 MODEL = Given(
     "model",
     "MODEL",
-    "A zoo name (resnet5, mlp, lstm...), a factory (file.py:make or package.module:make), an .onnx file, or a graph file "
-    "written by `alrsim graph -o`.",
+    "A zoo name (resnet5, mlp, lstm...), a factory (file.py:make or package.module:make), an .onnx file, or a graph "
+    "file written by `alrsim graph -o`.",
     known="alrsim.cli.known:models",
 )
 TORCH_MODEL = Given(

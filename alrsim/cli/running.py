@@ -10,7 +10,6 @@ from alrsim.cli.output import Targets, check_targets, publish, showing_progress,
 from alrsim.cli.partial import keeping_partial
 from alrsim.cli.ranks import hush, writes
 from alrsim.errors import AlrsimError, Spelling, spell
-from alrsim.showing import load_attribute
 from alrsim.verbs import Verb
 
 
@@ -48,7 +47,10 @@ def run_verb(entry: Entry, verb: Verb[Any], typed: Mapping[str, Any], spelling: 
 def load_plugins(paths: Sequence[Path]) -> None:
     """Read the Python files whose schedulers, rules and models the verb shall know."""
     if paths:
-        load_attribute("alrsim.plugins:load")(paths)
+        from alrsim.registry import load_file
+
+        for path in paths:
+            load_file(path)
 
 
 def _sort(entry: Entry, verb: Verb[Any], typed: Mapping[str, Any]) -> tuple[Targets, list[Any], dict[str, Any]]:

@@ -31,4 +31,10 @@ VERBS: tuple[Entry | Section, ...] = (
         (MODEL, HARDWARE),
         out=True,
     ),
+    Entry(
+        "figure2",
+        "Draw the paper's Figure 2: steps, every idle share by name, and speed-up beside the paper's numbers.",
+        "alrsim.study.paper_figure:figure2",
+        out=True,
+    ),
 )

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from alrsim.study.stepping import simulate as simulate
     from alrsim.study.stepping import step as step
     from alrsim.study.stepping import textbook as textbook
+    from alrsim.study.sweeping import sweep as sweep
     from alrsim.tasks.problem import Problem as Problem
     from alrsim.timeline.timeline import Timeline as Timeline
 
@@ -76,6 +77,7 @@ _HOMES = {
     "scheduler": "plugins",
     "simulate": "study.stepping",
     "step": "study.stepping",
+    "sweep": "study.sweeping",
     "textbook": "study.stepping",
 }
 """Where every public name is defined."""

@@ -25,6 +25,7 @@ KINDS = {
     "calibrate": "alrsim.reports.calibration:CalibrateResult",
     "costs": "alrsim.reports.calibration:CostsResult",
     "figure2": "alrsim.steps.figure2_charts:Figure2Result",
+    "sweep": "alrsim.sweeps.result:SweepResult",
     "step": "alrsim.reports.step_result:StepResult",
 }
 """Where the type of every document is."""

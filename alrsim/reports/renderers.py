@@ -183,6 +183,7 @@ def step_files(result: StepResult) -> dict[str, bytes]:
 
 
 RENDERERS: dict[str, Renderer | str] = {
+    "sweep": "alrsim.sweeps.result:RENDERER",
     "figure2": "alrsim.steps.figure2_text:RENDERER",
     "compare": Parts(compare_text, compare_rows, draw_compare, compare_files),
     "calibrate": Parts(calibrate_text, calibrate_rows, no_picture, no_files),

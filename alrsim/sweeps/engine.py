@@ -71,7 +71,8 @@ def evaluate_job(job: Job, evaluate: Evaluate, parent: int | None = None) -> Res
     try:
         outcome = evaluate(job.configuration, job.extra)
     except AlrsimError as found:
-        error = f"{found.where}: {found.what}" if found.where else found.what
+        place = found.where or found.field
+        error = f"{place}: {found.what}" if place else found.what
     except Exception as found:  # a bug in one corner of the space must not end the sweep
         error = f"bug: {type(found).__name__}: {found}"
     line = " ".join(error.split())
@@ -154,7 +155,7 @@ def _dask(address: str) -> Iterator[None]:
         from dask.distributed import Client
     except ImportError:
         raise OptionError(
-            "Dask is not installed", where="--cluster", fix="pip install 'alrsim[cluster]', or use --workers"
+            "Dask is not installed", field="cluster", fix="pip install 'alrsim[cluster]', or use `workers`"
         ) from None
     from joblib import parallel_config
 
@@ -162,7 +163,7 @@ def _dask(address: str) -> Iterator[None]:
         client: Any = Client(address, timeout="10s")  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise OptionError(
-            f"no Dask scheduler answers at {address}: {error}", where="--cluster", fix="give tcp://HOST:PORT"
+            f"no Dask scheduler answers at {address}: {error}", field="cluster", fix="give tcp://HOST:PORT"
         ) from None
     with client, parallel_config(backend="dask", wait_for_workers_timeout=30):
         yield

@@ -150,7 +150,7 @@ def _hold(path: Path) -> int:
     except OSError:
         os.close(held)
         raise FileError(
-            "another sweep is writing to it", where=str(path), fix="wait for it, or choose another -o FILE"
+            "another sweep is writing to it", where=str(path), fix="wait for it, or choose another `store`"
         ) from None
     return held
 
@@ -162,13 +162,13 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("PRAGMA synchronous = NORMAL")
         names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if names and "meta" not in names:
-            raise FileError("is a database, but not of a sweep", where=str(path), fix="choose another -o FILE")
+            raise FileError("is a database, but not of a sweep", where=str(path), fix="choose another `store`")
         connection.executescript(_TABLES)
         connection.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (FORMAT,))
         (found,) = connection.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
     except sqlite3.OperationalError as error:
-        raise FileError(f"cannot be opened: {error}", where=str(path), fix="choose another -o FILE") from None
+        raise FileError(f"cannot be opened: {error}", where=str(path), fix="choose another `store`") from None
     except sqlite3.DatabaseError:
-        raise FileError("is no file of a sweep", where=str(path), fix="choose another -o FILE") from None
+        raise FileError("is no file of a sweep", where=str(path), fix="choose another `store`") from None
     if found != FORMAT:
-        raise FileError(f"holds {found!r}, expected {FORMAT!r}", where=str(path), fix="choose another -o FILE")
+        raise FileError(f"holds {found!r}, expected {FORMAT!r}", where=str(path), fix="choose another `store`")

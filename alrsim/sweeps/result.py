@@ -3,13 +3,13 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-from alrsim.cli.output import say, show
+from alrsim.documents import Document, Live
 from alrsim.reports.pareto import Axes, Point, draw_pareto
-from alrsim.reports.tables import plain_table
+from alrsim.reports.parts import Parts, axes_or_new
+from alrsim.reports.tables import plain_table, to_text
 from alrsim.reports.timescale import scale_for
 from alrsim.sweeps.pareto import pareto_front
 from alrsim.sweeps.spec import Spec
@@ -63,29 +63,89 @@ def quality_words(front: Front) -> str:
     return "copies, for want of noise constants in the specification (quality:); exact gradients beat any number"
 
 
-def document_of(spec: Spec, results: Sequence[Result], fronts: Sequence[Front], target: Path) -> dict[str, Any]:
-    """The JSON of ``alrsim sweep`` (schema ``sweep.schema.json``)."""
+@dataclass(frozen=True)
+class FrontSummary:
+    """A Pareto front.
+
+    Attributes:
+        results: Configurations in this unit of time that fit into memory.
+        best: Those of them that none of the others beats.
+    """
+
+    time_unit: str
+    quality: str
+    results: int
+    best: int
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """A configuration and what became of it.
+
+    Attributes:
+        configuration: Keywords of the call.
+        error: One line; ``None`` if it did not fail.
+        pareto: Whether it is on a front.
+        outcome: Its numbers; empty if it failed.
+    """
+
+    digest: str
+    configuration: Mapping[str, Any]
+    error: str | None
+    pareto: bool
+    outcome: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SweepResult(Document):
+    """All configurations of a sweep.
+
+    Attributes:
+        verb: What was called.
+        file: Where the results are kept; empty: nowhere.
+        axes: Keywords that tell configurations apart.
+        spec: Live: the specification.
+        found: Live: the results as they were recorded.
+        fronts_found: Live: the fronts with their results.
+    """
+
+    kind: ClassVar[str] = "sweep"
+    version: ClassVar[int] = 2
+
+    verb: str
+    file: str
+    configurations: int
+    failed: int
+    axes: tuple[str, ...]
+    fronts: tuple[FrontSummary, ...]
+    results: tuple[SweepRow, ...]
+    spec: Live = field(default=None, repr=False, compare=False)
+    found: Live = field(default=None, repr=False, compare=False)
+    fronts_found: Live = field(default=None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        return f"SweepResult({self.verb}, {self.configurations} configurations, {self.failed} failed)"
+
+
+def sweep_result(spec: Spec, results: Sequence[Result], target: str) -> SweepResult:
+    """All configurations with their fronts; functions of somebody's own have none."""
+    fronts = fronts_of(results) if spec.verb in ("compare", "plan") else ()
     best = frozenset(digest for front in fronts for digest in front.best)
-    return {
-        "verb": spec.verb,
-        "file": str(target),
-        "configurations": len(results),
-        "failed": sum(one.failed for one in results),
-        "fronts": [
-            {"time_unit": one.time_unit, "quality": one.quality, "results": len(one.results), "best": len(one.best)}
-            for one in fronts
-        ],
-        "results": [
-            {
-                "digest": one.digest,
-                "configuration": dict(one.configuration),
-                "error": one.error or None,
-                "pareto": one.digest in best,
-                **one.outcome,
-            }
+    return SweepResult(
+        spec.verb,
+        target,
+        len(results),
+        sum(one.failed for one in results),
+        tuple(axes_that_vary(spec)),
+        tuple(FrontSummary(one.time_unit, one.quality, len(one.results), len(one.best)) for one in fronts),
+        tuple(
+            SweepRow(one.digest, dict(one.configuration), one.error or None, one.digest in best, dict(one.outcome))
             for one in results
-        ],
-    }
+        ),
+        spec=spec,
+        found=tuple(results),
+        fronts_found=fronts,
+    )
 
 
 def csv_bytes(results: Sequence[Result], fronts: Sequence[Front]) -> bytes:
@@ -114,19 +174,22 @@ def axes_that_vary(spec: Spec) -> list[str]:
     return [name for name, values in spec.grid.items() if len(values) > 1] + list(spec.ranges)
 
 
-def tell(spec: Spec, results: Sequence[Result], fronts: Sequence[Front], target: Path) -> None:
-    """For people: how many, what failed, and the front."""
-    failed = [one for one in results if one.failed]
-    misfits = [one for one in results if not one.failed and not one.outcome["fits"]]
-    say(f"{len(results)} configurations in {target}: {len(failed)} failed, {len(misfits)} do not fit into memory")
+def sweep_text(result: SweepResult) -> str:
+    """How many, what failed, and the fronts."""
+    failed = [one for one in result.results if one.error]
+    misfits = [one for one in result.results if not one.error and not one.outcome.get("fits", True)]
+    place = f" in {result.file}" if result.file else ""
+    count = f"{result.configurations} configurations{place}"
+    lines = [f"{count}: {len(failed)} failed, {len(misfits)} do not fit into memory"]
     reasons: dict[str, int] = {}
     for one in failed:
-        reasons[one.error] = reasons.get(one.error, 0) + 1
-    for error, count in sorted(reasons.items(), key=lambda item: -item[1])[:5]:
-        say(f"  {count} x {error}")
-    for front in fronts:
-        say(f"Pareto front of step time, peak memory and quality ({quality_words(front)}):")
-        show(front_table(front, axes_that_vary(spec)))
+        reasons[str(one.error)] = reasons.get(str(one.error), 0) + 1
+    worst = sorted(reasons.items(), key=lambda item: -item[1])[:5]
+    lines += [f"  {count} x {error}" for error, count in worst]
+    for front in result.fronts_found or ():
+        lines.append(f"Pareto front of step time, peak memory and quality ({quality_words(front)}):")
+        lines.append(to_text(front_table(front, result.axes)))
+    return "\n".join(lines)
 
 
 def front_table(front: Front, names: Sequence[str]) -> Any:
@@ -146,7 +209,7 @@ def front_table(front: Front, names: Sequence[str]) -> Any:
         for one in rows[:SHOWN]
     ]
     if len(rows) > SHOWN:
-        lines.append(["...", *[""] * (len(names) + 1), f"{len(rows) - SHOWN} more in --json"])
+        lines.append(["...", *[""] * (len(names) + 1), f"{len(rows) - SHOWN} more in the JSON"])
     return plain_table([*names, "step time", "peak memory", front.quality], lines, left=max(1, len(names)))
 
 
@@ -176,3 +239,30 @@ def drawn(fronts: Sequence[Front], spec: Spec) -> Mapping[str, bytes]:
         fixed = ", ".join(f"{key} {_cell(value)}" for key, value in spec.fixed.items())
         files[name] = draw_pareto(points, Axes(front.time_unit, front.quality), f"{spec.verb}: {fixed}")
     return files
+
+
+def sweep_rows(result: SweepResult) -> list[dict[str, Any]]:
+    """One row per configuration: its keywords, its numbers, its error."""
+    return [{**one.configuration, **one.outcome, "pareto": one.pareto, "error": one.error} for one in result.results]
+
+
+def draw_sweep(result: SweepResult, axes: Any = None) -> Any:
+    """Step time against peak memory, the front marked."""
+    axes = axes_or_new(axes)
+    rows = [one for one in result.results if not one.error and "makespan" in one.outcome]
+    for on_front, colour in ((False, "#bbbbbb"), (True, "#0072b2")):
+        some = [one.outcome for one in rows if one.pareto is on_front]
+        axes.scatter([one["makespan"] for one in some], [one["peak_memory_bytes"] for one in some], s=14, color=colour)
+    axes.set_xlabel("step time")
+    axes.set_ylabel("peak memory of a unit, bytes")
+    return axes
+
+
+def sweep_files(result: SweepResult) -> Mapping[str, bytes]:
+    """The front as a picture, and all results as CSV."""
+    if result.found is None:
+        return {}
+    return {**drawn(result.fronts_found, result.spec), "results.csv": csv_bytes(result.found, result.fronts_found)}
+
+
+RENDERER = Parts(sweep_text, sweep_rows, draw_sweep, sweep_files)

@@ -1,0 +1,303 @@
+"""What a sweep evaluates: a configuration is the keywords of one call, of ``compare``, ``plan`` or a function."""
+
+import hashlib
+import json
+import warnings
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from alrsim import registry
+from alrsim.errors import AlrsimError, AlrsimWarning, OptionError
+from alrsim.files import from_json, to_json
+from alrsim.graph.graph import Graph
+from alrsim.hardware.profile import load_machine
+from alrsim.options import about, choose, options_of
+from alrsim.steps.chain import LR_OPTIONS
+from alrsim.steps.method import DEFAULT_METHODS, parse_method
+from alrsim.steps.model import Model, SizedModel, load_model, microbatch_size, source_of
+from alrsim.sweeps.grid import Configuration
+from alrsim.sweeps.spec import Quality, Spec, Value
+from alrsim.verbs import Verb
+
+_machine = lru_cache(maxsize=256)(load_machine)
+"""A profile takes longer to read than a small step to simulate."""
+
+NOT_SWEPT = frozenset(("measure", "repeats", "seed", "executor", "limit"))
+
+ModelKey = tuple[str, tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
+"""What a model is loaded from: its name, its options, its bindings."""
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What travels to a worker with a configuration.
+
+    Attributes:
+        function: What is called: ``compare``, ``plan``, or a function of somebody's own.
+        models: Size and packed graph of every size of the configuration's model.
+        name: Of the model.
+        quality: Constants of its method, if the specification has them.
+        plugins: So that the worker knows them, too.
+    """
+
+    function: str | Callable[..., Any]
+    name: str = ""
+    models: tuple[tuple[int, bytes], ...] = ()
+    quality: Quality | None = None
+    plugins: registry.Snapshot = ((), ())
+
+
+def verb_of(name: str) -> Verb[Any]:
+    """The verb that a specification names."""
+    from alrsim.study.comparison import compare
+
+    if name == "compare":
+        return compare
+    from alrsim.planner.planning import plan
+
+    return plan
+
+
+def keywords_of(function: str | Callable[..., Any]) -> tuple[str, ...]:
+    """Names that a configuration may have."""
+    if not isinstance(function, str):
+        return ()
+    verb = verb_of(function)
+    names = [one.name for one in options_of(verb.options) if one.name not in NOT_SWEPT]
+    return (*verb.positional, *names, *(("method",) if function == "compare" else ()))
+
+
+def spelled(function: str | Callable[..., Any], configuration: Configuration) -> Configuration:
+    """A configuration with names as Python spells them: ``input-code`` is ``input_code``.
+
+    Raises:
+        OptionError: a name that the verb does not have.
+    """
+    found = {name.lstrip("-").replace("-", "_"): value for name, value in configuration.items()}
+    known = keywords_of(function)
+    for name in found:
+        if known:
+            choose(name, known, field="sweep", what=f"keyword of {function}")
+    return found
+
+
+def with_methods(spec: Spec) -> Spec:
+    """Methods of ``compare`` are an axis, however they were given: one configuration has one method."""
+    if spec.verb != "compare":
+        return spec
+    given: list[Value] = []
+    for section in (spec.fixed, spec.grid):
+        for name in ("method", "methods"):
+            value = section.get(name, ())
+            given += list(value) if isinstance(value, tuple) else [value]
+    texts = [text for one in given for text in (one if isinstance(one, tuple) else (one,))] or list(DEFAULT_METHODS)
+    methods = [part.strip() for text in texts for part in str(text).split(",") if part.strip()]
+    rest = {name: value for name, value in spec.fixed.items() if name not in ("method", "methods")}
+    axes = {name: values for name, values in spec.grid.items() if name not in ("method", "methods")}
+    return replace(spec, fixed=rest, grid={"method": tuple(dict.fromkeys(methods)), **axes})
+
+
+def normalise(function: str | Callable[..., Any], configuration: Configuration) -> Configuration:
+    """Leave out what a method does not read: copies and noise of exact gradients."""
+    if function != "compare":
+        return configuration
+    try:
+        is_lr = parse_method(str(configuration["method"])).is_lr
+    except AlrsimError:
+        return configuration  # refused where it is evaluated
+    return {name: value for name, value in configuration.items() if is_lr or name not in LR_OPTIONS}
+
+
+def fingerprints(configuration: Configuration) -> dict[str, str]:
+    """Hash of every file that a configuration names."""
+    found = {}
+    for value in configuration.values():
+        for text in value if isinstance(value, tuple) else (value,):
+            path = Path(str(text).partition(".py:")[0] + ".py" if ".py:" in str(text) else str(text))
+            if isinstance(text, str) and text and path.is_file():
+                found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+class Models:
+    """Models of a sweep: each loaded once, exported once for every size, and kept packed for the workers.
+
+    Args:
+        packed: What an earlier run kept, by :meth:`key`.
+    """
+
+    def __init__(self, packed: Mapping[str, bytes]) -> None:
+        self._loaded: dict[ModelKey, Model] = {}
+        self.packed = dict(packed)
+
+    def extra(self, function: str, configuration: Configuration, quality: Quality | None) -> Extra:
+        """What a configuration's worker needs; sizes that are not known yet are exported, in silence.
+
+        Raises:
+            AlrsimError: there is no such model, or the configuration makes no sense.
+        """
+        asked = checked(function, configuration)
+        name = str(configuration.get("model", ""))
+        if not name:
+            raise OptionError("needs a model", field="model")
+        option, bind = asked.option or {}, asked.bind or {}
+        sizes = sizes_of(function, configuration, asked) if source_of(name) in ("zoo", "factory") else [0]
+        keys = [self.key(name, option, bind, size) for size in sizes]
+        for key, size in zip(keys, sizes, strict=True):
+            if key not in self.packed:
+                self.packed[key] = pack(self._sized(name, option, bind, size))
+        models = tuple((size, self.packed[key]) for key, size in zip(keys, sizes, strict=True))
+        return Extra(function, name, models, quality, registry.snapshot())
+
+    def key(self, name: str, option: Mapping[str, str], bind: Mapping[str, int], size: int) -> str:
+        """The key of one size of a model."""
+        return json.dumps([name, sorted(option.items()), sorted(bind.items()), size])
+
+    def _sized(self, name: str, option: Mapping[str, str], bind: Mapping[str, int], size: int) -> SizedModel:
+        at = (name, tuple(sorted(option.items())), tuple(sorted((key, str(value)) for key, value in bind.items())))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AlrsimWarning)
+            if at not in self._loaded:
+                self._loaded[at] = load_model(name, option=option, bind=bind)
+            return self._loaded[at].at(size or None, 1)
+
+
+def checked(function: str, configuration: Configuration) -> Any:
+    """The options of one call, checked.
+
+    Raises:
+        OptionError: a value that the verb refuses.
+    """
+    verb = verb_of(function)
+    return verb.options.take(_keywords(function, configuration))
+
+
+def _keywords(function: str, configuration: Configuration) -> dict[str, Any]:
+    positional = verb_of(function).positional
+    found: dict[str, Any] = {name: value for name, value in configuration.items() if name not in positional}
+    if function == "compare" and "method" in found:
+        found["methods"] = [found.pop("method")]
+    texts = {one.name for one in options_of(verb_of(function).options) if about(one).parse is not None}
+    return {
+        name: str(value) if name in texts and isinstance(value, int | float) and not isinstance(value, bool) else value
+        for name, value in found.items()
+    }
+
+
+def sizes_of(function: str, configuration: Configuration, asked: Any) -> list[int]:
+    """Samples of every micro-batch size that a call needs its model at."""
+    if function == "compare":
+        return [microbatch_size(asked.batch, asked.microbatches)]
+    from alrsim.planner.planning import sizes_needed
+
+    return sizes_needed(asked, len(_machine(configuration.get("hardware", "cpu-2core"), asked.units).units))
+
+
+def pack(model: SizedModel) -> bytes:
+    """A model for a worker, or for the file of results."""
+    document = {"name": model.name, "samples": model.samples, "graph": to_json("graph", model.graph)}
+    return zlib.compress(json.dumps(document).encode())
+
+
+@lru_cache(maxsize=64)
+def unpack(data: bytes) -> SizedModel:
+    """The inverse of :func:`pack`."""
+    document = json.loads(zlib.decompress(data))
+    graph = from_json("graph", Graph, document["graph"], where="sweep")
+    return SizedModel(document["name"], graph, document["samples"])
+
+
+@lru_cache(maxsize=64)
+def _model(text: str, models: tuple[tuple[int, bytes], ...]) -> Model:
+    """A model that knows some sizes, and has no torch code."""
+    sized = {size: unpack(data) for size, data in models}
+    source = source_of(text)
+    first = next(iter(sized.values()))
+    if source in ("onnx", "graph"):
+        return Model(first.name, source, _file_graph=first.graph)
+    return Model(first.name, source, _sizes=sized)
+
+
+def evaluate(configuration: Configuration, extra: Extra) -> Mapping[str, Any]:
+    """One configuration's numbers; what :func:`alrsim.sweeps.engine.run_jobs` calls in its workers.
+
+    Raises:
+        AlrsimError: the configuration makes no sense.
+    """
+    registry.restore(extra.plugins)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AlrsimWarning)
+        if not isinstance(extra.function, str):
+            return outcome_of(extra.function(**configuration))
+        keywords = _keywords(extra.function, configuration)
+        machine = _machine(configuration.get("hardware", "cpu-2core"), keywords.pop("units", None))
+        result = verb_of(extra.function)(_model(extra.name, extra.models), machine, **keywords)
+    return _OUTCOMES[extra.function](result, extra.quality)
+
+
+def outcome_of(found: Any) -> Mapping[str, Any]:
+    """What a function of somebody's own returned: a mapping of names to numbers, or one number.
+
+    Raises:
+        OptionError: anything else.
+    """
+    if isinstance(found, Mapping):
+        return dict(found)
+    if isinstance(found, int | float):
+        return {"value": found}
+    raise OptionError(
+        f"a swept function returns a number or a mapping of names to numbers, not {type(found).__name__}",
+        field="function",
+    )
+
+
+def _compared(result: Any, quality: Quality | None) -> dict[str, Any]:
+    one = result[0]
+    step = one.step
+    method = step.draft.method
+    copies = step.draft.options.copies if method.is_lr else None
+    return {
+        "makespan": one.makespan_ns / step.timeline.ticks_per_unit,
+        "time_unit": result.time_unit,
+        "peak_memory_bytes": max(one.peak_memory_bytes.values(), default=0),
+        "idle_fraction": one.idle_fraction,
+        "gap": None if one.bound is None else one.bound.gap,
+        "stages": step.tasks.stages,
+        "tasks": len(step.tasks.tasks),
+        "forwards_per_step": one.forwards_per_step,
+        "copies": copies,
+        "cosine": 1.0 if copies is None else None if quality is None else quality.cosine(copies),
+        "fits": not one.shortages,
+        "note": "; ".join(map(str, one.shortages)),
+    }
+
+
+def _planned(result: Any, quality: Quality | None) -> dict[str, Any]:
+    step = result.step
+    from alrsim.timeline.memory import peak_memory
+    from alrsim.timeline.metrics import idle_fraction
+
+    line = step.timeline
+    copies = result.plan.copies
+    return {
+        "makespan": line.makespan / line.ticks_per_unit,
+        "time_unit": line.time_unit,
+        "peak_memory_bytes": max(peak_memory(line).values(), default=0),
+        "idle_fraction": float(idle_fraction(line)),
+        "gap": float(result.gap),
+        "value": float(result.value),
+        "stages": step.tasks.stages,
+        "tasks": len(step.tasks.tasks),
+        "forwards_per_step": step.tasks.forwards_per_step,
+        "copies": copies,
+        "cosine": quality.cosine(copies) if copies and quality else result.cosine,
+        "fits": True,
+        "note": result.plan.label,
+    }
+
+
+_OUTCOMES: dict[str, Callable[[Any, Quality | None], dict[str, Any]]] = {"compare": _compared, "plan": _planned}

@@ -1,6 +1,7 @@
-"""Builders of small problems that several suites share."""
+"""What several suites share: builders of small problems, and a process that Ctrl-C reaches."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -47,3 +48,11 @@ def build_textbook(
 def textbook() -> TextbookBuilder:
     """:func:`build_textbook`."""
     return build_textbook
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """This process, and programs that it starts, heed Ctrl-C: a shell starts its background jobs with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

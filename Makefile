@@ -1,6 +1,7 @@
 # Everything a newcomer needs: `make demo` and `make test` do their own set-up.
 PYTHON ?= python3.11
 VENV := .venv
+WORKERS ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
@@ -17,8 +18,12 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/alrsim demo --out out
 
+# Two phases, both of which run: what may share the host, in parallel; then what is marked `alone`, one at a time.
 test: setup
-	$(BIN)/python -m pytest -q
+	@status=0; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not alone" -n $(WORKERS) --dist worksteal || status=1; \
+	$(BIN)/python -m pytest -q -m alone || status=1; \
+	exit $$status
 
 lint: setup
 	$(BIN)/ruff check .

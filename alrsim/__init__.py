@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from alrsim.errors import AlrsimError as AlrsimError
     from alrsim.errors import AlrsimWarning as AlrsimWarning
     from alrsim.graph.graph import Graph as Graph
+    from alrsim.hardware.described import LinkSpec as LinkSpec
+    from alrsim.hardware.described import UnitSpec as UnitSpec
     from alrsim.hardware.machine import Link as Link
     from alrsim.hardware.machine import Machine as Machine
     from alrsim.hardware.machine import Unit as Unit
     from alrsim.hardware.profile import load_machine as load_machine
+    from alrsim.hardware.profile import machines as machines
     from alrsim.plugins import cost_model as cost_model
     from alrsim.plugins import estimator as estimator
     from alrsim.plugins import executor as executor
@@ -70,6 +73,9 @@ _HOMES = {
     "load": "study.loading",
     "load_machine": "hardware.profile",
     "load_model": "steps.model",
+    "LinkSpec": "hardware.described",
+    "UnitSpec": "hardware.described",
+    "machines": "hardware.profile",
     "load_schedule": "study.stepping",
     "machine": "plugins",
     "model": "plugins",

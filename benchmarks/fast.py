@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from alrsim.files import write_atomically
 from alrsim.graph.stages import chain
 from alrsim.hardware.machine import Link, Machine, Unit
+from alrsim.hardware.topology import Listed
 from alrsim.rules import RuleOptions
 from alrsim.rules.rule_columns import column_tasks
 from alrsim.schedule.lane_columns import Transfers, columns_of
@@ -42,6 +43,7 @@ CASES: tuple[tuple[str, Transfers], ...] = (
     ("1f1b", "blocking"),
     ("lr-fixed", "link"),
 )
+
 FULL_UNITS, FULL_MICROBATCHES = 4096, 16384
 
 
@@ -75,7 +77,7 @@ def problem_of(name: str, units: int, microbatches: int) -> ColumnProblem:
     pairs = {(unit, unit + step) for unit in range(units) for step in (-1, 1) if 0 <= unit + step < units}
     pairs |= {(units - 1, unit) for unit in range(units - 1)}
     links = tuple(Link(source, target, occupancy_ns=1) for source, target in sorted(pairs))
-    machine = Machine("chain", tuple(Unit(f"u{unit}") for unit in range(units)), links)
+    machine = Machine("chain", tuple(Unit(f"u{unit}") for unit in range(units)), Listed(links))
     durations = np.array([TICKS[task.id.kind] for task in tasks.template.tasks], dtype=np.int64)
     return ColumnProblem(tasks, machine, one_each(units, units), durations)
 

@@ -1,6 +1,9 @@
-"""Builders of small problems that several suites share."""
+"""What several suites share: builders of small problems, and a process that Ctrl-C reaches."""
 
-from collections.abc import Callable
+import copy
+import signal
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -47,3 +50,32 @@ def build_textbook(
 def textbook() -> TextbookBuilder:
     """:func:`build_textbook`."""
     return build_textbook
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """This process, and programs that it starts, heed Ctrl-C: a shell starts its background jobs with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def translations_are_read_once() -> Iterator[None]:
+    """Exports share torch's table of ONNX translations, which ``torch.onnx.export`` makes anew at every call.
+
+    It parses the source of 500 functions for that: more than half the time of an export. An export adds its own
+    translations to the table that it was given, so each gets a copy.
+    """
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    make = cache(ONNXRegistry.from_torchlib)
+
+    def copied(**named: int) -> ONNXRegistry:
+        registry = copy.copy(make(**named))
+        registry.functions = {target: list(found) for target, found in registry.functions.items()}
+        return registry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(copied))
+        yield

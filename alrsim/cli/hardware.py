@@ -22,11 +22,11 @@ ProfileArgument = Annotated[str, typer.Argument(metavar="PROFILE", help="A name,
 @app.command("list")
 def list_(json: JsonTarget = None) -> None:
     """List the shipped profiles."""
-    from alrsim.hardware.profile import list_profiles
+    from alrsim.hardware.profile import machines
     from alrsim.reports.tables import plain_table
 
     check_targets(json)
-    profiles = list_profiles()
+    profiles = machines()
     rows = [(p.name, p.device, p.kind, str(p.units)) for p in profiles]
     document = {"profiles": [{k: v for k, v in asdict(p).items() if k != "path"} for p in profiles]}
     table = plain_table(("name", "device", "kind", "units"), rows, left=3)

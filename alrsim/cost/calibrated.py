@@ -5,8 +5,9 @@ from typing import Protocol
 
 from alrsim.cost.costs import LinkFit, MeasuredCosts
 from alrsim.cost.measured import measured_model
-from alrsim.hardware.machine import Link, Machine
+from alrsim.hardware.machine import Machine
 from alrsim.hardware.precision import PrecisionPlan
+from alrsim.hardware.topology import Remade, Speed, Topology
 from alrsim.tasks.problem import Loads, Problem, price
 from alrsim.tasks.scratch import with_scratch
 from alrsim.tasks.taskgraph import TaskGraph
@@ -33,7 +34,7 @@ def calibrated_problem(tasks: TaskGraph, machine: Machine, options: Formats, cos
     Raises:
         OptionError: a task that was not measured.
     """
-    host = replace(machine, links=links_of(machine, costs), shared_cores=costs.shared_cores)
+    host = replace(machine, topology=topology_of(machine, costs), shared_cores=costs.shared_cores)
     tasks = with_scratch(tasks, costs.scratch)
     problem = price(tasks, host, options.precision, measured_model(costs.isolated), name=CALIBRATED)
     loaded = price(tasks, host, options.precision, measured_model(costs.table), name=CALIBRATED)
@@ -41,17 +42,16 @@ def calibrated_problem(tasks: TaskGraph, machine: Machine, options: Formats, cos
     return replace(problem, durations=loads.durations(), loads=loads)
 
 
-def links_of(machine: Machine, costs: MeasuredCosts) -> tuple[Link, ...]:
+def topology_of(machine: Machine, costs: MeasuredCosts) -> Topology:
     """The machine's links with measured figures; a pair that was not measured gets those of the slowest that was."""
     if not costs.links:
-        return tuple(Link(link.source, link.target) for link in machine.links)
-    known = {(fit.source, fit.target): fit for fit in costs.links}
-    slowest = max(costs.links, key=_for_a_megabyte)
-    return tuple(_link(link, known.get((link.source, link.target), slowest)) for link in machine.links)
+        return Remade(machine.topology, own=True)
+    known = {(fit.source, fit.target): _speed(fit) for fit in costs.links}
+    return Remade(machine.topology, known, _speed(max(costs.links, key=_for_a_megabyte)))
 
 
-def _link(link: Link, fit: LinkFit) -> Link:
-    return Link(link.source, link.target, fit.bandwidth, fit.latency_ns, fit.send_ns, link.channels)
+def _speed(fit: LinkFit) -> Speed:
+    return Speed(fit.bandwidth, fit.latency_ns, fit.send_ns)
 
 
 def _for_a_megabyte(fit: LinkFit) -> float:

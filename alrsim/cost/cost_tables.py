@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from statistics import median
 from typing import Any
 
-from alrsim.cost.calibrated import links_of
+from alrsim.cost.calibrated import topology_of
 from alrsim.cost.costs import HostLoad, LinkFit, MeasuredCosts
 from alrsim.cost.curve_fit import How, interpolate, left_out_error
 from alrsim.graph.stages import Stage, StageGraph
@@ -284,7 +284,7 @@ def with_executor(problem: Problem, costs: MeasuredCosts, slower: float = 1.0) -
     Args:
         slower: Busy over isolated time, the same for all tasks.
     """
-    machine = replace(problem.machine, links=links_of(problem.machine, costs), shared_cores=costs.shared_cores)
+    machine = replace(problem.machine, topology=topology_of(problem.machine, costs), shared_cores=costs.shared_cores)
     rows = {id(row): tuple(round(time * slower) for time in row) for row in problem.durations}
     busy = tuple(rows[id(row)] for row in problem.durations)
     loads = Loads(problem.durations, busy, costs.dispatch_overhead_ns, max(1, costs.units - 1))

@@ -28,10 +28,10 @@ __all__ = [
     "ProfileInfo",
     "fault_error",
     "key_path",
-    "list_profiles",
     "load_machine",
     "load_profile",
     "machine_from",
+    "machines",
     "place",
     "profile_folder",
     "read_profile",
@@ -70,10 +70,47 @@ def shipped_names() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".yaml") for name in found))
 
 
-def list_profiles() -> tuple[ProfileInfo, ...]:
-    """Every shipped profile, sorted by name."""
+def machines() -> tuple[ProfileInfo, ...]:
+    """Every shipped profile, sorted by name.
+
+    >>> [one.name for one in machines() if one.kind == "heterogeneous"]
+    ['hetero-h100-l4-cpu']
+    """
     profiles = (load_profile(name) for name in shipped_names())
     return tuple(ProfileInfo(p.name, p.spec.device, p.spec.kind, p.units, p.path) for p in profiles)
+
+
+def load_machine(source: str | Path | Machine, units: int | None = None) -> Machine:
+    """A machine: of a shipped profile by name, of any profile by path, or one that is there already.
+
+    >>> load_machine("h100", units=4)
+    Machine(h100: 4 x NVIDIA H100 SXM5 80 GB)
+
+    Args:
+        source: What :func:`load_profile` takes, or a machine.
+        units: How many units; default: the profile's own number, or those of the machine. A machine that was made
+            from a profile is made again with that number.
+
+    Raises:
+        ProfileError: as :func:`load_profile` and :func:`machine_from`, or another number of units than a machine
+            without a profile has.
+        FileError: a file that cannot be read.
+    """
+    if not isinstance(source, Machine):
+        name = str(source)
+        if name in MACHINES.plugged or (_is_word(name) and name not in shipped_names() and name in MACHINES):
+            return MACHINES[name](units)
+        return machine_from(load_profile(source), units)
+    if units is None or units == len(source.units):
+        return source
+    if source.profile is None:
+        raise ProfileError(
+            f"{units} units asked for, but the machine has {len(source.units)} and no profile to make more from",
+            where=source.name,
+            field="units",
+            fix="leave `units` out, or make the machine with that number",
+        )
+    return machine_from(source.profile, units)
 
 
 def load_profile(name_or_path: str | Path) -> Profile:
@@ -88,28 +125,6 @@ def load_profile(name_or_path: str | Path) -> Profile:
     if faults or profile is None:
         raise fault_error(where, faults)
     return profile
-
-
-def load_machine(machine: "str | Path | Machine", units: int | None = None) -> Machine:
-    """A machine by the name or path of its profile; a machine is given back.
-
-    Args:
-        units: How many units; ``None``: the profile's own number.
-
-    Raises:
-        ProfileError: no such profile, or not with so many units.
-    """
-    if isinstance(machine, Machine):
-        if units is not None and units != len(machine.units):
-            raise ProfileError(f"has {len(machine.units)} units, not {units}", where=machine.name, field="units")
-        return machine
-    if units is not None and units < 1:
-        raise ProfileError(f"is {units}, must be at least 1", field="units")
-    name = str(machine)
-    if name in MACHINES.plugged or (_is_word(name) and name not in shipped_names() and name in MACHINES):
-        return MACHINES[name](units)
-    profile = load_profile(machine)
-    return machine_from(profile, units).with_profile(profile)
 
 
 MACHINES: Registry[Callable[[int | None], Machine]] = Registry("machine", {}, "alrsim.machines")

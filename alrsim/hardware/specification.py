@@ -20,9 +20,9 @@ from alrsim.hardware.figure import (
     Text,
 )
 from alrsim.hardware.precision import Precision
+from alrsim.hardware.topology import Kind as Topology
 
 Kind = Literal["abstract", "accelerator", "host", "heterogeneous"]
-Topology = Literal["all_to_all", "switch", "ring", "bus", "none"]
 
 
 class UnitSection(Section):

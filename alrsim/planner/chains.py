@@ -68,14 +68,12 @@ def chain_of(source: Source, pieces: Cut, machine: Machine, cost: CostModel, bas
         )
         for at in range(count)
     ]
-    links = machine.link_table()
 
     def way(source: int, target: int, boundary: int) -> int | None:
-        down, up = links.get((source, target)), links.get((target, source))
+        down, up = machine.link(source, target), machine.link(target, source)
         if down is None or up is None:
             return None
-        size = crossing[boundary]
-        return sum(link.hold_ns(size) * max(1, len(link.channels)) + link.latency_ns for link in (down, up))
+        return down.delay_ns(crossing[boundary]) + up.delay_ns(crossing[boundary])
 
     capacity = tuple(unit.memory_bytes for unit in machine.units)
     return Chain(tuple(map(tuple, ticks)), resident, kept, capacity, way, microbatches)

@@ -1,12 +1,14 @@
 """Why a plan takes as long as it does: its critical path, its busiest unit, and what one more unit would change."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import cast
 
 from alrsim.errors import AlrsimError
-from alrsim.hardware.machine import Link, Machine
+from alrsim.hardware.machine import Machine
+from alrsim.hardware.topology import Link, Sort, Topology
 from alrsim.planner.evaluate import Evaluated
 from alrsim.planner.search import Outcome
 from alrsim.schedule.critical import critical_path
@@ -112,22 +114,40 @@ def one_more_unit(outcome: Outcome, grow: Callable[[], Machine], plan: Callable[
 
 
 def with_twin(machine: Machine, unit: int) -> Machine:
-    """The machine with a second unit like the given one, linked to the others as that is, and to it by its best link.
-
-    Channels are shared with the unit that it is a twin of.
-    """
+    """The machine with a second unit like the given one (:class:`Twin`)."""
     count = len(machine.units)
     names = {one.name for one in machine.units}
     name = next(f"u{index}" for index in range(count, 2 * count + 1) if f"u{index}" not in names)
-    links = list(machine.links)
-    for link in machine.links:
-        if link.source == unit:
-            links.append(replace(link, source=count))
-        elif link.target == unit:
-            links.append(replace(link, target=count))
-    own = [link for link in machine.links if link.source == unit]
-    if own:
-        best = max(own, key=lambda link: (link.bandwidth or float("inf"), -link.latency_ns))
-        for source, target in ((unit, count), (count, unit)):
-            links.append(Link(source, target, best.bandwidth, best.latency_ns, best.occupancy_ns, best.channels))
-    return replace(machine, units=(*machine.units, replace(machine.units[unit], name=name)), links=tuple(links))
+    units = (*machine.units, replace(machine.units[unit], name=name))
+    return replace(machine, units=units, topology=Twin(machine.topology, unit, count))
+
+
+@dataclass(frozen=True)
+class Twin:
+    """The links of ``count`` units, and of one more that is joined to the others as ``unit`` is, and to it by its best
+    link. Channels are shared with the unit that it is a twin of."""
+
+    base: Topology
+    unit: int
+    count: int
+
+    def link(self, source: int, target: int) -> Link | None:
+        """See :class:`alrsim.hardware.topology.Topology`."""
+        if self.count not in (source, target):
+            return self.base.link(source, target)
+        if {source, target} == {self.unit, self.count}:
+            return None if self._best is None else replace(self._best, source=source, target=target)
+        here, there = (self.unit if end == self.count else end for end in (source, target))
+        link = self.base.link(here, there)
+        return None if link is None else replace(link, source=source, target=target)
+
+    @cached_property
+    def _best(self) -> Link | None:
+        links = [link for other in range(self.count) if (link := self.base.link(self.unit, other)) is not None]
+        return max(links, key=lambda link: (link.bandwidth or float("inf"), -link.latency_ns), default=None)
+
+    def sorts(self) -> Mapping[Sort, int]:
+        """See :class:`alrsim.hardware.topology.Topology`."""
+        pairs = [(self.count, other) for other in range(self.count)]
+        added = (self.link(*pair) for way in pairs for pair in (way, way[::-1]))
+        return Counter(self.base.sorts()) + Counter((link.speed, link.hops) for link in added if link is not None)

@@ -162,8 +162,18 @@ class Delays:
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
-        self._links = problem.machine.link_table()
+        self._links: dict[tuple[int, int], Link | None] = {}
         self._known: dict[tuple[int, int, int], int] = {}
+
+    def joined(self, source: int, target: int) -> bool:
+        """Whether a link leads from one unit to another one."""
+        return self._link(source, target) is not None
+
+    def _link(self, source: int, target: int) -> Link | None:
+        pair = (source, target)
+        if pair not in self._links:
+            self._links[pair] = self._problem.machine.link(source, target)
+        return self._links[pair]
 
     def link(self, buffer: int, source: int, target: int) -> Link:
         """The link that joins two units.
@@ -171,7 +181,7 @@ class Delays:
         Raises:
             ScheduleError: there is none.
         """
-        link = self._links.get((source, target))
+        link = self._link(source, target)
         if link is None:
             units = self._problem.machine.units
             raise ScheduleError(
@@ -195,7 +205,7 @@ class Delays:
         delay = self._known.get(key)
         if delay is None:
             link = self.link(buffer, source, target)
-            delay = self._known[key] = link.hold_ns(size) * max(1, len(link.channels)) + link.latency_ns
+            delay = self._known[key] = link.delay_ns(size)
         return delay
 
 

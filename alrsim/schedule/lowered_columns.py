@@ -47,11 +47,6 @@ class ColumnProblem:
             )
 
     @cached_property
-    def links(self) -> dict[tuple[int, int], Link]:
-        """Link by ordered pair of units."""
-        return self.machine.link_table()
-
-    @cached_property
     def unit(self) -> list[int]:
         """Unit per row."""
         return [self.units[task.id.stage] for task in self.tasks.template.tasks]
@@ -131,7 +126,7 @@ def link_delay(problem: ColumnProblem, buffer: int, source: int, target: int) ->
 
 def _way(problem: ColumnProblem, buffer: int, source: int, target: int) -> tuple[Link, int]:
     """The link that joins two units, and the delay of a buffer on it."""
-    link, units = problem.links.get((source, target)), problem.machine.units
+    link, units = problem.machine.link(source, target), problem.machine.units
     if link is None:
         raise ScheduleError(
             f"{problem.tasks.template.buffers[buffer].name} must move from {units[source].name} to "
@@ -140,7 +135,7 @@ def _way(problem: ColumnProblem, buffer: int, source: int, target: int) -> tuple
             fix="add the link to the machine or place the stages on the same unit",
         )
     size = problem.tasks.template.buffers[buffer].bytes
-    return link, link.hold_ns(size) * max(1, len(link.channels)) + link.latency_ns
+    return link, link.delay_ns(size)
 
 
 class _Wires:

@@ -43,7 +43,6 @@ class _Book:
 
     def __init__(self, model: "Model") -> None:
         self.model, self.delays = model, Delays(model.problem)
-        self.links = model.problem.machine.link_table()
         self.rows: list[list[tuple[Any, int]]] = [[] for _ in model.problem.machine.units]
         self.homes: dict[int, int] = {}
         for index, task in enumerate(model.problem.tasks.tasks):
@@ -100,7 +99,7 @@ class _Book:
             reduced[place] = self._end(reduced[place])
             self._at_least(reduced[place], made)
             for unit, here in self._source(index).items():
-                if unit != place and (unit, place) in self.links:
+                if unit != place and self.delays.joined(unit, place):
                     for reader in readers:
                         way = self.delays.between(index, unit, place)
                         self._at_least(reduced[place], made + way, here, self._is_on(reader, place))
@@ -148,7 +147,7 @@ class _Book:
         """The original stays until the last transfer has taken it away."""
         for reader in self.model.problem.tasks.buffers[index].readers:
             for other, there in self.model.on[reader].items():
-                if other != unit and (unit, other) in self.links:
+                if other != unit and self.delays.joined(unit, other):
                     self._at_least(end, made + self.delays.between(index, unit, other), here, there)
 
     def _copy(self, index: int, unit: int, made: Any) -> tuple[Any, Any] | None:
@@ -169,7 +168,7 @@ class _Book:
                 self._imply(literal, local, there)
         end = self._end(made)
         for other, here in source.items():
-            if other != unit and (other, unit) in self.links:
+            if other != unit and self.delays.joined(other, unit):
                 self._at_least(end, made + self.delays.between(index, other, unit), here, there)
         return there, end
 

@@ -117,12 +117,13 @@ def _horizon(problem: Problem, best: Timed | None) -> int:
     """An upper bound on every useful end: the known schedule, or everything one after the other, all ways included."""
     if best is not None:
         return best.makespan
-    delays, most = Delays(problem), 0
-    pairs = list(problem.machine.link_table())
-    for index, buffer in enumerate(problem.tasks.buffers):
-        if buffer.readers:
-            most += max((delays.between(index, *pair) for pair in pairs), default=0)
-    return sum(map(max, problem.durations)) + most
+    sorts = problem.machine.topology.sorts()
+    ways = (
+        max((speed.delay_ns(buffer.bytes, hops) for speed, hops in sorts), default=0)
+        for buffer in problem.tasks.buffers
+        if buffer.readers
+    )
+    return sum(map(max, problem.durations)) + sum(ways)
 
 
 def _build(problem: Problem, allowed: Sequence[Task], together: bool, caps: Caps, horizon: int, *, soft: bool) -> Model:
@@ -237,7 +238,7 @@ def _follow(model: Model, pool: bool) -> None:
 
 
 def _travel(model: Model, buffer: int, source: int, target: int, left: Any) -> None:
-    delays, links = Delays(model.problem), model.problem.machine.link_table()
+    delays = Delays(model.problem)
     if model.on[source] is model.on[target]:
         return
     for here, sends in model.on[source].items():
@@ -245,7 +246,7 @@ def _travel(model: Model, buffer: int, source: int, target: int, left: Any) -> N
             if here == there:
                 continue
             both = [literal for literal in (sends, gets) if literal is not True]
-            if (here, there) not in links:
+            if not delays.joined(here, there):
                 if both:
                     model.cp.add_bool_or([literal.negated() for literal in both])
                 else:

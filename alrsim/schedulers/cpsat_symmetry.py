@@ -7,7 +7,6 @@ moment. So they are kept in ascending order in every kind of task of every stage
 
 from collections.abc import Sequence
 
-from alrsim.schedule.lower import Delays
 from alrsim.schedulers.caps import Caps
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import NONE
@@ -59,9 +58,8 @@ def _interchangeable(problem: Problem) -> bool:
 
 def moves_are_free(problem: Problem) -> bool:
     """Whether every unit reaches every other and nothing takes time on the way."""
-    units, links = range(len(problem.machine.units)), problem.machine.link_table()
-    if any((a, b) not in links for a in units for b in units if a != b):
+    units, sorts = len(problem.machine.units), problem.machine.topology.sorts()
+    if sum(sorts.values()) < units * (units - 1):
         return False
-    delays = Delays(problem)
-    sizes = {buffer.bytes: index for index, buffer in enumerate(problem.tasks.buffers) if buffer.readers}
-    return not any(delays.between(index, *pair) for index in sizes.values() for pair in links)
+    sizes = {buffer.bytes for buffer in problem.tasks.buffers if buffer.readers}
+    return not any(speed.delay_ns(size, hops) for size in sizes for speed, hops in sorts)

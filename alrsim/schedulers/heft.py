@@ -5,10 +5,9 @@ links) go one after the other to the unit where they would end first, into the e
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from alrsim.errors import ScheduleError
-from alrsim.hardware.machine import Link
 from alrsim.schedule.lower import Delays
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers.caps import caps_of, timed
@@ -69,24 +68,22 @@ class _MeanWays:
     """Mean transfer time of a buffer over all links."""
 
     def __init__(self, problem: Problem) -> None:
-        self._problem = problem
+        self._problem, self._sorts = problem, problem.machine.topology.sorts()
         self._known: dict[int, float] = {}
 
     def of(self, buffer: int) -> float:
-        links = self._problem.machine.links
-        if buffer == NONE or not links:
+        if buffer == NONE or not self._sorts:
             return 0.0
         size = self._problem.tasks.buffers[buffer].bytes
         if size not in self._known:
-            ways = (link.hold_ns(size) * max(1, len(link.channels)) + link.latency_ns for link in links)
-            self._known[size] = sum(ways) / len(links)
+            ways = (speed.delay_ns(size, hops) * count for (speed, hops), count in self._sorts.items())
+            self._known[size] = sum(ways) / sum(self._sorts.values())
         return self._known[size]
 
 
 def _place(problem: Problem, options: SearchOptions) -> list[list[int]]:
     tasks, graph = problem.tasks.tasks, problem.tasks
     ranks, delays = upward_ranks(problem), Delays(problem)
-    links = problem.machine.link_table()
     homes = contiguous_blocks(problem)
     placed: dict[int, int] = dict(enumerate(homes)) if options.placement == "fixed" else {}
     keep = options.placement in ("fixed", "stages")
@@ -102,7 +99,7 @@ def _place(problem: Problem, options: SearchOptions) -> list[list[int]]:
         pinned = placed.get(stage) if keep else first.get(stage) if tasks[task].id.kind == "U" else None
         best: tuple[int, int, int] | None = None
         for where in units if pinned is None else (pinned,):
-            arrival = _arrival(problem, delays, links, task, where, unit, ends, first)
+            arrival = _arrival(problem, delays, task, where, unit, ends, first)
             if arrival is None:
                 continue
             start = _gap(idle[where], arrival, problem.durations[task][where])
@@ -126,7 +123,6 @@ def _place(problem: Problem, options: SearchOptions) -> list[list[int]]:
 def _arrival(
     problem: Problem,
     delays: Delays,
-    links: Mapping[tuple[int, int], Link],
     task: int,
     where: int,
     unit: Sequence[int],
@@ -142,7 +138,7 @@ def _arrival(
         else:
             left, source = ends[buffer.producer], unit[buffer.producer]
         if source != where:
-            if (source, where) not in links:
+            if not delays.joined(source, where):
                 return None
             left += delays.between(index, source, where)
         arrival = max(arrival, left)

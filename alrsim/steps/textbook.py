@@ -6,7 +6,6 @@ from fractions import Fraction
 from typing import Any
 
 from alrsim.errors import OptionError
-from alrsim.hardware.machine import Machine
 from alrsim.options import choose, parse_pairs
 from alrsim.rules.options import RuleOptions
 from alrsim.schedule.schedule import Schedule
@@ -159,7 +158,7 @@ def file_problem(
     Args:
         options: From :meth:`Outline.options`, a recipe, or :func:`method_options`.
     """
-    exact = textbook_problem(
+    return textbook_problem(
         found.rule,
         durations,
         stages=found.stages,
@@ -167,20 +166,9 @@ def file_problem(
         options=options,
         loss_unit=loss_unit,
         trained=found.trained,
+        names=found.units,
+        finer=overlap.denominator,
     )
-    finer = overlap.denominator
-    return replace(
-        exact,
-        machine=_renamed(exact.machine, found.units, finer),
-        durations=tuple(tuple(time * finer for time in row) for row in exact.durations),
-        ticks_per_unit=exact.ticks_per_unit * finer,
-    )
-
-
-def _renamed(machine: Machine, names: tuple[str, ...], finer: int) -> Machine:
-    units = tuple(replace(unit, name=name) for unit, name in zip(machine.units, names, strict=True))
-    links = tuple(replace(link, occupancy_ns=link.occupancy_ns * finer) for link in machine.links)
-    return replace(machine, units=units, links=links)
 
 
 def unit_names(count: int) -> tuple[str, ...]:

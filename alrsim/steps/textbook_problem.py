@@ -1,6 +1,6 @@
 """Textbook problems: equal abstract stages with typed durations, exact to the last fraction."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -54,6 +54,8 @@ def textbook_problem(
     options: RuleOptions,
     loss_unit: int | None = None,
     trained: Collection[int] | None = None,
+    names: Sequence[str] = (),
+    finer: int = 1,
 ) -> Problem:
     """A chain of equal stages on equal, fully connected units.
 
@@ -63,6 +65,8 @@ def textbook_problem(
             of the loss module, if the options ask for one, takes l. Every message holds its link for ``transfer``,
             whatever its size.
         trained: Stages with parameters; default: all.
+        names: Of the units; default: ``u0``, ``u1``...
+        finer: Makes ticks that many times finer, so that fused pairs stay exact.
 
     Returns:
         A problem in integer ticks, ``ticks_per_unit`` of them in one typed unit (the least common denominator).
@@ -74,7 +78,7 @@ def textbook_problem(
     if units < 1:
         raise OptionError(f"is {units}, must be at least 1", field="units")
     filled = fill_durations(durations)
-    scale = common_denominator(filled.values())
+    scale = finer * common_denominator(filled.values())
     ticks = {key: int(value * scale) for key, value in filled.items()}
     graph = chain(stages)
     if trained is not None:
@@ -83,9 +87,13 @@ def textbook_problem(
     tasks = build_tasks(graph, rule, options)
     rows = {key: (value,) * units for key, value in ticks.items()}
     rows["B"] = (ticks["b"] + ticks["w"],) * units
+    machine = abstract_machine(units, ticks["transfer"], name="textbook")
+    if names:
+        units_named = tuple(replace(unit, name=name) for unit, name in zip(machine.units, names, strict=True))
+        machine = replace(machine, units=units_named)
     return Problem(
         tasks,
-        abstract_machine(units, ticks["transfer"], name="textbook"),
+        machine,
         tuple(rows[_key(task, stages)] for task in tasks.tasks),
         "durations",
         loss_unit,

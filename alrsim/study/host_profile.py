@@ -106,7 +106,7 @@ def _kernels(wanted: Wanted) -> tuple[tuple[KernelSection, ...], HostFit]:
 def _drafts(wanted: Wanted, profile: Profile) -> tuple[list[tuple[Bench, Draft]], list[str]]:
     """Every distinct task graph over sizes and copies, prepared; LR alone has copies."""
     assert wanted.model is not None
-    machine = machine_from(profile, wanted.units).with_profile(profile)
+    machine = machine_from(profile, wanted.units)
     found: list[tuple[Bench, Draft]] = []
     skipped: dict[str, str] = {}
     microbatches = wanted.asked.microbatches

@@ -79,9 +79,7 @@ def _what(
         return spec.verb, spec, asked.store or path.with_suffix(".sqlite")
     name = text or f"{getattr(what, '__module__', '')}.{getattr(what, '__qualname__', 'function')}"
     if text and text not in ("compare", "plan"):
-        raise OptionError(
-            f"{text!r} cannot be swept over a grid", fix="use compare or plan, or a function"
-        )
+        raise OptionError(f"{text!r} cannot be swept over a grid", fix="use compare or plan, or a function")
     if not grid:
         raise OptionError("needs at least one keyword with values", field="grid")
     axes = {key: tuple(values) for key, values in grid.items()}

@@ -1,10 +1,13 @@
 """The costs that a prediction was made from, as a value on disk: enough to predict again without torch or the model."""
 
 from dataclasses import dataclass, replace
+from itertools import permutations
 from typing import cast
 
 from alrsim.errors import FileError
 from alrsim.hardware.machine import Machine
+from alrsim.hardware.topology import Link, Listed
+from alrsim.hardware.unit import Unit
 from alrsim.schedule.schedule import Schedule
 from alrsim.simulation.engine import simulate
 from alrsim.simulation.network import Semantics
@@ -44,6 +47,28 @@ class CostRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedMachine:
+    """A machine as it is written: a host of a few units, with every link between them."""
+
+    name: str
+    units: tuple[Unit, ...]
+    links: tuple[Link, ...] = ()
+    shared_cores: int | None = None
+
+    @property
+    def machine(self) -> Machine:
+        """The machine again; its links are listed."""
+        return Machine(self.name, self.units, Listed(self.links), self.shared_cores)
+
+
+def listed(machine: Machine) -> ListedMachine:
+    """A machine with its links one by one."""
+    pairs = permutations(range(len(machine.units)), 2)
+    links = tuple(link for pair in pairs if (link := machine.link(*pair)) is not None)
+    return ListedMachine(machine.name, machine.units, links, machine.shared_cores)
+
+
+@dataclass(frozen=True, slots=True)
 class Costs:
     """A problem without its tasks, and how it was simulated.
 
@@ -54,7 +79,7 @@ class Costs:
     """
 
     cost_model: str
-    machine: Machine
+    machine: ListedMachine
     rows: tuple[CostRow, ...]
     semantics: str = "link"
     loss_unit: int | None = None
@@ -77,7 +102,9 @@ def costs_of(problem: Problem, semantics: str) -> Costs:
         if rows.setdefault(key, row) != row:
             raise ValueError(f"tasks like {task.id} cost differently: {row} and {rows[key]}")
     more = {} if loads is None else {"overhead": loads.overhead, "neighbours": loads.neighbours}
-    return Costs(problem.cost_model, problem.machine, tuple(rows.values()), semantics, problem.loss_unit, **more)
+    return Costs(
+        problem.cost_model, listed(problem.machine), tuple(rows.values()), semantics, problem.loss_unit, **more
+    )
 
 
 def problem_of(costs: Costs, tasks: TaskGraph, *, where: str = "costs") -> Problem:
@@ -97,7 +124,7 @@ def problem_of(costs: Costs, tasks: TaskGraph, *, where: str = "costs") -> Probl
         alone, busy = tuple(row.alone for row in rows), tuple(row.busy for row in rows)
         loads = Loads(alone, busy, costs.overhead, costs.neighbours)
     durations = tuple(row.durations for row in rows)
-    problem = Problem(tasks, costs.machine, durations, costs.cost_model, costs.loss_unit)
+    problem = Problem(tasks, costs.machine.machine, durations, costs.cost_model, costs.loss_unit)
     return problem if loads is None else replace(problem, loads=loads)
 
 

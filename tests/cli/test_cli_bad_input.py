@@ -172,8 +172,8 @@ def test_bad_input_gets_one_message_and_leaves_no_file(
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("compare {graph} --units 99999999999999999999", "a machine has 1 to 1024 units"),
-        ("simulate --method bp:gpipe --units 100000000 --durations f=1", "a machine has 1 to 1024 units"),
+        ("compare {graph} --units 99999999999999999999", "a machine has 1 to 1048576 units"),
+        ("simulate --method bp:gpipe --units 100000000 --durations f=1", "a machine has 1 to 1048576 units"),
         ("simulate --method bp:gpipe --units 2 -m 100000000 --durations f=1", "forward tasks, more than"),
         ("simulate --method bp:zb-v --units 4 --chunks 99999999999 --durations f=1", "a chain has 1 to"),
         ("compare {graph} --copies 99999999999 --group 1", "forward tasks, more than"),

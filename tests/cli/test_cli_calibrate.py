@@ -134,12 +134,12 @@ def test_what_makes_no_sense_is_refused_before_anything_slow(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_calibration_leaves_no_file(tmp_path: Path) -> None:
     code = (
         "import os, signal, time\n"
         "import alrsim.execution.measuring.host_kernels as kernels\n"
         "from alrsim.cli.main import main\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def interrupted(*_args, **_options):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    time.sleep(60)\n"

@@ -3,8 +3,8 @@
 from fractions import Fraction
 
 import pytest
-
 from alrsim.cli.parse import parse_durations
+
 from alrsim.errors import OptionError
 
 

@@ -10,13 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from alrsim.cli.common import load_with_warnings
 
 from alrsim.cli import compare, execute
-from alrsim.cli.common import load_with_warnings
 from alrsim.execution.kernels.registry import KERNELS
 from alrsim.files import load_value
 from alrsim.timeline.timeline import Timeline
 
+pytestmark = pytest.mark.alone
 PROGRAM = Path(__file__).with_name("faulty_program.py")
 EXECUTE = ("execute", "mlp", "--method", "bp:1f1b", "--units", 2, "--repeats", 50)
 
@@ -40,7 +41,7 @@ def wait_until(condition, seconds=60.0):
 
 
 @pytest.fixture
-def hanging(tmp_path):
+def hanging(interruptible, tmp_path):
     """A function: a program of its own session that is in the middle of a run, with its folder for files."""
     started = []
     folder = tmp_path / "files"

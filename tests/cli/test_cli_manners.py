@@ -154,12 +154,12 @@ def test_progress_shows_on_a_terminal(capsys: pytest.CaptureFixture[str], monkey
     assert "the only step" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_real_interrupt_inside_a_verb_says_so(tmp_path: Path) -> None:
     code = (
         "import os, signal, time\n"
         "import alrsim.execution.measuring.calibrate as calibrate\n"
         "from alrsim.cli.main import main\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background ignores it
         "def interrupted(*_args, **_options):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    time.sleep(60)\n"

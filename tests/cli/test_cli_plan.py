@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from alrsim.cli.planfile import read_plan
+
 from alrsim.errors import FileError
 from alrsim.estimators.policy import LR, Plan
 from alrsim.files import save_value

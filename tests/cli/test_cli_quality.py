@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from alrsim.cli.planfile import read_plan
 from jsonschema import Draft202012Validator
 
 from alrsim.cli.gradcheck import DATA_SETS
-from alrsim.cli.planfile import read_plan
 from alrsim.datasets import DATASETS
 from alrsim.reports.schemas import load_schema
 

@@ -208,6 +208,7 @@ def _alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_sweep_killed_twice_and_interrupted_once_ends_as_if_nothing_had_happened(
     alrsim: Any, graph_file: Path, tmp_path: Path
 ) -> None:

@@ -61,6 +61,7 @@ def test_files_and_text_for_people(alrsim: Any, tmp_path: Path) -> None:
     assert float(rows[2]["test_loss"]) == found["rows"][2]["test_loss"]
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(
     alrsim: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

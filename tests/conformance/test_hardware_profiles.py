@@ -4,8 +4,9 @@ import pytest
 
 from alrsim.hardware.figure import Confidence, PeakFigure, PositiveFigure
 from alrsim.hardware.machine import Machine
-from alrsim.hardware.profile import list_profiles, load_profile, machine_from, profile_folder, shipped_names
+from alrsim.hardware.profile import load_profile, machine_from, machines, profile_folder, shipped_names
 from alrsim.hardware.review import describe, figures, validate_profile
+from tests.linked import link_table
 
 REQUIRED = {
     "unit-grid",
@@ -28,7 +29,7 @@ every_profile = pytest.mark.parametrize("name", shipped_names())
 
 
 def test_every_required_device_and_a_heterogeneous_example_ship() -> None:
-    infos = list_profiles()
+    infos = machines()
     assert {info.name for info in infos} >= REQUIRED
     assert [info.name for info in infos if info.kind == "heterogeneous"] == ["hetero-h100-l4-cpu"]
     assert [info.name for info in infos] == sorted(info.name for info in infos)
@@ -49,7 +50,7 @@ def test_every_unit_can_send_to_every_other(name: str) -> None:
     machine = machine_from(load_profile(name))
     count = len(machine.units)
     pairs = {(a, b) for a in range(count) for b in range(count) if a != b}
-    assert set(machine.link_table()) == pairs
+    assert set(link_table(machine)) == pairs
 
 
 @every_profile

@@ -13,6 +13,7 @@ from alrsim.rules import RULES, RuleOptions
 from alrsim.schedule.check import check
 from alrsim.tasks.problem import cost_key
 from alrsim.tasks.taskgraph import TaskGraph
+from tests.linked import link_table
 
 OPTIONS = RuleOptions(microbatches=2)
 
@@ -101,7 +102,7 @@ def test_costs_make_a_problem_with_the_semantics_of_their_executor(job):
     assert costs.semantics == "blocking"
     assert problem.loads is not None
     assert problem.loads.overhead == 4_321
-    assert problem.machine.link_table()[0, 1].hold_ns(4_000) == pytest.approx(9_000, abs=2)
+    assert link_table(problem.machine)[0, 1].hold_ns(4_000) == pytest.approx(9_000, abs=2)
 
 
 def test_a_time_beside_others_is_never_shorter_than_alone():

@@ -202,14 +202,6 @@ def test_a_failing_worker_wakes_workers_that_wait_for_it(mlp, problem_of):
     assert not running_workers()
 
 
-@pytest.fixture
-def interruptible():
-    """A job that was started in the background ignores Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_the_run_with_all_threads_joined(mlp):
     graph = RULES["bp"](mlp.stages, OPTIONS)

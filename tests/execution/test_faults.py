@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from alrsim.simulation.engine import simulate
 from alrsim.timeline.comparison import Comparison
 from alrsim.timeline.timeline import Timeline
 
+pytestmark = pytest.mark.alone
 PARENT = os.getpid()
 OPTIONS = RuleOptions(microbatches=4)
 BOTH = ["threads", "processes"]
@@ -345,15 +346,7 @@ def test_of_several_schedules_the_one_that_failed_is_named(job, executor):
         execute_all([good, bad], executor=executor, repeats=1, warmup=0, dispatch_overhead_ns=0)
 
 
-@contextmanager
-def interruptible():
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("executor", BOTH)
 def test_ctrl_c_in_a_run_keeps_the_partial_timeline(job, tmp_path, executor):
     def interrupt():
@@ -361,7 +354,7 @@ def test_ctrl_c_in_a_run_keeps_the_partial_timeline(job, tmp_path, executor):
         time.sleep(0.5)
 
     one = job("1F2", interrupt)
-    with interruptible(), pytest.raises(InterruptedRun) as caught:
+    with pytest.raises(InterruptedRun) as caught:
         execute_all([one], executor=executor, repeats=2, warmup=0, dispatch_overhead_ns=0)
     assert "0F0" in {str(span.task) for span in caught.value.timeline.spans}
     assert caught.value.timeline.facts["partial"]
@@ -391,6 +384,7 @@ def test_an_opening_that_stops_half_way_leaves_no_worker(job, monkeypatch, error
     assert pids() == []
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_in_the_middle_of_a_fork_is_not_lost(job, monkeypatch):
     original = multiprocessing.context.ForkProcess.start
 
@@ -399,10 +393,9 @@ def test_ctrl_c_in_the_middle_of_a_fork_is_not_lost(job, monkeypatch):
         original(worker)
 
     monkeypatch.setattr(multiprocessing.context.ForkProcess, "start", start)
-    with interruptible():
-        with pytest.raises(KeyboardInterrupt), processes([job()], Limits()):
-            pass
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(KeyboardInterrupt), processes([job()], Limits()):
+        pass
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert pids() == []
 
 

@@ -31,6 +31,7 @@ from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedulers.registry import SCHEDULERS, schedule
 
+pytestmark = pytest.mark.alone
 HERE = Path(__file__).parent
 INT8 = PrecisionPlan(saved=Precision.INT8, noise=Precision.INT8)
 METHODS = {

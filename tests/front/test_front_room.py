@@ -28,9 +28,8 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 def test_all_dir_and_type_checking_imports_agree() -> None:
     tree = ast.parse(Path(al.__file__).read_text())
     block = next(node for node in tree.body if isinstance(node, ast.If))
-    typed = {
-        name.asname or name.name for node in ast.walk(block) if isinstance(node, ast.ImportFrom) for name in node.names
-    }
+    imports = [node for node in ast.walk(block) if isinstance(node, ast.ImportFrom)]
+    typed = {name.asname or name.name for node in imports for name in node.names}
     homes = {name.name: node.module for node in imports for name in node.names}
     assert typed == set(al.__all__)
     assert set(dir(al)) == {*al.__all__, "__version__"}

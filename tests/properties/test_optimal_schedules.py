@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from alrsim.errors import ScheduleError
 from alrsim.hardware.machine import Link, Machine, Unit
+from alrsim.hardware.topology import Listed
 from alrsim.schedule.bounds import makespan_bound, placed_bound
 from alrsim.schedulers import SCHEDULERS, SearchOptions, solve
 from alrsim.schedulers.caps import Caps, caps_of, timed
@@ -50,7 +51,7 @@ def problems(draw: st.DrawFn, most: int = 6, *, sizes: bool = True) -> Problem:
     ways = st.integers(0, 2)
     links = tuple(Link(a, 1 - a, 1e9 if draw(st.booleans()) else None, draw(ways), draw(ways)) for a in (0, 1))
     rows = tuple((draw(st.integers(0, 5)), draw(st.integers(0, 5))) for _ in tasks)
-    return Problem(graph, Machine("two", (Unit("u0"), Unit("u1")), links), rows, "random")
+    return Problem(graph, Machine("two", (Unit("u0"), Unit("u1")), Listed(links)), rows, "random")
 
 
 def orders(problem, lane):

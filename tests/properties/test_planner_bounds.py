@@ -12,6 +12,7 @@ from alrsim.errors import OptionError, ScheduleError
 from alrsim.graph.stages import Edge, Stage, StageGraph
 from alrsim.graph.work import Work
 from alrsim.hardware.machine import Link, Machine, Unit
+from alrsim.hardware.topology import Listed
 from alrsim.planner.bounds import energy_bound, memory_bound, outline, time_bound
 from alrsim.planner.candidate import MODES, Candidate
 from alrsim.planner.evaluate import Evaluated, Misfit, Setting, build_problem, evaluate, score_of
@@ -80,7 +81,7 @@ def machines(draw, capacities=(None,), most=3):
         for b in range(len(units))
         if a != b
     )
-    return Machine("small", units, links)
+    return Machine("small", units, Listed(links))
 
 
 def setting_for(graph, machine, microbatches, target="step-time", placing=("stages", "free"), effort=0.1):

@@ -20,6 +20,7 @@ from alrsim.schedulers.placement import contiguous_blocks, stage_loads
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.taskgraph import Buffer, Category, Task, TaskGraph
 from alrsim.tasks.token import NONE, TaskId
+from tests.linked import link_table
 
 quick = settings(derandomize=True, max_examples=60, deadline=None)
 
@@ -49,7 +50,7 @@ def problems(draw, most=14):
 
 def by_definition(problem, made):
     """Starts and ends from the definition: sweep until nothing moves."""
-    graph, links = problem.tasks, problem.machine.link_table()
+    graph, links = problem.tasks, link_table(problem.machine)
     unit_of = {task: index for index, lane in enumerate(made.lanes) for task in lane.tasks}
     home = {}
     for task in graph.tasks:

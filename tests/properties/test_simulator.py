@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from alrsim.errors import DeadlockError
 from alrsim.hardware.machine import Link, Machine, Unit
+from alrsim.hardware.topology import Listed
 from alrsim.schedule.bounds import makespan_bound
 from alrsim.schedule.evaluate import evaluate
 from alrsim.schedule.lower import lower
@@ -20,6 +21,7 @@ from alrsim.tasks.token import NONE, TaskId
 from alrsim.timeline.memory import lifetimes
 from alrsim.timeline.metrics import busiest_unit, named_shares
 from alrsim.timeline.timeline import Timeline
+from tests.linked import every_link, link_table
 
 QUICK = settings(derandomize=True, max_examples=60, deadline=None)
 
@@ -81,7 +83,7 @@ def cases(draw: st.DrawFn, *, private_links: bool = True) -> Case:
         for t in range(units)
         if s != t
     )
-    machine = Machine("random", tuple(Unit(f"u{i}") for i in range(units)), links)
+    machine = Machine("random", tuple(Unit(f"u{i}") for i in range(units)), Listed(links))
     rows = tuple(tuple(draw(st.integers(0, 6)) for _ in range(units)) for _ in graph.tasks)
     placed = [draw(st.integers(0, units - 1)) for _ in graph.tasks]
     lanes = tuple(
@@ -114,8 +116,8 @@ def test_the_simulator_agrees_with_the_longest_path(case: Case) -> None:
 @QUICK
 @given(cases())
 def test_links_of_unlimited_speed_make_all_semantics_the_longest_path(case: Case) -> None:
-    free = tuple(replace(link, bandwidth=None, occupancy_ns=0) for link in case.problem.machine.links)
-    problem = replace(case.problem, machine=replace(case.problem.machine, links=free))
+    free = tuple(replace(link, bandwidth=None, occupancy_ns=0) for link in every_link(case.problem.machine))
+    problem = replace(case.problem, machine=replace(case.problem.machine, topology=Listed(free)))
     expected = evaluated(Case(problem, case.schedule))
     for semantics in ("latency", "link", "blocking"):
         assert times(problem, simulate(problem, case.schedule, semantics=semantics)) == expected
@@ -123,7 +125,7 @@ def test_links_of_unlimited_speed_make_all_semantics_the_longest_path(case: Case
 
 def contended(case: Case, timeline: Timeline) -> bool:
     """Whether two messages would want one link at the same moment."""
-    links, index = case.problem.machine.link_table(), case.problem.machine.unit_index()
+    links, index = link_table(case.problem.machine), case.problem.machine.unit_index()
     windows: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for t in timeline.transfers:
         hold = links[index[t.source], index[t.target]].hold_ns(t.bytes)
@@ -171,7 +173,7 @@ def test_no_unit_and_no_link_does_two_things_at_once_and_nothing_starts_early(ca
                 assert ready >= ends[other]
             assert starts[index] >= ready
     if semantics != "latency":
-        links = case.problem.machine.link_table()
+        links = link_table(case.problem.machine)
         index_of = case.problem.machine.unit_index()
         held = sorted(
             (t.start, t.start + links[index_of[t.source], index_of[t.target]].hold_ns(t.bytes))
@@ -227,11 +229,11 @@ def test_renaming_and_reordering_the_units_changes_no_time(case: Case, random) -
     random.shuffle(order)
     new = {old: position for position, old in enumerate(order)}
     machine = case.problem.machine
-    links = tuple(replace(link, source=new[link.source], target=new[link.target]) for link in machine.links)
+    links = tuple(replace(link, source=new[link.source], target=new[link.target]) for link in every_link(machine))
     units = tuple(replace(machine.units[old], name=f"v{old}") for old in order)
     problem = replace(
         case.problem,
-        machine=replace(machine, units=units, links=links),
+        machine=replace(machine, units=units, topology=Listed(links)),
         durations=tuple(tuple(row[old] for old in order) for row in case.problem.durations),
     )
     schedule = Schedule(tuple(Lane(f"v{old}", case.schedule.lanes[old].tasks) for old in order))

@@ -9,6 +9,7 @@ from alrsim.errors import OptionError
 from alrsim.graph.stages import Edge, Stage, StageGraph
 from alrsim.hardware.machine import Link, Machine, Unit
 from alrsim.hardware.precision import PrecisionPlan
+from alrsim.hardware.topology import Listed
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedule.bounds import makespan_bound
 from alrsim.schedule.evaluate import evaluate
@@ -75,7 +76,7 @@ def cases(draw: st.DrawFn) -> Case:
         for t in range(units)
         if s != t
     )
-    machine = Machine("random", tuple(Unit(f"u{i}") for i in range(units)), links)
+    machine = Machine("random", tuple(Unit(f"u{i}") for i in range(units)), Listed(links))
     times = {key: draw(st.integers(0, 6)) for key in "FLBIWGCU"}
 
     def cost(task: Task, unit: Unit, _plan: PrecisionPlan) -> int:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from alrsim.errors import DeadlockError, OptionError, ScheduleError
 from alrsim.graph.stages import chain
 from alrsim.hardware.machine import Link, Machine, Unit, abstract_machine
+from alrsim.hardware.topology import Listed
 from alrsim.rules import RULES, RuleOptions
 from alrsim.rules.rule_columns import column_tasks
 from alrsim.schedule.lane_columns import Transfers
@@ -85,7 +86,7 @@ def pipelines(draw: st.DrawFn) -> tuple[str, ColumnProblem, Problem]:
         for t in range(units)
         if s != t
     )
-    machine = Machine("random", tuple(Unit(f"u{unit}") for unit in range(units)), links)
+    machine = Machine("random", tuple(Unit(f"u{unit}") for unit in range(units)), Listed(links))
     slower = draw(st.booleans())  # the stages of a pipeline that never starves
     times = {kind: draw(st.integers(0, 5)) for kind in "FLBIWGCU"}
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
-
 from alrsim.cli.calibrating import Modelled, roofline_section
+
 from alrsim.cost.calibrated import calibrated_problem
 from alrsim.cost.cost_tables import Sought, look_up, on_line, rows_of, stage_digest, table_of, with_executor
 from alrsim.cost.costs import HostLoad, LinkFit, MeasuredCosts
@@ -21,6 +21,7 @@ from alrsim.hardware.profile_text import profile_text
 from alrsim.rules import RULES, RuleOptions
 from alrsim.tasks.problem import cost_key, price
 from alrsim.tasks.taskgraph import TaskGraph
+from tests.linked import link_table
 
 OPTIONS = RuleOptions(microbatches=2, copies=2)
 LINKS = (LinkFit(0, 1, 5000, 2000, 4e9, 0.01, ((1024, 5256, 7256),)), LinkFit(1, 0, 6000, 3000, 5e9, 0.02))
@@ -210,7 +211,7 @@ def test_a_calibrated_problem_has_measured_times_links_and_contention() -> None:
         assert problem.durations[index] == (2 * time + 700,) * 2
         assert problem.shortest[index] == (time + 700,) * 2
         assert problem.tasks.tasks[index].scratch == 64 * 4 * task.copies
-    links = problem.machine.link_table()
+    links = link_table(problem.machine)
     assert links[0, 1].hold_ns(4000) == 5000 + 1000
     assert (links[0, 1].latency_ns, links[1, 0].latency_ns) == (2000, 3000)
     assert problem.machine.shared_cores == 2
@@ -218,7 +219,7 @@ def test_a_calibrated_problem_has_measured_times_links_and_contention() -> None:
 
 def test_pairs_that_were_not_measured_get_the_slowest_link() -> None:
     problem = calibrated_problem(lr_tasks(4, 2), abstract_machine(3), OPTIONS, planted(4, 2))
-    assert problem.machine.link_table()[1, 2].latency_ns == 2000  # of 0 -> 1, the lower bandwidth
+    assert link_table(problem.machine)[1, 2].latency_ns == 2000  # of 0 -> 1, the lower bandwidth
 
 
 def test_a_task_that_was_not_measured_is_an_error() -> None:

@@ -7,11 +7,11 @@ import pytest
 
 from alrsim.errors import OptionError, ScheduleError
 from alrsim.graph.stages import Edge, Stage, StageGraph
-from alrsim.steps.figure2_cells import bp_cells, lr_cells, unit_grid, with_loss_row
 from alrsim.schedule.proof import gap
 from alrsim.schedulers import SearchOptions, schedule, solve
 from alrsim.schedulers.caps import timed
 from alrsim.simulation.engine import simulate
+from alrsim.steps.figure2_cells import bp_cells, lr_cells, unit_grid, with_loss_row
 from alrsim.timeline.memory import peak_memory
 
 BP, BP_PLAIN, LR = bp_cells(4, 3), bp_cells(4, 3, loss_row=False), lr_cells(4, 3)

@@ -5,12 +5,12 @@ from fractions import Fraction
 import pytest
 
 from alrsim.errors import OptionError
-from alrsim.steps.figure2_charts import PAPER, Figure2, explain_24_percent, figure2
-from alrsim.steps.figure2_cells import any_row, bp_cells, lr_cells, unit_grid
-from alrsim.steps.figure2_text import draw_cells, draw_figure2
 from alrsim.schedule.bounds import makespan_bound
 from alrsim.schedulers import schedule
 from alrsim.simulation.engine import simulate
+from alrsim.steps.figure2_cells import any_row, bp_cells, lr_cells, unit_grid
+from alrsim.steps.figure2_charts import PAPER, Figure2, explain_24_percent, figure2
+from alrsim.steps.figure2_text import draw_cells, draw_figure2
 from alrsim.timeline.metrics import busy, named_shares, work
 
 

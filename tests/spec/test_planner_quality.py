@@ -3,9 +3,9 @@
 from math import sqrt
 
 import pytest
-
 from alrsim.cli.model import load, request
 from alrsim.cli.pipeline import cut_stages
+
 from alrsim.cost.cut import cut_graph
 from alrsim.errors import FileError, ModelError, OptionError
 from alrsim.graph.stages import chain
@@ -21,6 +21,7 @@ from alrsim.rules.options import RuleOptions
 from alrsim.rules.segmentation import segmentation_of
 from alrsim.schedulers import SearchOptions, schedule
 from alrsim.simulation.engine import simulate
+from tests.linked import link_table
 
 STORED, ALR = MODES["stored"], MODES["alr"]
 
@@ -119,7 +120,7 @@ def test_graphs_that_do_not_grow_evenly_are_refused():
 def test_a_twin_has_the_links_of_its_unit_and_one_to_it():
     machine = with_twin(abstract_machine(3, transfer_ns=2), 1)
     assert [unit.name for unit in machine.units] == ["u0", "u1", "u2", "u3"]
-    links = machine.link_table()
+    links = link_table(machine)
     assert set(links) == {(a, b) for a in range(4) for b in range(4) if a != b}
     assert links[0, 3].occupancy_ns == links[3, 1].occupancy_ns == 2
 

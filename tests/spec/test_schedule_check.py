@@ -6,6 +6,7 @@ import pytest
 
 from alrsim.errors import DeadlockError, ScheduleError
 from alrsim.hardware.machine import Link, Machine
+from alrsim.hardware.topology import Listed
 from alrsim.schedule.check import check
 from alrsim.schedule.deadlock import order_items
 from alrsim.schedule.evaluate import evaluate
@@ -82,7 +83,7 @@ def test_two_tasks_that_need_each_other_cannot_overlap(textbook):
 
 def test_data_cannot_move_where_no_link_is(textbook):
     problem = textbook(2, 2, 1)
-    one_way = Machine("one-way", problem.machine.units, (Link(0, 1),))
+    one_way = Machine("one-way", problem.machine.units, Listed((Link(0, 1),)))
     with pytest.raises(ScheduleError, match=r"one-way: 1B0:dx1 must move from u1 to u0, which no link joins"):
         check(replace(problem, machine=one_way), typed({"u0": "0F0 0B0", "u1": "1F0 1B0"}))
 

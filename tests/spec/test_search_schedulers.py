@@ -6,6 +6,7 @@ import pytest
 
 from alrsim.errors import OptionError, ScheduleError
 from alrsim.hardware.machine import Link, Machine, Unit
+from alrsim.hardware.topology import Listed
 from alrsim.reports.bound import bound_line
 from alrsim.schedule.bounds import busiest_unit, head_tail_bound, makespan_bound, split_bound, units_of, work_bound
 from alrsim.schedule.check import check
@@ -33,6 +34,7 @@ COSTS = (
     (18, 12, 20),
     (21, 7, 16),
 )
+
 EDGES = {
     (0, 1): 18,
     (0, 2): 12,
@@ -58,7 +60,7 @@ def published():
         Task(TaskId(i, "F", 0), tuple(n for n, edge in enumerate(EDGES) if edge[1] == i)) for i in range(len(COSTS))
     )
     links = tuple(Link(a, b, bandwidth=1e9) for a in range(3) for b in range(3) if a != b)  # a byte takes a tick
-    machine = Machine("paper", tuple(Unit(f"P{i + 1}") for i in range(3)), links)
+    machine = Machine("paper", tuple(Unit(f"P{i + 1}") for i in range(3)), Listed(links))
     return Problem(TaskGraph(tasks, buffers, "published", len(COSTS), 1), machine, COSTS, "paper")
 
 

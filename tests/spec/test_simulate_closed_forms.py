@@ -20,6 +20,7 @@ from alrsim.tasks.problem import Problem, price
 from alrsim.tasks.taskgraph import Category, Task
 from alrsim.timeline.metrics import bubble_size, idle_fraction, rank_span, rank_span_bubble, typed
 from alrsim.timeline.timeline import Timeline
+from tests.linked import every_link
 
 TIMES = [(1, 1, 1), (2, 3, 1), (3, 4, 2), (Fraction(1, 3), Fraction(2, 7), Fraction(5, 2))]
 
@@ -147,7 +148,7 @@ def test_typed_durations_become_exact_ticks() -> None:
     assert (problem.time_unit, problem.ticks_per_unit) == ("user", 12)
     rows = {str(task.id): row for task, row in zip(problem.tasks.tasks, problem.durations, strict=True)}
     assert rows == {"0F0": (4, 4), "1L0": (0, 0), "0B0": (3, 3), "0U": (0, 0)}
-    assert problem.machine.links[0].hold_ns(10**9) == 2
+    assert every_link(problem.machine)[0].hold_ns(10**9) == 2
 
 
 def test_an_lr_gradient_takes_as_long_as_a_weight_gradient_unless_it_is_typed() -> None:

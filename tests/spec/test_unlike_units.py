@@ -3,11 +3,11 @@
 from itertools import combinations
 
 import pytest
+from alrsim.cli.parse import parse_method
+from alrsim.cli.pipeline import Settings, cut_for, expected_unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alrsim.cli.parse import parse_method
-from alrsim.cli.pipeline import Settings, cut_for, expected_unit
 from alrsim.cost.cut import balance, balance_unlike, time_weights
 from alrsim.cost.models import roofline
 from alrsim.frontend.torch_export import export_model

@@ -9,7 +9,8 @@ from alrsim.errors import FileError
 from alrsim.schedulers import SCHEDULERS
 from alrsim.tasks.problem import Loads, Problem, cost_key
 from alrsim.tasks.scratch import with_scratch
-from alrsim.validation.costs import costs_of, predict, problem_of
+from alrsim.validation.costs import costs_of, listed, predict, problem_of
+from tests.linked import every_link
 
 
 def loaded(problem: Problem) -> Problem:
@@ -26,7 +27,9 @@ def test_a_problem_comes_back_from_its_costs(textbook: Any, rule: str, contended
     plain = textbook(3, 2, 4, rule, f=5, b=7, w=3, g=4, transfer=2, loss=rule == "lr", copies=2)
     problem = loaded(plain) if contended else plain
     costs = costs_of(problem, "blocking")
-    assert problem_of(costs, plain.tasks) == problem
+    assert problem_of(costs, plain.tasks) == replace(problem, machine=costs.machine.machine)
+    assert costs.machine == listed(problem.machine)
+    assert costs.machine.links == every_link(problem.machine)
     assert len(costs.rows) < len(problem.durations), "one row per kind of task"
 
 

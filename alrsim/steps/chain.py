@@ -9,7 +9,7 @@ from alrsim.estimators.policy import Plan, preset
 from alrsim.graph.graph import Graph
 from alrsim.graph.stages import StageGraph
 from alrsim.hardware.machine import Machine
-from alrsim.hardware.precision import PrecisionPlan
+from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules import RULES
 from alrsim.rules.options import Optimizer, RuleOptions
 from alrsim.rules.policy import default_precision, plan_options, plan_rule, refuse_lost_noise
@@ -33,11 +33,14 @@ INJECTION_CUTS = {"pre": "layer", "post": "block"}
 """Noise lies on what leaves a stage, so the cut decides where that is."""
 
 
-def rule_options(asked: StepOptions, method: Method, trainable: Sequence[bool] | None = None) -> RuleOptions:
+def rule_options(
+    asked: StepOptions, method: Method, trainable: Sequence[bool] | None = None, machine: Machine | None = None
+) -> RuleOptions:
     """The options of one method's rule: its preset's, changed by what was typed, or those of the plan file.
 
     Args:
         trainable: Whether each stage has a gradient; a hybrid's stages differ. ``None`` where there is no cut yet.
+        machine: Decides the format where nobody says one.
 
     Raises:
         OptionError: options that contradict each other.
@@ -54,11 +57,30 @@ def rule_options(asked: StepOptions, method: Method, trainable: Sequence[bool] |
         segments=asked.segments if method.rule == "segments" else None,
     )
     if plan is None:
-        return replace(base, precision=parse_precision(asked.precision, default=FP32))
+        return replace(base, precision=parse_precision(asked.precision, default=narrowed(FP32, machine)))
     options = plan_options(plan, base)
-    options = replace(options, precision=parse_precision(asked.precision, default=default_precision(options)))
+    usual = narrowed(default_precision(options), machine)
+    options = replace(options, precision=parse_precision(asked.precision, default=usual))
     refuse_lost_noise(options)
     return options
+
+
+def usual_format(machine: Machine | None) -> Precision:
+    """fp32; on a machine of which some unit cannot compute in it, the widest of the formats that all units can."""
+    units = () if machine is None else [unit for unit in machine.units if unit.peak_flops]
+    if all(Precision.FP32 in unit.peak_flops for unit in units):
+        return Precision.FP32
+    return next((one for one in WIDEST if all(one in unit.peak_flops for unit in units)), Precision.FP32)
+
+
+WIDEST = (Precision.TF32, Precision.BF16, Precision.FP16)
+
+
+def narrowed(plan: PrecisionPlan, machine: Machine | None) -> PrecisionPlan:
+    """A plan whose fp32 is the machine's usual format."""
+    usual = usual_format(machine)
+    formats = {key: getattr(plan, key) for key in ("parameters", "activations", "saved", "noise")}
+    return PrecisionPlan(**{key: usual if one is Precision.FP32 else one for key, one in formats.items()})
 
 
 def takes_estimators(method: Method) -> bool:
@@ -158,7 +180,7 @@ def time_weights_for(graph: Graph, spec: str, method: Method, asked: StepOptions
     if kind != "balanced" or not parts.isdigit() or is_abstract(machine):
         return None
     model, _ = cost_model_of(machine)
-    plan = parse_precision(asked.precision, default=FP32)
+    plan = parse_precision(asked.precision, default=narrowed(FP32, machine))
     alike = [replace(unit, name="") for unit in machine.units]
     tables = [
         time_weights(graph, model, unit, plan) for unit in alike[: 1 if alike.count(alike[0]) == len(alike) else None]

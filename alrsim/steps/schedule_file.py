@@ -112,7 +112,7 @@ def agree(file: ScheduleFile, asked: StepOptions, *, stages: int | None = None) 
         raise OptionError(f"is {asked.units}, but {file.path} has {len(found.units)} lanes", field="units")
 
 
-def options_of_file(file: ScheduleFile, asked: StepOptions) -> RuleOptions:
+def options_of_file(file: ScheduleFile, asked: StepOptions, machine: Machine | None = None) -> RuleOptions:
     """The options of the file's tasks: its recipe's, or what its tokens and the given options tell.
 
     Raises:
@@ -121,7 +121,7 @@ def options_of_file(file: ScheduleFile, asked: StepOptions) -> RuleOptions:
     found, recipe = file.outline, file.recipe
     asked = asked.with_(microbatches=found.microbatches)
     if recipe is None:
-        given = rule_options(asked, method_of_file(file))
+        given = rule_options(asked, method_of_file(file), machine=machine)
         read = found.options(given, baseline_typed="baseline" in asked.given)
         if file.path.suffix != ".csv":
             return read

@@ -11,6 +11,7 @@ from alrsim.cost.costs import MeasuredCosts
 from alrsim.errors import OptionError
 from alrsim.graph.stages import StageGraph
 from alrsim.hardware.machine import Machine
+from alrsim.hardware.precision import Precision
 from alrsim.progress import stretch
 from alrsim.reports.step_result import StepResult, step_result
 from alrsim.rules.options import RuleOptions
@@ -26,6 +27,7 @@ from alrsim.steps.chain import (
     refuse_unread,
     rule_options,
     trainable,
+    usual_format,
 )
 from alrsim.steps.method import Method
 from alrsim.steps.model import Model, SizedModel
@@ -78,6 +80,8 @@ class Workload:
 
 def workload(model: Model, machine: Machine, asked: StepOptions) -> Workload:
     """The model at the size that is asked for, on a machine."""
+    if asked.precision is None and (usual := usual_format(machine)) is not Precision.FP32:
+        warn(f"{machine.name} does not compute in fp32: {usual.value} is taken; choose by `precision`")
     return Workload(model, model.at(asked.batch, asked.microbatches), machine, asked)
 
 
@@ -260,9 +264,9 @@ def draft_step(work: Workload, method: Method) -> Draft:
     Raises:
         OptionError: options that contradict each other, or an impossible cut.
     """
-    rule_options(work.asked, method)  # refuse what makes no sense before anything slow
+    rule_options(work.asked, method, machine=work.machine)  # refuse what makes no sense before anything slow
     stages = cut_for(work.sized.graph, method, work.asked, work.machine)
-    return Draft(work, method, stages, rule_options(work.asked, method, trainable(stages)))
+    return Draft(work, method, stages, rule_options(work.asked, method, trainable(stages), work.machine))
 
 
 def price_draft(draft: Draft, cost: str | None = None) -> Priced:
@@ -352,7 +356,7 @@ def step_of_file(file: ScheduleFile, model: Model, machine: Machine, asked: Step
     batch = batch_of(file, asked.batch, torch_model=model.runs)
     asked = asked.with_(microbatches=file.outline.microbatches)
     work = Workload(model, model.at(batch, asked.microbatches), machine, asked)
-    options = options_of_file(file, asked)
+    options = options_of_file(file, asked, machine)
     draft = Draft(work, method_of_file(file), stages_of_file(file, work.sized.graph, asked, machine), options)
     priced = price_draft(draft)
     fitted = with_idle_lanes(read_schedule(file.path, priced.problem, repair=file.repair))

@@ -33,7 +33,7 @@ def build(name: str, /, **options: object) -> TorchModel:
     entry = ZOO[choose(name, ZOO, field="model", what="model of the zoo")]
     values = resolve(name, entry.options, options)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(values["seed"]))
+        torch.manual_seed(int(values.get("seed", 0)))
         try:
             model = entry.build(**values)
         except (RuntimeError, MemoryError) as error:  # torch's allocator raises RuntimeError

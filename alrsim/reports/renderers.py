@@ -12,6 +12,7 @@ from alrsim.reports.parts import Parts, axes_or_new, no_files, no_picture
 from alrsim.reports.result import BUBBLES, CompareResult
 from alrsim.reports.step_result import StepResult
 from alrsim.showing import Renderer
+from alrsim.timeline.timeline import Timeline
 from alrsim.units import format_ns
 
 if TYPE_CHECKING:
@@ -152,11 +153,7 @@ def step_rows(result: StepResult) -> list[dict[str, Any]]:
 
 def draw_step(result: StepResult, axes: Any = None) -> Any:
     """The Gantt chart."""
-    from alrsim.reports.gantt import draw_gantt_into
-
-    axes = axes_or_new(axes)
-    draw_gantt_into(axes, result.timeline, result.name)
-    return axes
+    return draw_timeline(result.timeline, axes)
 
 
 def step_files(result: StepResult) -> dict[str, bytes]:
@@ -182,11 +179,36 @@ def step_files(result: StepResult) -> dict[str, bytes]:
     return files
 
 
+def timeline_rows(line: Timeline) -> list[dict[str, Any]]:
+    """One row per span; times in ticks."""
+    return [
+        {"task": str(one.task), "unit": one.unit, "start": one.start, "end": one.end, "kind": one.task.kind}
+        for one in line.spans
+    ]
+
+
+def draw_timeline(line: Timeline, axes: Any = None) -> Any:
+    """The Gantt chart."""
+    from alrsim.reports.gantt import draw_gantt_into
+
+    axes = axes_or_new(axes)
+    draw_gantt_into(axes, line)
+    return axes
+
+
+def timeline_text(line: Timeline) -> str:
+    """The Gantt chart in characters."""
+    from alrsim.reports.text import draw_text
+
+    return draw_text(line, width=120)
+
+
 RENDERERS: dict[str, Renderer | str] = {
     "sweep": "alrsim.sweeps.result:RENDERER",
     "figure2": "alrsim.steps.figure2_text:RENDERER",
     "compare": Parts(compare_text, compare_rows, draw_compare, compare_files),
     "calibrate": Parts(calibrate_text, calibrate_rows, no_picture, no_files),
     "costs": Parts(costs_text, costs_rows, no_picture, no_files),
+    "timeline": Parts(timeline_text, timeline_rows, draw_timeline, no_files),
     "step": Parts(step_text, step_rows, draw_step, step_files),
 }

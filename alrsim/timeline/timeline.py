@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from alrsim.showing import Shown
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import TaskId
 from alrsim.units import Bytes, Ns
@@ -65,7 +66,7 @@ class SpanColumns:
 
 
 @dataclass(frozen=True)
-class Timeline:
+class Timeline(Shown):
     """Spans, transfers and memory of one training step under one schedule.
 
     A timeline made by :func:`deferred` holds columns, and makes spans, transfers and memory points when they are asked
@@ -82,6 +83,8 @@ class Timeline:
         ticks_per_unit: Divide ticks by this for the typed unit.
         facts: Of a measured run: device, torch version, threads, repeats, seed, flags...
     """
+
+    kind: ClassVar[str] = "timeline"
 
     source: Source
     schedule_digest: str

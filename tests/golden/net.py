@@ -44,7 +44,6 @@ _PROSE = {
     "description",
     "message",
     "fix",
-    "source",
     "label",
 }
 _PROSE |= {"bands", "paper_setup", "budget", "cost_model_error"}
@@ -79,7 +78,7 @@ _NAMES = ("method", "id", "figure", "name", "profile", "rule")
 _SUM = re.compile(r"(\d+) values sum (\S+) [0-9a-f]{16}")
 """A column of numbers, see :func:`_column`."""
 
-_MOST_WORDS, _MOST_CHARACTERS = 3, 48
+_MOST_WORDS, _MOST_CHARACTERS, _LONGEST_UNIT = 3, 48, 12
 _MOST_NAMED, _MOST_COUNTED, _MOST_NUMBERS = 32, 8, 8
 
 
@@ -158,7 +157,7 @@ def _same(one: Fact, other: Fact, loose: bool) -> bool:
     if isinstance(one, float | int) and isinstance(other, float | int):
         if isinstance(one, bool) or isinstance(other, bool):
             return one is other
-        return math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-6) if loose else one == other
+        return math.isclose(one, other, rel_tol=1e-3, abs_tol=1e-5) if loose else one == other
     if loose and isinstance(one, str) and isinstance(other, str):
         sums = [_SUM.fullmatch(text) for text in (one, other)]
         if sums[0] and sums[1]:
@@ -195,6 +194,8 @@ def _walk(path: str, value: Any) -> Iterator[tuple[str, Fact]]:
 
 def _member(path: str, key: str, value: Any) -> Iterator[tuple[str, Fact]]:
     if key in _DROPPED or key.endswith("_seconds"):
+        return
+    if key == "source" and len(str(value)) > _LONGEST_UNIT:  # where a figure was read, not where a message is sent
         return
     if key in _LANES and isinstance(value, dict) and all(isinstance(lane, str) for lane in value.values()):
         yield f"{path}#tasks", sum(len(lane.split()) for lane in value.values())
@@ -300,7 +301,7 @@ def main() -> int:
             print(f"{time.process_time() - begun:6.2f} s {len(found[name]):5d} facts  {name}", flush=True)
     print(f"{time.process_time():.1f} s of CPU, {sum(map(len, found.values()))} facts of {len(found)} cases")
     if "--write" in sys.argv[1:]:
-        GOLDEN.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        GOLDEN.write_text(json.dumps(found, indent=0, sort_keys=True) + "\n", encoding="utf-8")
         return 0
     wanted = load()
     wrong = [f"{name}: {line}" for name in CASES for line in differences(name, wanted[name], found[name])]

@@ -42,7 +42,7 @@ CASES: dict[str, str] = {
     # stages
     "stages balanced": "stages {made}/resnet5.json --cut balanced:3",
     "stages layer": "stages {made}/mlp.json --cut layer --microbatches 4",
-    "stages block": "stages {made}/resnet5.json --cut block",
+    "stages block": "stages {made}/mlp.json --cut block",
     "stages names": "stages {made}/mlp.json --cut names:node_linear_1",
     # schedule
     "schedule 1f1b": "schedule mlp --units 2",

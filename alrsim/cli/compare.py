@@ -118,7 +118,7 @@ def run(
     asked = request(model, option, bind, batch, microbatches)
     if measure:
         require_measurable(profile, asked.source)
-    take_place(running, len(machine.units), context.obj or ())
+    take_place(running, len(machine.units))
     loaded = load_with_warnings(asked)
     setup = Setup(loaded, settings, profile, machine)
     measured: list[Timeline | None] = [None] * len(chosen)

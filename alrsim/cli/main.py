@@ -103,7 +103,7 @@ def run(argv: Sequence[str]) -> int:
     debug = "--debug" in argv
     arguments = [argument for argument in argv if argument != "--debug"]
     try:
-        status = app(args=arguments, prog_name="alrsim", standalone_mode=False, obj=list(argv))
+        status = app(args=arguments, prog_name="alrsim", standalone_mode=False)
         sys.stdout.flush()
     except AlrsimError as error:
         return _fail(str(error))

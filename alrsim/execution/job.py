@@ -56,7 +56,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not all(value > 0 for value in (self.sigma if isinstance(self.sigma, tuple) else (self.sigma,))):
-            raise ExecutionError(f"sigma is {self.sigma}, must be positive", where="--sigma")
+            raise ExecutionError(f"sigma is {self.sigma}, must be positive", field="sigma")
 
 
 def settings_of(plan: Plan, *, seed: int = 0, step: int = 0, sigmas: Sequence[float] | None = None) -> Settings:
@@ -72,7 +72,7 @@ def settings_of(plan: Plan, *, seed: int = 0, step: int = 0, sigmas: Sequence[fl
     open_ = [one.sigma_rule for one in plan if one.kind != "bp" and one.sigma_rule in ("relative", "balanced")]
     if open_ and sigmas is None:
         raise ExecutionError(
-            f"a {open_[0]} sigma is a number only with data", where="--sigma-rule", fix="give the sigmas of the data"
+            f"a {open_[0]} sigma is a number only with data", field="sigma_rule", fix="give the sigmas of the data"
         )
     codes = sorted({one.weight_code for one in plan if one.kind != "bp"})
     if len(codes) > 1:
@@ -242,13 +242,13 @@ def _refuse(program: Program, options: RuleOptions, segmentation: Segmentation) 
     for what, value in (("parameters", plan.parameters), ("activations", plan.activations)):
         if value is not Precision.FP32:
             raise ExecutionError(
-                f"{what} in {value} cannot be executed", where="--precision", fix="use fp32, or simulate only"
+                f"{what} in {value} cannot be executed", field="precision", fix="use fp32, or simulate only"
             )
     refuse_without_derivative(program, options, segmentation)
     if not segmentation.has_lr:
         return
     if not options.loss:
-        raise ExecutionError("LR gradients need the loss tasks", where="--no-loss", fix="leave the loss on")
+        raise ExecutionError("LR gradients need the loss tasks", field="loss", fix="leave the loss on")
     if program.batch_statistics:
         raise ExecutionError(
             "batch norm in training mode mixes the samples of a batch, so the noise of one sample changes the losses "

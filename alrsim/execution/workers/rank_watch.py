@@ -73,7 +73,7 @@ class Beat:
 
 
 class Watch(threading.Thread):
-    """The thread. ``state`` holds ``[task or -1, moves]`` of this rank (:class:`alrsim.execution.workers.rank.Marks`).
+    """The thread. ``state`` holds ``[task or -1, moves]`` of this rank (:class:`alrsim.execution.workers.unit_actions.Marks`).
 
     Args:
         store: Of this thread alone.
@@ -232,7 +232,7 @@ class Watch(threading.Thread):
         if rank == NONE:
             rank = next((rank for rank, beat in enumerate(self._beats) if not beat.waiting), 0)
         what = f"rank {rank} hung: nothing began or ended for {patience:g} s"
-        fix = "give it more time with --limit, or look into the task"
+        fix = "give it more time with `limit`, or look into the task"
         self.report(Failure(what, rank, self.names[rank], self.at(rank), fix))
 
     def _diagnose(self, cause: str, suspect: int) -> Failure:

@@ -32,7 +32,7 @@ from alrsim.cli.train import run as train
 from alrsim.cli.train_help import GroupedCommand
 from alrsim.cli.trajectory import run as trajectory
 from alrsim.cli.validate import run as validate
-from alrsim.errors import AlrsimError
+from alrsim.errors import AlrsimError, spell
 
 OK, USER_ERROR, BUG, INTERRUPTED = 0, 1, 2, 130
 _WORKER = "alrsim-"
@@ -106,7 +106,7 @@ def run(argv: Sequence[str]) -> int:
         status = app(args=arguments, prog_name="alrsim", standalone_mode=False)
         sys.stdout.flush()
     except AlrsimError as error:
-        return _fail(str(error))
+        return _fail(spell(error, _as_typed))
     except (typer.Abort, KeyboardInterrupt):
         return _fail(_INTERRUPTED_MESSAGE, INTERRUPTED, prefix="")
     except BrokenPipeError:
@@ -129,6 +129,12 @@ def _fail(message: str, status: int = USER_ERROR, *, prefix: str = "error: ") ->
     if may_complain():
         print(f"{prefix}{message}", file=sys.stderr)
     return status
+
+
+def _as_typed(field: str, value: object) -> str:
+    """A keyword of the library as an option."""
+    option = "--" + field.replace("_", "-")
+    return option if value is None else f"{option} {value}"
 
 
 def _usage_message(error: BaseException) -> str:

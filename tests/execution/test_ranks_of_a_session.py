@@ -1,5 +1,5 @@
-"""The executor ``torchrun`` in a program that torchrun did not start: the session forks its ranks, for a model that only
-this process has. What all executors have in common is in the suites of all executors."""
+"""The executor ``torchrun`` in a program that torchrun did not start: the session forks its ranks, for a model that
+only this process has. What all executors have in common is in the suites of all executors."""
 
 import os
 import re

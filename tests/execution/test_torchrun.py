@@ -1,5 +1,5 @@
 """Ranks of a program that torchrun started, here forked for most tests (importing torch takes seconds), and started by
-torchrun itself for the rest. Ranks that a session forks: test_ranks_of_a_session.py, and the suites of all executors."""
+torchrun itself for the rest. Ranks that a session forks: test_ranks_of_a_session.py and the suites of all executors."""
 
 import json
 import os

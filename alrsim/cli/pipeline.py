@@ -334,7 +334,7 @@ def build_schedule(problem: Problem, method: MethodName, settings: Settings) -> 
 def predict(problem: Problem, schedule: Schedule, settings: Settings) -> Timeline:
     """Check and simulate."""
     from alrsim.simulation.engine import Engine, simulate
-    from alrsim.simulation.network import Semantics
+    from alrsim.tasks.problem import Semantics
 
     semantics, engine = cast(Semantics, settings.semantics), cast(Engine, settings.engine)
     return simulate(problem, schedule, semantics=semantics, overlap=settings.overlap, engine=engine)

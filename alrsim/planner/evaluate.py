@@ -28,8 +28,7 @@ from alrsim.schedulers.serial import serial
 from alrsim.schedulers.zb_h1 import zb_h1
 from alrsim.schedulers.zb_v import zb_v
 from alrsim.simulation.engine import simulate
-from alrsim.simulation.network import Semantics
-from alrsim.tasks.problem import CostModel, Problem, price
+from alrsim.tasks.problem import CostModel, Problem, Semantics, price
 from alrsim.timeline.memory import peak_memory
 from alrsim.timeline.metrics import busy
 from alrsim.timeline.timeline import Timeline

@@ -12,11 +12,11 @@ from alrsim.hardware.topology import Link, Sort, Topology
 from alrsim.planner.evaluate import Evaluated
 from alrsim.planner.search import Outcome
 from alrsim.schedule.critical import critical_path
-from alrsim.schedule.event_graph import Semantics, moments_of
+from alrsim.schedule.event_graph import moments_of
 from alrsim.schedule.lower import lower
 from alrsim.schedule.schedule import Schedule
 from alrsim.simulation.event_times import times_of
-from alrsim.tasks.problem import Problem
+from alrsim.tasks.problem import Problem, Semantics
 from alrsim.tasks.token import KIND_NAMES, NONE, TaskId
 from alrsim.timeline.metrics import busy
 from alrsim.timeline.timeline import Timeline

@@ -16,12 +16,12 @@ that m explains a factor of 16 and the factor itself stays within 5: the default
 2 is a factor of 20 in copies: measure the model that you plan for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, isfinite, sqrt
 from typing import Any
 
-from alrsim.errors import FileError, OptionError
+from alrsim.errors import FileError
 from alrsim.graph.stages import StageGraph
 from alrsim.planner.candidate import NoiseMode
 from alrsim.rules.options import RuleOptions
@@ -120,13 +120,3 @@ def _one_copy(curve: Mapping[str, Any] | None) -> float | None:
         if value is not None and isfinite(value) and value > 0:
             return float(value)
     return None
-
-
-def require_shares(shares: Sequence[float]) -> None:
-    """Refuse shares that are none.
-
-    Raises:
-        OptionError: negative, or with another sum than 1.
-    """
-    if any(share < 0 for share in shares) or abs(sum(shares) - 1) > 1e-6:
-        raise OptionError("shares of the gradient must be at least 0 and add up to 1", where="gradient model")

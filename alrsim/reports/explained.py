@@ -8,13 +8,13 @@ from typing import cast
 
 from alrsim.schedule.check import check_and_lower
 from alrsim.schedule.critical import Step, critical_path, slack
-from alrsim.schedule.event_graph import Moments, Semantics, Times, moments_of
+from alrsim.schedule.event_graph import Moments, Times, moments_of
 from alrsim.schedule.idle import Cause, Idle, Limit, idle_by_cause, idle_stretches
 from alrsim.schedule.lower import Lowered
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers.caps import slots_of
 from alrsim.simulation.event_times import times_of
-from alrsim.tasks.problem import Problem
+from alrsim.tasks.problem import Problem, Semantics
 from alrsim.tasks.token import NONE
 from alrsim.timeline.timeline import Timeline
 

@@ -91,18 +91,6 @@ def units_of(problem: Problem, schedule: Schedule) -> list[int]:
     return [schedule.unit_of[task.id] for task in problem.tasks.tasks]
 
 
-def busiest_unit(problem: Problem, units: Sequence[int]) -> Ns:
-    """The largest load of a unit under a placement.
-
-    Args:
-        units: Unit per task.
-    """
-    loads = [0] * len(problem.machine.units)
-    for row, unit in zip(problem.durations, units, strict=True):
-        loads[unit] += row[unit]
-    return max(loads)
-
-
 def heads_and_tails(problem: Problem, units: Sequence[int]) -> tuple[list[Ns], list[Ns]]:
     """Earliest start of each task, and ticks that must pass after its end, if units were never busy.
 

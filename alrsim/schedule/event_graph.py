@@ -13,12 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
-from typing import Literal
 
 from alrsim.schedule.lower import Lowered, Message
+from alrsim.tasks.problem import Semantics
 from alrsim.tasks.token import NONE
-
-Semantics = Literal["latency", "link", "blocking"]
 
 
 class Why(StrEnum):

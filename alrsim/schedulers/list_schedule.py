@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from alrsim.compiled import available
 from alrsim.errors import ScheduleError
 from alrsim.schedule.lower import Delays
 from alrsim.schedule.schedule import Schedule
@@ -31,7 +32,8 @@ def list_schedule(problem: Problem) -> Schedule:
 
 def _ungated(problem: Problem, placement: Placement, priority: str, name: str) -> Schedule:
     """Without caps; large problems in machine code, with the same result."""
-    if len(problem.durations) >= FAST_FROM and (lanes := _fast_lanes(problem, placement, priority)) is not None:
+    fast = len(problem.durations) >= FAST_FROM and available()
+    if fast and (lanes := _fast_lanes(problem, placement, priority)) is not None:
         return schedule_of(problem, lanes, name)
     return _gated(problem, placement, PRIORITIES[priority](problem, placement), None, name)
 

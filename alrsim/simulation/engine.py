@@ -16,10 +16,9 @@ from alrsim.schedule.lower import Lowered
 from alrsim.schedule.schedule import Schedule
 from alrsim.simulation.contention import stretches
 from alrsim.simulation.fast import Marks, refusal, run_fast
-from alrsim.simulation.network import Semantics
 from alrsim.simulation.run import Trace, run
 from alrsim.simulation.terms import terms
-from alrsim.tasks.problem import Problem
+from alrsim.tasks.problem import SEMANTICS, Problem, Semantics
 from alrsim.timeline.memory import memory_points
 from alrsim.timeline.terms import FACT
 from alrsim.timeline.timeline import MemPoint, Span, SpanColumns, Timeline, TransferSpan, deferred
@@ -72,16 +71,15 @@ def simulate(
         ScheduleError: the schedule does not fit the problem, or needs a link that does not exist.
         DeadlockError: its lanes wait for each other.
     """
-    if semantics not in get_args(Semantics):
-        known = ", ".join(get_args(Semantics))
+    if semantics not in SEMANTICS:
         raise OptionError(
-            f"unknown semantics {semantics!r}", where="--transfer-semantics", fix=f"choose one of {known}"
+            f"unknown semantics {semantics!r}", field="transfer_semantics", fix=f"choose one of {', '.join(SEMANTICS)}"
         )
     if overlap < 0:
-        raise OptionError(f"overlap is {overlap}, must not be negative", where="--overlap")
+        raise OptionError(f"overlap is {overlap}, must not be negative", field="overlap")
     if engine not in get_args(Engine):
         known = ", ".join(get_args(Engine))
-        raise OptionError(f"there is no engine {engine!r}", where="--engine", fix=f"choose one of {known}")
+        raise OptionError(f"there is no engine {engine!r}", field="engine", fix=f"choose one of {known}")
     lowered = check_and_lower(problem, schedule, overlap=overlap)
     values: dict[str, Any] = {
         "source": "simulated",
@@ -92,10 +90,11 @@ def simulate(
         "time_unit": problem.time_unit,
         "ticks_per_unit": problem.ticks_per_unit,
     }
-    why = refusal(problem, lowered)
+    fast = engine == "fast" or (engine == "auto" and len(lowered.duration) >= FAST_FROM)
+    why = refusal(problem, lowered) if fast else ""
     if engine == "fast" and why:
-        raise OptionError(f"the fast engine leaves this to SimPy: {why}", where="--engine", fix="use auto or simpy")
-    if engine == "simpy" or why or (engine == "auto" and len(lowered.duration) < FAST_FROM):
+        raise OptionError(f"the fast engine leaves this to SimPy: {why}", field="engine", fix="use auto or simpy")
+    if why or not fast:
         stretch = None if problem.loads is None else stretches(problem.loads, lowered, overlap)
         trace = run(lowered, semantics=semantics, cores=problem.machine.shared_cores, stretch=stretch)
         facts = {

@@ -21,8 +21,9 @@ from simpy import Environment, Event, Resource
 from alrsim.errors import DeadlockError
 from alrsim.schedule.lower import Lowered
 from alrsim.simulation.contention import Neighbours
-from alrsim.simulation.network import Network, Semantics
+from alrsim.simulation.network import Network
 from alrsim.simulation.tie_rule import Desk
+from alrsim.tasks.problem import Semantics
 from alrsim.tasks.token import NONE
 
 

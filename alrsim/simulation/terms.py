@@ -14,9 +14,8 @@ from itertools import pairwise
 
 from alrsim.schedule.lower import Lowered
 from alrsim.simulation.contention import alone_ticks
-from alrsim.simulation.network import Semantics
 from alrsim.simulation.run import Trace
-from alrsim.tasks.problem import Problem
+from alrsim.tasks.problem import Problem, Semantics
 from alrsim.tasks.token import NONE
 from alrsim.timeline.terms import Terms
 

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from alrsim.errors import ExecutionError, OptionError
+from alrsim.estimators.kernels.threads import run_all
 from alrsim.execution.executor import Scheduled, execute_all, prepare, sequential
 from alrsim.execution.executors import EXECUTORS, unavailable
 from alrsim.execution.kernels.registry import KERNELS
@@ -533,7 +534,6 @@ def test_a_session_outlives_the_thread_that_opened_it(job, executor):
 
 def test_kernels_with_helper_threads_survive_the_fork(subject, problem_of):
     """The parent's pool of helpers exists, and computes, while workers are forked."""
-    from alrsim.estimators.kernels.machine.compile import run_all
 
     one = subject("mlp", "layer", hidden=8, features=12)
     options = RuleOptions(microbatches=2, copies=4)

@@ -7,11 +7,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from alrsim.schedule.critical import critical_path, slack
-from alrsim.schedule.event_graph import Moments, Semantics, Times, Why, moments_of
+from alrsim.schedule.event_graph import Moments, Times, Why, moments_of
 from alrsim.schedule.idle import Cause, Limit, idle_by_cause, idle_stretches
 from alrsim.schedule.lower import Lowered, lower
 from alrsim.schedulers import schedule
 from alrsim.simulation.run import run
+from alrsim.tasks.problem import Semantics
 from alrsim.tasks.token import NONE
 from tests.properties.test_fast_engine import networks
 from tests.properties.test_simulator import Case

@@ -19,7 +19,6 @@ from alrsim.planner.evaluate import Evaluated, Misfit, Setting, build_problem, e
 from alrsim.planner.evaluate import bounded as bound_one
 from alrsim.planner.gradient import copies_for, default_model, noise_of
 from alrsim.planner.search import DoesNotFitError, search
-from alrsim.planner.segments import all_cuts
 from alrsim.planner.sized_model import Source
 from alrsim.planner.space import Space
 from alrsim.planner.time_to_cosine import Table, lr_candidates, possible
@@ -27,6 +26,7 @@ from alrsim.rules.segmentation import segmentation_of
 from alrsim.schedulers import SearchOptions, solve
 from alrsim.simulation.engine import simulate
 from alrsim.timeline.memory import peak_memory
+from tests.properties.test_planner_chains import all_cuts
 
 FEW = settings(derandomize=True, max_examples=12, deadline=None)
 RULES_AND_COPIES = [("bp", 0), ("bp-split", 0), ("lr", 1), ("lr", 2)]

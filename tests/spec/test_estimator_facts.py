@@ -19,7 +19,8 @@ from alrsim.cost.cut import cut_graph
 from alrsim.cost.stages import build_stages
 from alrsim.errors import ExecutionError, OptionError
 from alrsim.estimators.codes import decode, encode
-from alrsim.estimators.kernels.philox import PhiloxKey, philox_noise
+from alrsim.estimators.kernels.noise_key import PhiloxKey
+from alrsim.estimators.kernels.philox import philox_noise
 from alrsim.estimators.vjp import convolution_vjp, linear_vjp
 from alrsim.execution.executor import Batch, prepare, sequential
 from alrsim.execution.job import Settings

@@ -1,12 +1,11 @@
 """Loops in machine code: the one place that imports numba, which is optional and loaded when a loop is first needed."""
 
-import warnings
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from typing import Any, TypeVar, cast
 
-from alrsim.errors import AlrsimWarning
+from alrsim.warning import warn
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -31,5 +30,5 @@ def available() -> bool:
     """Whether loops can be compiled; where not, that is said once, and slower code gives the same results."""
     found = find_spec("numba") is not None
     if not found:
-        warnings.warn("numba is not installed: plain Python runs large schedules, slower", AlrsimWarning, stacklevel=2)
+        warn("numba is not installed: plain Python runs large schedules, slower")
     return found

@@ -18,13 +18,13 @@ from alrsim.graph.stages import MODEL_INPUT
 from alrsim.hardware.precision import Precision
 from alrsim.rules.codes import is_coded
 from alrsim.rules.instances import Instance, Instances, adds_noise, forward_instances, keeps_state
-from alrsim.rules.options import OPTIMIZER_STATES, RuleOptions
+from alrsim.rules.optimizers import OPTIMIZERS, Optimizer
+from alrsim.rules.options import RuleOptions
 from alrsim.rules.segmentation import Segmentation, segmentation_of, settle_options
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.tasks.token import NONE, TaskId
 
 Mask = Literal["none", "reach"]
-Optimizer = Literal["sgd", "momentum", "adam"]
 
 
 @dataclass(frozen=True)
@@ -260,7 +260,7 @@ def _refuse(program: Program, options: RuleOptions, segmentation: Segmentation) 
 
 def optimizer_state(parameters: Mapping[str, Tensor], optimizer: Optimizer) -> dict[str, list[Tensor]]:
     """Zero optimizer state."""
-    count = OPTIMIZER_STATES[optimizer]
+    count = OPTIMIZERS[optimizer].states
     return {
         name: [torch.zeros_like(value, requires_grad=False) for _ in range(count)] for name, value in parameters.items()
     }

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from itertools import pairwise
+from typing import NamedTuple
 
 from alrsim.schedule.lower import Lowered
 from alrsim.tasks.problem import Semantics
@@ -52,8 +53,7 @@ class Times:
         return max(self.ends, default=0)
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(NamedTuple):
     """An earlier moment, the ticks from it, and what they are; of a message where it moves one."""
 
     moment: int
@@ -63,6 +63,7 @@ class Reason:
 
 
 _BEGUN, _LEFT, _AGAIN, _PASSED, _THERE = range(5)
+_PARTS = ((_BEGUN, _THERE), (_BEGUN, _LEFT, _THERE), (_BEGUN, _LEFT, _AGAIN, _PASSED, _THERE))
 _OF_MESSAGE = 5
 
 
@@ -83,26 +84,27 @@ class EventGraph:
     cores: int | None = None
 
     def __len__(self) -> int:
-        return 2 * len(self.lowered.duration) + _OF_MESSAGE * len(self.lowered.messages)
+        return self._first + _OF_MESSAGE * len(self.lowered.messages)
 
     def time(self, moment: int) -> int:
         """When it was."""
-        item, second = divmod(moment, 2)
-        if item < len(self.lowered.duration):
-            return (self.times.ends if second else self.times.starts)[item]
-        message, part = divmod(moment - 2 * len(self.lowered.duration), _OF_MESSAGE)
-        one, sent, arrived = self.lowered.messages[message], self.times.sent[message], self.times.arrived[message]
-        begun = arrived - self._latency(message) - one.hold
-        there = (sent, sent + one.hold, begun, begun + one.hold, arrived)
-        return there[part] if part in self._parts(message) else 0
+        if moment < self._first:
+            return (self.times.ends if moment & 1 else self.times.starts)[moment >> 1]
+        message, part = divmod(moment - self._first, _OF_MESSAGE)
+        sent, arrived, hold = self.times.sent[message], self.times.arrived[message], self.lowered.messages[message].hold
+        if part == _BEGUN or part not in self._parts(message):
+            return sent if part == _BEGUN else 0
+        if part <= _LEFT:
+            return sent + hold
+        return arrived - (0, self._latency(message), self._latency(message) + hold)[_THERE - part]
 
     def reasons(self, moment: int) -> Iterator[Reason]:
         """What it waits for. Where several end when it comes, the first is the one that a critical path takes: it
         stays with the unit or the message."""
-        item, second = divmod(moment, 2)
-        if item >= len(self.lowered.duration):
-            yield from self._of_message(*divmod(moment - 2 * len(self.lowered.duration), _OF_MESSAGE))
-        elif second:  # as long as it took: neighbours may have slowed it down
+        item = moment >> 1
+        if moment >= self._first:
+            yield from self._of_message(*divmod(moment - self._first, _OF_MESSAGE))
+        elif moment & 1:  # as long as it took: neighbours may have slowed it down
             yield Reason(moment - 1, self.times.ends[item] - self.times.starts[item], Why.TASK)
         else:
             if (before := self._before[item]) != NONE:
@@ -132,20 +134,16 @@ class EventGraph:
         return self._core_from[item] if self.shares_cores else NONE
 
     def _moment(self, message: int, part: int) -> int:
-        return 2 * len(self.lowered.duration) + _OF_MESSAGE * message + part
+        return self._first + _OF_MESSAGE * message + part
 
     def _latency(self, message: int) -> int:
         one = self.lowered.messages[message]
         return one.delay if self.semantics == "latency" else one.latency
 
-    def _route(self, message: int) -> list[int]:
-        """Channels on which it may have to queue."""
-        return [channel for channel in self.lowered.messages[message].route if channel in self._slow]
-
     def _parts(self, message: int) -> tuple[int, ...]:
-        """The moments of a message, in order."""
-        stops = min(2, len(self._route(message)))
-        return ((_BEGUN, _THERE), (_BEGUN, _LEFT, _THERE), (_BEGUN, _LEFT, _AGAIN, _PASSED, _THERE))[stops]
+        """The moments of a message, in order: it may have to queue for none, one or more channels."""
+        route, slow = self.lowered.messages[message].route, self._slow
+        return _PARTS[min(2, len(route) if slow.issuperset(route) else sum(channel in slow for channel in route))]
 
     def _of_message(self, message: int, part: int) -> Iterator[Reason]:
         parts = self._parts(message)
@@ -158,7 +156,7 @@ class EventGraph:
             before = self._moment(message, parts[parts.index(part) - 1])
             if part == _THERE:
                 ticks = self._latency(message)
-            elif part == _AGAIN and len(self._route(message)) == 2:
+            elif part == _AGAIN and sum(channel in self._slow for channel in one.route) == 2:
                 ticks = 0
             else:
                 ticks = self.time(moment) - self.time(before)
@@ -170,9 +168,14 @@ class EventGraph:
         """The moment at which a unit has handed over what an item sends, messages from ``until`` on excluded."""
         if self.semantics == "blocking":
             for message in reversed(self.lowered.sends[item]):
-                if message < until and self._route(message):
+                if message < until and _LEFT in self._parts(message):
                     return self._moment(message, _LEFT)
         return 2 * item + 1
+
+    @cached_property
+    def _first(self) -> int:
+        """The first moment of a message."""
+        return 2 * len(self.lowered.duration)
 
     @cached_property
     def _before(self) -> list[int]:
@@ -195,10 +198,10 @@ class EventGraph:
         """The moment at which a message ends to hold a channel, by the one at which the next begins to."""
         uses: dict[int, list[tuple[int, int, int, int]]] = {}
         for message in range(len(self.lowered.messages)):
-            if route := self._route(message):
-                for channel, part in ((route[0], _BEGUN), (route[-1], _AGAIN))[: min(2, len(route))]:
-                    moment = self._moment(message, part)
-                    uses.setdefault(channel, []).append((self.time(moment), self.time(moment + 1), message, moment))
+            route = [channel for channel in self.lowered.messages[message].route if channel in self._slow]
+            for channel, part in zip((*route[:1], *route[1:][-1:]), (_BEGUN, _AGAIN), strict=False):
+                moment = self._moment(message, part)
+                uses.setdefault(channel, []).append((self.time(moment), self.time(moment + 1), message, moment))
         queued: dict[int, int] = {}
         for row in uses.values():
             before = NONE

@@ -22,7 +22,7 @@ from alrsim.simulation.terms import terms
 from alrsim.tasks.problem import SEMANTICS, Problem, Semantics
 from alrsim.timeline.memory import memory_points
 from alrsim.timeline.terms import FACT
-from alrsim.timeline.timeline import MemPoint, Span, SpanColumns, Timeline, TransferSpan, deferred
+from alrsim.timeline.timeline import MemPoint, Span, SpanColumns, Timeline, TransferSpan, deferred, later
 
 Engine = Literal["simpy", "fast", "auto"]
 
@@ -95,33 +95,26 @@ def simulate(
     why = refusal(problem, lowered) if fast else ""
     if engine == "fast" and why:
         raise OptionError(f"the fast engine leaves this to SimPy: {why}", field="engine", fix="use auto or simpy")
-    if why or not fast:
+    taken = run_fast(lowered, semantics=semantics) if fast and not why else None
+    if taken is None:
         stretch = None if problem.loads is None else stretches(problem.loads, lowered, overlap)
-        times = run(lowered, semantics=semantics, cores=problem.machine.shared_cores, stretch=stretch)
-        facts = {
+        simulated = run(lowered, semantics=semantics, cores=problem.machine.shared_cores, stretch=stretch)
+        times, timeline = cache(lambda: simulated), _timeline(problem, lowered, simulated, values)
+    else:
+        times = cache(lambda: _times(lowered, taken))
+        timeline = _deferred(problem, lowered, taken, times, values)
+
+    def facts(_: Timeline) -> dict[str, str | tuple[str, ...]]:
+        found: dict[str, str | tuple[str, ...]] = {
             "transfer_semantics": semantics,
-            "engine": "simpy",
-            **_terms(problem, lowered, lambda: times, semantics, overlap),
+            "engine": "simpy" if taken is None else "fast",
         }
-        return _timeline(problem, lowered, times, {**values, "facts": facts})
-    marks = run_fast(lowered, semantics=semantics)
-    made = cache(lambda: _times(lowered, marks))
-    facts = {
-        "transfer_semantics": semantics,
-        "engine": "fast",
-        **_terms(problem, lowered, made, semantics, overlap),
-    }
-    return _deferred(problem, lowered, marks, made, {**values, "facts": facts})
+        if problem.time_unit != "ns":  # steps of abstract units have no words for what they are made of
+            return found
+        graph = EventGraph(lowered, times(), semantics, problem.machine.shared_cores)
+        return {**found, FACT: terms(problem, graph, overlap).fact}
 
-
-def _terms(
-    problem: Problem, lowered: Lowered, times: Callable[[], Times], semantics: Semantics, overlap: Fraction
-) -> dict[str, tuple[str, ...]]:
-    """What the makespan is made of; steps of abstract units have no such words."""
-    if problem.time_unit != "ns":
-        return {}
-    graph = EventGraph(lowered, times(), semantics, problem.machine.shared_cores)
-    return {FACT: terms(problem, graph, overlap).fact}
+    return later(timeline, facts=facts)
 
 
 def _times(lowered: Lowered, marks: Marks) -> Times:

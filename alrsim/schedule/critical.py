@@ -50,10 +50,10 @@ def critical_path(graph: EventGraph) -> tuple[Step, ...]:
 
 def steps_back(graph: EventGraph) -> Iterator[Step]:
     """The same from the end: only what the path passes is looked at."""
-    times = graph.times
-    if not times.ends:
+    times, duration = graph.times, graph.lowered.duration
+    if not duration:
         return
-    last = max(range(len(times.ends)), key=lambda item: (times.ends[item], times.starts[item]))
+    last = max(range(len(duration)), key=lambda item: (times.ends[item], duration[item], -item))
     moment, moving, until = 2 * last + 1, NONE, 0
     while (reason := _tight(graph, moment)) is not None:
         if reason.why == Why.TASK:

@@ -196,19 +196,6 @@ def _alike(chain: Chain, one: int, other: int) -> bool:
     return True
 
 
-def carried_out(chain: Chain, starts: Sequence[int], units: Sequence[int]) -> ChainPlan | None:
-    """A plan from its decisions; ``None`` if it does not fit, or needs a link that is not there."""
-    ends = [*starts[1:], chain.pieces]
-    slowest = total = 0
-    for number, (first, end, unit) in enumerate(zip(starts, ends, units, strict=True)):
-        way = chain.way(units[number - 1], unit, first) if number else 0
-        if way is None or not chain.fits(unit, first, end, len(starts) - number):
-            return None
-        ticks = sum(chain.ticks[unit][first:end])
-        slowest, total = max(slowest, ticks, way), total + ticks + way
-    return ChainPlan(tuple(starts), tuple(units), slowest, total)
-
-
 def _best(plans: Sequence[ChainPlan | None], objective: Objective, microbatches: int) -> ChainPlan | None:
     known = [plan for plan in plans if plan is not None]
     return min(known, key=lambda plan: (plan.cost(objective, microbatches), plan.total, len(plan.units)), default=None)

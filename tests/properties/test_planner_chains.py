@@ -5,7 +5,7 @@ from itertools import combinations, permutations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alrsim.planner.placement import Chain, best_chain, carried_out, classes
+from alrsim.planner.placement import Chain, ChainPlan, best_chain, classes
 from alrsim.planner.segments import Part, best_cuts
 
 EXAMPLES = settings(derandomize=True, max_examples=60, deadline=None)
@@ -29,6 +29,19 @@ def chains(draw, most_units=3):
         return (boundary % 3) * (4 if (source, target) in slow else 1)
 
     return Chain(ticks, resident, kept, capacity, way, draw(st.integers(1, 4)))
+
+
+def carried_out(chain, starts, units):
+    """A plan from its decisions; ``None`` if it does not fit, or needs a link that is not there."""
+    ends = [*starts[1:], chain.pieces]
+    slowest = total = 0
+    for number, (first, end, unit) in enumerate(zip(starts, ends, units, strict=True)):
+        way = chain.way(units[number - 1], unit, first) if number else 0
+        if way is None or not chain.fits(unit, first, end, len(starts) - number):
+            return None
+        ticks = sum(chain.ticks[unit][first:end])
+        slowest, total = max(slowest, ticks, way), total + ticks + way
+    return ChainPlan(tuple(starts), tuple(units), slowest, total)
 
 
 def brute_force_chain(chain, objective, order):

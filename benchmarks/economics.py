@@ -20,14 +20,13 @@ import numpy as np
 
 from alrsim.datasets import default_dataset, load_splits, train_batch
 from alrsim.estimators.kernels.gemm import intra_op
+from alrsim.estimators.variance_law import Array, copies_for
 from alrsim.execution.executor import Batch
 from alrsim.execution.job import Settings
 from alrsim.execution.kernels.noise_scales import relative_sigmas
 from alrsim.files import write_atomically
 from alrsim.models import build
-from alrsim.quality.choose import copies_for
 from alrsim.quality.gradcheck import codes_inputs
-from alrsim.quality.metrics import Array
 from alrsim.quality.reference import true_gradient, warm_start
 from alrsim.quality.sampler import Sampler, subject_of
 from alrsim.rules.options import RuleOptions
@@ -139,7 +138,7 @@ def row(method: str, steps: int, signal: Signal, line: Line, bp: float) -> list[
     cells += [f"{signal.measured:.3f} ({signal.expected:.3f})"]
     cells += [f"{1e3 * line.start:.1f} + {1e3 * line.each:.2f} (+-{100 * line.error:.0f} %)"]
     for cosine in COSINES:
-        copies = copies_for(signal.noise, signal.ceiling, cosine)
+        copies = copies_for(signal.noise, cosine, signal.ceiling)
         cells += ["never", "-"] if copies is None else [f"{copies:,}", f"{line.at(copies) / bp:,.1f}x"]
     return cells
 

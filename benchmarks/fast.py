@@ -23,19 +23,20 @@ from alrsim.hardware.machine import Link, Machine, Unit
 from alrsim.hardware.topology import Listed
 from alrsim.rules import RuleOptions
 from alrsim.rules.rule_columns import column_tasks
-from alrsim.schedule.lane_columns import Transfers, columns_of
+from alrsim.schedule.lane_columns import columns_of
 from alrsim.schedule.lowered_columns import ColumnProblem, lower_columns
 from alrsim.schedulers.column_lanes import column_lanes, one_each
 from alrsim.simulation.column_run import simulate_columns
 from alrsim.simulation.fast import run_columns
 from alrsim.simulation.run import run
+from alrsim.tasks.problem import Semantics
 from alrsim.timeline.metrics import busy, idle_fraction
 from benchmarks import plain
 from benchmarks.measure import Row, measure, say
 from benchmarks.workloads import UNITS, case
 
 TICKS = {"F": 2, "L": 0, "B": 4, "G": 2, "U": 0}
-CASES: tuple[tuple[str, Transfers], ...] = (
+CASES: tuple[tuple[str, Semantics], ...] = (
     ("gpipe", "latency"),
     ("gpipe", "link"),
     ("1f1b", "latency"),
@@ -90,7 +91,7 @@ class Point:
     seconds: float
 
 
-def _series(name: str, semantics: Transfers, options: argparse.Namespace) -> list[Point]:
+def _series(name: str, semantics: Semantics, options: argparse.Namespace) -> list[Point]:
     points = []
     for microbatches in options.microbatches:
         say(f"fast: {name}, {semantics}, {options.units} x {microbatches}")
@@ -101,7 +102,7 @@ def _series(name: str, semantics: Transfers, options: argparse.Namespace) -> lis
     return points
 
 
-def _growth(series: dict[tuple[str, Transfers], list[Point]]) -> list[str]:
+def _growth(series: dict[tuple[str, Semantics], list[Point]]) -> list[str]:
     lines = [
         "",
         "| lanes | transfers | tasks | time | tasks/s | time per task, to the smallest |",

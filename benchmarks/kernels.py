@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from alrsim.estimators.cotangent import cotangent
 from alrsim.estimators.kernels.gemm import intra_op
-from alrsim.estimators.kernels.philox import PhiloxKey, PhiloxKind, accumulate_noise, philox_bits, philox_noise
+from alrsim.estimators.kernels.noise_key import PhiloxKey, PhiloxKind
+from alrsim.estimators.kernels.philox import accumulate_noise, philox_noise
 from alrsim.estimators.kernels.product import PRODUCTS
 from alrsim.estimators.kernels.shapes import ConvShape
 from benchmarks.measure import Row, Sample, say
@@ -159,9 +160,6 @@ def _generation(repeats: int, threads: int) -> list[Row]:
         calls[f"Philox {kind}, fp32"] = lambda kind=kind: philox_noise(
             key, copies, samples, shape, kind, threads=threads
         )
-    calls["Philox rademacher, packed bits"] = lambda: [
-        philox_bits(key, copy, samples, elements, threads=threads) for copy in copies
-    ]
     calls["the convolution that makes these elements (8-16, fp32)"] = lambda: functional.conv2d(x, weight, padding=1)
     return _ratios(f"noise, {_cores(threads)}", calls, COPIES * SAMPLES * elements, repeats)
 

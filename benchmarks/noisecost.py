@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from alrsim.estimators.cotangent import cotangent
 from alrsim.estimators.kernels.gemm import intra_op
-from alrsim.estimators.kernels.philox import PhiloxKey, PhiloxKind, accumulate_noise, philox_noise
+from alrsim.estimators.kernels.noise_key import PhiloxKey, PhiloxKind
+from alrsim.estimators.kernels.philox import accumulate_noise, philox_noise
 
 COPIES, SAMPLES, SHAPE = 5, 50, (16, 32, 32)
 """The second convolution of ResNet-5, in blocks that the allocator keeps."""

@@ -20,8 +20,9 @@ from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGP
 from alrsim.execution.session import Limits, Session
 from alrsim.execution.workers.processes import processes
 from alrsim.execution.workers.rank_clock import RankClock, common_start
+from alrsim.execution.workers.rank_session import at_work
 from alrsim.execution.workers.ranks import Ranks, join, rank_place
-from alrsim.execution.workers.torchrun import at_work, torchrun
+from alrsim.execution.workers.torchrun import torchrun
 from benchmarks.runtime_stages import SUBJECTS, Subject, jobs_of
 
 ORDERS = {"gpipe": ScheduleGPipe, "1f1b": Schedule1F1B}

@@ -121,7 +121,7 @@ def run(
     require_measurable(profile, asked.source)
     if file is not None:
         asked = replace(asked, batch=batch_of(file, batch, torch_model=True))
-    take_place(running, len(machine.units), context.obj or ())
+    take_place(running, len(machine.units))
     bench = open_bench(Setup(load_with_warnings(asked), settings, profile, machine), seed, running)
     with keeping_partial(output, out):
         if chosen is not None:

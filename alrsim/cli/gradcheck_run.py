@@ -16,13 +16,13 @@ from alrsim.graph.stages import StageGraph
 from alrsim.rules.options import RuleOptions
 
 if TYPE_CHECKING:
+    from alrsim.estimators.variance_law import Array
     from alrsim.execution.executor import Batch
     from alrsim.execution.job import Mask
     from alrsim.execution.job import Settings as Numbers
     from alrsim.execution.programs.program import Program
     from alrsim.quality.choose import Suggestion
     from alrsim.quality.gradcheck import Quality
-    from alrsim.quality.metrics import Array
     from alrsim.quality.sampler import Subject
 
 

@@ -14,7 +14,7 @@ from alrsim.planner.space import RULES_OF_PLANS
 from alrsim.rules.options import Optimizer
 from alrsim.schedulers import SearchOptions
 from alrsim.schedulers.search import parse_search
-from alrsim.simulation.network import Semantics
+from alrsim.tasks.problem import Semantics
 
 FOR_MODELS = {
     "hardware": "--hardware",

@@ -23,7 +23,6 @@ DEFAULT_OUT = "out/validation"
 
 
 def run(
-    context: typer.Context,
     quick: Annotated[
         bool, typer.Option("--quick", help="Under five minutes on two cores: fewer models, cells and repeats.")
     ] = False,
@@ -85,7 +84,7 @@ def run(
     check_targets(json, folder)
     check_targets(None, record)
     running = check_running(executor, limit)
-    take_place(running, chosen[0].units, context.obj or ())
+    take_place(running, chosen[0].units)
     journal = measure(grid, chosen, running, seed, folder, check_gradients=check_gradients)
     if writes():
         finish(journal, chosen, folder, record or folder / "traces", json)

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Literal
 
-from alrsim.tasks.problem import CostKey
+from alrsim.tasks.problem import CostKey, Semantics
 from alrsim.units import Bytes, Ns, format_ns
 
 BUSY_SHARE = 0.95
@@ -14,7 +13,7 @@ BUSY_SHARE = 0.95
 DRIFT = 0.15
 """From this spread of a reference kernel between turns, the host was not the same machine throughout."""
 
-SEMANTICS: Mapping[str, Literal["link", "blocking"]] = {"processes": "blocking", "torchrun": "blocking"}
+EXECUTOR_SEMANTICS: Mapping[str, Semantics] = {"processes": "blocking", "torchrun": "blocking"}
 """Transfer semantics of an executor whose sender copies; elsewhere ``link``."""
 
 
@@ -115,9 +114,9 @@ class MeasuredCosts:
         return round(median(link.send_ns + link.latency_ns for link in self.links)) if self.links else 0
 
     @property
-    def semantics(self) -> Literal["link", "blocking"]:
+    def semantics(self) -> Semantics:
         """The transfer semantics that this executor has."""
-        return SEMANTICS.get(self.executor, "link")
+        return EXECUTOR_SEMANTICS.get(self.executor, "link")
 
     @property
     def shared_cores(self) -> int | None:

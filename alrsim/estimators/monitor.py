@@ -9,6 +9,9 @@ A biased method (signs) is judged by its own expectation instead of the gradient
 from dataclasses import dataclass
 from math import sqrt
 
+from alrsim.estimators import variance_law
+from alrsim.estimators.variance_law import noise_to_signal
+
 MARGIN = 0.75
 """Copies are halved only where the law says that half of them still hold the target with this much to spare."""
 
@@ -51,11 +54,6 @@ def smoothed(before: SplitHalf, now: SplitHalf, keep: float = 0.7) -> SplitHalf:
     return now if before == NOTHING else before.scaled(keep) + now.scaled(1 - keep)
 
 
-def noise_to_signal(cosine: float, copies: int) -> float:
-    """rho of the variance law ``cos = 1/sqrt(1 + rho/n)``; infinite at cosine 0."""
-    return copies * (1 / cosine**2 - 1) if cosine > 0 else float("inf")
-
-
 def steer(cosine: float, copies: int, target: float, least: int, most: int) -> int:
     """The number of copies to go on with: doubled, halved, or as it is.
 
@@ -65,6 +63,6 @@ def steer(cosine: float, copies: int, target: float, least: int, most: int) -> i
     if cosine < target:
         return min(most, 2 * copies)
     half = copies // 2
-    after = 1 / sqrt(1 + noise_to_signal(cosine, copies) / half) if half else 0.0
+    after = variance_law.cosine(noise_to_signal(cosine, copies), half) if half else 0.0
     enough = 1 - MARGIN * (1 - target)
     return half if after >= enough and half >= least and half % 2 == 0 else copies

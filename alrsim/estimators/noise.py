@@ -6,7 +6,8 @@ from math import pi, sqrt
 import torch
 from torch import Tensor
 
-from alrsim.estimators.kernels.philox import PhiloxKey, accumulate_noise, philox_noise
+from alrsim.estimators.kernels.noise_key import PhiloxKey
+from alrsim.estimators.kernels.philox import accumulate_noise, philox_noise
 from alrsim.estimators.policy import SIGN_NOISE, NoiseKind
 
 _SIGN_SCALES = {"gauss": sqrt(pi / 2), "sobol": sqrt(pi / 2), "laplace": sqrt(2)}

@@ -156,7 +156,7 @@ def execute_all(
         RunError, InterruptedRun: with the timeline of what had run by then.
     """
     if repeats < 1 or warmup < 0:
-        raise ExecutionError(f"{repeats} repeats and {warmup} warm-up runs: need at least 1 and 0", where="--repeats")
+        raise ExecutionError(f"{repeats} repeats and {warmup} warm-up runs: need at least 1 and 0", field="repeats")
     measured: list[list[Record]] = [[] for _ in jobs]
     with find_executor(executor)(jobs, limits or Limits()) as session:
         if dispatch_overhead_ns is None:

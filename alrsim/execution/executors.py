@@ -3,7 +3,8 @@
 from alrsim.errors import OptionError
 from alrsim.execution.session import Executor
 from alrsim.execution.workers.cuda import cuda
-from alrsim.execution.workers.processes import missing_fork, processes
+from alrsim.execution.workers.forking import missing_fork
+from alrsim.execution.workers.processes import processes
 from alrsim.execution.workers.streams import missing_cuda
 from alrsim.execution.workers.threads import threads
 from alrsim.execution.workers.torchrun import missing_gloo, torchrun

@@ -18,13 +18,13 @@ from alrsim.graph.stages import MODEL_INPUT
 from alrsim.hardware.precision import Precision
 from alrsim.rules.codes import is_coded
 from alrsim.rules.instances import Instance, Instances, adds_noise, forward_instances, keeps_state
-from alrsim.rules.options import OPTIMIZER_STATES, RuleOptions
+from alrsim.rules.optimizers import OPTIMIZERS, Optimizer
+from alrsim.rules.options import RuleOptions
 from alrsim.rules.segmentation import Segmentation, segmentation_of, settle_options
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.tasks.token import NONE, TaskId
 
 Mask = Literal["none", "reach"]
-Optimizer = Literal["sgd", "momentum", "adam"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not all(value > 0 for value in (self.sigma if isinstance(self.sigma, tuple) else (self.sigma,))):
-            raise ExecutionError(f"sigma is {self.sigma}, must be positive", where="--sigma")
+            raise ExecutionError(f"sigma is {self.sigma}, must be positive", field="sigma")
 
 
 def settings_of(plan: Plan, *, seed: int = 0, step: int = 0, sigmas: Sequence[float] | None = None) -> Settings:
@@ -72,7 +72,7 @@ def settings_of(plan: Plan, *, seed: int = 0, step: int = 0, sigmas: Sequence[fl
     open_ = [one.sigma_rule for one in plan if one.kind != "bp" and one.sigma_rule in ("relative", "balanced")]
     if open_ and sigmas is None:
         raise ExecutionError(
-            f"a {open_[0]} sigma is a number only with data", where="--sigma-rule", fix="give the sigmas of the data"
+            f"a {open_[0]} sigma is a number only with data", field="sigma_rule", fix="give the sigmas of the data"
         )
     codes = sorted({one.weight_code for one in plan if one.kind != "bp"})
     if len(codes) > 1:
@@ -242,13 +242,13 @@ def _refuse(program: Program, options: RuleOptions, segmentation: Segmentation) 
     for what, value in (("parameters", plan.parameters), ("activations", plan.activations)):
         if value is not Precision.FP32:
             raise ExecutionError(
-                f"{what} in {value} cannot be executed", where="--precision", fix="use fp32, or simulate only"
+                f"{what} in {value} cannot be executed", field="precision", fix="use fp32, or simulate only"
             )
     refuse_without_derivative(program, options, segmentation)
     if not segmentation.has_lr:
         return
     if not options.loss:
-        raise ExecutionError("LR gradients need the loss tasks", where="--no-loss", fix="leave the loss on")
+        raise ExecutionError("LR gradients need the loss tasks", field="loss", fix="leave the loss on")
     if program.batch_statistics:
         raise ExecutionError(
             "batch norm in training mode mixes the samples of a batch, so the noise of one sample changes the losses "
@@ -260,7 +260,7 @@ def _refuse(program: Program, options: RuleOptions, segmentation: Segmentation) 
 
 def optimizer_state(parameters: Mapping[str, Tensor], optimizer: Optimizer) -> dict[str, list[Tensor]]:
     """Zero optimizer state."""
-    count = OPTIMIZER_STATES[optimizer]
+    count = OPTIMIZERS[optimizer].states
     return {
         name: [torch.zeros_like(value, requires_grad=False) for _ in range(count)] for name, value in parameters.items()
     }

@@ -33,7 +33,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         if not (self.task_seconds > 0 and self.join_seconds > 0):
-            raise OptionError(f"is {min(self.task_seconds, self.join_seconds):g} s, must be positive", where="--limit")
+            raise OptionError(f"is {min(self.task_seconds, self.join_seconds):g} s, must be positive", field="limit")
 
 
 @dataclass(frozen=True)

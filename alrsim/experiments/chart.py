@@ -1,16 +1,15 @@
 """One picture of all verdicts: a row per claim, in the columns of a wide page."""
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from alrsim.experiments.document import AREAS, headline, here_text, paper_text, summary
 from alrsim.experiments.rules import Verdict
+from alrsim.reports.canvas import render
 from alrsim.reports.palette import FAINT, INK
 
 COLOURS: Mapping[Verdict, str] = {
@@ -35,7 +34,6 @@ def draw_overview(document: Mapping[str, Any]) -> bytes:
     height = _TOP + _ROW * (max(map(len, columns)) + 0.5)
     width = max(_LEAST_WIDTH, len(columns) * _COLUMN + 0.2)
     figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
     axis = figure.add_axes((0, 0, 1, 1))
     axis.set_xlim(0, width)
     axis.set_ylim(height, 0)
@@ -49,9 +47,7 @@ def draw_overview(document: Mapping[str, Any]) -> bytes:
     for index, lines in enumerate(columns):
         for at, (text, row) in enumerate(lines):
             _draw_line(axis, 0.25 + index * _COLUMN, _TOP + _ROW * (at + 0.5), _COLUMN - 0.35, text, row)
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white", metadata={"Software": "alrsim"})
-    return buffer.getvalue()
+    return render(figure, _DPI)
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[list[Line]]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
+from typing import Any
 
 from alrsim.errors import ModelError
 
@@ -112,10 +113,28 @@ class Graph:
             if value not in self.tensors:
                 raise ModelError(f"value {value!r} has no shape", where=self.name)
 
-    def producer_of(self) -> dict[str, Op]:
-        """The operator that writes each value."""
-        return {value: op for op in self.ops for value in op.outputs if value}
-
     @property
     def parameter_elements(self) -> int:
         return sum(self.tensors[name].elements for name in self.parameters)
+
+    def to_networkx(self) -> Any:
+        """A ``networkx.MultiDiGraph``: a node per operator, an edge per value that one writes and another reads.
+
+        Nodes are operators' names with ``op``, an :class:`Op`; edges have ``value``, a :class:`Tensor`.
+
+        >>> ops = (Op("a", "Relu", ("x",), ("y",)), Op("b", "Neg", ("y",), ("z",)))
+        >>> tensors = {name: Tensor(name, (2, 3)) for name in "xyz"}
+        >>> graph = Graph("two", ops, tensors, inputs=("x",), outputs=("z",)).to_networkx()
+        >>> [(source, target, value.shape) for source, target, value in graph.edges(data="value")]
+        [('a', 'b', (2, 3))]
+        """
+        import networkx
+
+        graph = networkx.MultiDiGraph(name=self.name)
+        writer = {value: op.name for op in self.ops for value in op.outputs if value}
+        for op in self.ops:
+            graph.add_node(op.name, op=op)
+            for value in op.inputs:
+                if value in writer:
+                    graph.add_edge(writer[value], op.name, value=self.tensors[value])
+        return graph

@@ -10,13 +10,12 @@ tasks, which may run anywhere.
 
 from collections import Counter
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import accumulate
 from operator import add
 
 from alrsim.errors import ProfileError
 from alrsim.hardware.machine import Machine
-from alrsim.schedule.bounds import critical_path, unit_prices
+from alrsim.schedule.bounds import critical_path, heads, split_share, tails
 from alrsim.schedulers.lr_free import FREE_KINDS
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.taskgraph import Buffer, Category
@@ -54,16 +53,12 @@ def outline(problem: Problem, microbatches: int, *, free: bool = False) -> Outli
     graph = problem.tasks
     assert graph.microbatches == 1, "the outline is made from one micro-batch"
     least = tuple(min(row) for row in problem.durations)
-    heads, tails = [0] * len(least), [0] * len(least)
-    before = [{other for other, _ in graph.dependencies(task)} for task in range(len(least))]
-    for task, others in enumerate(before):
-        heads[task] = max((heads[other] + least[other] for other in others), default=0)
-    for task in reversed(range(len(least))):
-        for other in before[task]:
-            tails[other] = max(tails[other], least[task] + tails[task])
+    before = [[(other, 0) for other, _ in graph.dependencies(task)] for task in range(len(least))]
     times = tuple(1 if task.id.microbatch == NONE else microbatches for task in graph.tasks)
     pinned = tuple(not free and task.id.kind not in FREE_KINDS for task in graph.tasks)
-    return Outline(problem, microbatches, times, least, tuple(heads), tuple(tails), pinned)
+    return Outline(
+        problem, microbatches, times, least, tuple(heads(least, before)), tuple(tails(least, before)), pinned
+    )
 
 
 def time_bound(found: Outline) -> Ns:
@@ -79,23 +74,10 @@ def time_bound(found: Outline) -> Ns:
 
 def _work(found: Outline) -> Ns:
     """As :func:`alrsim.schedule.bounds.split_bound`, with every task as often as it is in the step."""
-    machine = found.problem.machine
-    units = len(machine.units)
-    cores = units if machine.shared_cores is None else min(units, machine.shared_cores)
-    total = sum(ticks * times for ticks, times in zip(found.least, found.times, strict=True))
-    even = -(-total // cores)
     rows: Counter[tuple[Ns, ...]] = Counter()
     for row, times in zip(found.problem.durations, found.times, strict=True):
         rows[row] += times
-    if all(min(row) == max(row) for row in rows):
-        return even
-    prices = unit_prices(rows, units)
-    whole = sum(prices)
-    if whole <= 0:
-        return even
-    worth = sum(count * min(y * d for y, d in zip(prices, row, strict=True)) for row, count in rows.items())
-    share = Fraction(worth) / whole
-    return max(even, -(-share.numerator // share.denominator))
+    return split_share(rows, found.problem.machine)
 
 
 def _stages(found: Outline) -> Ns:
@@ -126,14 +108,14 @@ def _fill(found: Outline) -> Ns:
         return 0  # units that wait for a core are not idle in this sense
     longest = 0
     for updates in (True, False):
-        work, heads, tails = 0, list[int](), list[int]()
+        work, early, late = 0, list[int](), list[int]()
         for tasks in members.values():
             chosen = [task for task in tasks if updates or found.problem.tasks.tasks[task].id.kind != "U"]
             if chosen:
                 work += sum(found.least[task] * found.times[task] for task in chosen)
-                heads.append(min(found.heads[task] for task in chosen))
-                tails.append(min(found.tails[task] for task in chosen))
-        idle = [*accumulate(map(add, sorted(heads), sorted(tails)))][: len(machine.units)]
+                early.append(min(found.heads[task] for task in chosen))
+                late.append(min(found.tails[task] for task in chosen))
+        idle = [*accumulate(map(add, sorted(early), sorted(late)))][: len(machine.units)]
         longest = max(longest, min((-(-(work + gap) // count) for count, gap in enumerate(idle, 1)), default=0))
     return longest
 

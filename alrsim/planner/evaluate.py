@@ -16,20 +16,14 @@ from alrsim.schedule.proof import Proof
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers import SearchOptions
 from alrsim.schedulers.caps import Caps, Timed, caps_of, timed
-from alrsim.schedulers.gpipe import gpipe
 from alrsim.schedulers.heft import heft_solution
 from alrsim.schedulers.initial_schedules import within
 from alrsim.schedulers.list_schedule import list_with
-from alrsim.schedulers.lr_fixed import lr_fixed
-from alrsim.schedulers.lr_free import lr_free
-from alrsim.schedulers.one_f_one_b import one_f_one_b
+from alrsim.schedulers.lr_free import lr_fixed, lr_free
+from alrsim.schedulers.pipelines import gpipe, one_f_one_b, serial, zb_h1, zb_v
 from alrsim.schedulers.placement import Placement, contiguous_blocks, with_loss
-from alrsim.schedulers.serial import serial
-from alrsim.schedulers.zb_h1 import zb_h1
-from alrsim.schedulers.zb_v import zb_v
 from alrsim.simulation.engine import simulate
-from alrsim.simulation.network import Semantics
-from alrsim.tasks.problem import CostModel, Problem, price
+from alrsim.tasks.problem import CostModel, Problem, Semantics, price
 from alrsim.timeline.memory import peak_memory
 from alrsim.timeline.metrics import busy
 from alrsim.timeline.timeline import Timeline

@@ -12,8 +12,7 @@ from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers import SearchOptions, solve
 from alrsim.schedulers.lr_free import FREE_KINDS
 from alrsim.simulation.engine import simulate
-from alrsim.simulation.network import Semantics
-from alrsim.tasks.problem import Problem
+from alrsim.tasks.problem import Problem, Semantics
 from alrsim.timeline.timeline import Timeline
 from alrsim.units import Ns
 

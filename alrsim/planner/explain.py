@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import cast
 
 from alrsim.errors import AlrsimError
 from alrsim.hardware.machine import Machine
@@ -12,10 +11,9 @@ from alrsim.hardware.topology import Link, Sort, Topology
 from alrsim.planner.evaluate import Evaluated
 from alrsim.planner.search import Outcome
 from alrsim.schedule.critical import critical_path
-from alrsim.schedule.event_graph import Semantics, moments_of
 from alrsim.schedule.lower import lower
 from alrsim.schedule.schedule import Schedule
-from alrsim.simulation.event_times import times_of
+from alrsim.simulation.terms import event_graph_of
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import KIND_NAMES, NONE, TaskId
 from alrsim.timeline.metrics import busy
@@ -57,12 +55,10 @@ class Bottleneck:
 def bottleneck(problem: Problem, schedule: Schedule, timeline: Timeline) -> Bottleneck:
     """From a simulated schedule."""
     lowered = lower(problem, schedule)
-    semantics = cast(Semantics, timeline.facts["transfer_semantics"])
-    moments = moments_of(lowered, times_of(problem, lowered, timeline), semantics, problem.machine.shared_cores)
     whole = max(1, timeline.makespan)
     sorts: Counter[tuple[int, int, str]] = Counter()
     path: list[TaskId] = []
-    for step in critical_path(moments, lowered):
+    for step in critical_path(event_graph_of(problem, lowered, timeline)):
         if step.item == NONE:
             continue
         members = [problem.tasks.tasks[member].id for member in lowered.tasks[step.item]]

@@ -1,7 +1,7 @@
 """How good an LR gradient is: noise-to-signal of one copy, and the copies that a cosine takes.
 
-The variance law: the gradient from n copies has cosine ``ceiling / sqrt(1 + k r / n)`` with the true one, where r is
-the variance of one copy over the squared norm of the gradient. For a stage whose signal enters at values of m
+The variance law (:mod:`alrsim.estimators.variance_law`) needs r, the variance of one copy over the squared norm of the
+gradient. For a stage whose signal enters at values of m
 elements per sample (the end of its segment), one copy with noise there alone has ``r = per_dim x m``: every dimension
 of noise adds the same, and a stage's own factor ``per_dim`` is the inverse of the coherence of its samples. With noise
 at S places at once, balanced so that each moves the loss alike, the losses carry S times the noise: ``r = S per_dim
@@ -16,12 +16,14 @@ that m explains a factor of 16 and the factor itself stays within 5: the default
 2 is a factor of 20 in copies: measure the model that you plan for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil, isfinite, sqrt
+from math import isfinite
 from typing import Any
 
-from alrsim.errors import FileError, OptionError
+from alrsim.errors import FileError
+from alrsim.estimators import variance_law
+from alrsim.estimators.variance_law import noise_to_signal
 from alrsim.graph.stages import StageGraph
 from alrsim.planner.candidate import NoiseMode
 from alrsim.rules.options import RuleOptions
@@ -68,20 +70,12 @@ def noise_of(model: GradientModel, segmentation: Segmentation) -> float:
 
 def cosine(noise: float, copies: int, mode: NoiseMode) -> float:
     """Expected cosine with the true gradient."""
-    return mode.ceiling / sqrt(1 + mode.k * noise / copies)
+    return variance_law.cosine(mode.k * noise, copies, mode.ceiling)
 
 
 def most_noise(copies: int, target: float, mode: NoiseMode) -> float:
     """The largest r with which so many copies reach a cosine; negative where the mode's ceiling is below it."""
-    return copies / mode.k * ((mode.ceiling / target) ** 2 - 1)
-
-
-def copies_for(noise: float, target: float, mode: NoiseMode) -> int | None:
-    """The least copies that reach a cosine, at least 1; ``None`` where the mode's ceiling is below it."""
-    room = (mode.ceiling / target) ** 2 - 1
-    if room <= 0:
-        return None
-    return max(1, ceil(round(mode.k * noise / room, 9)))
+    return noise_to_signal(target, copies / mode.k, mode.ceiling)
 
 
 def measured_per_dim(document: Mapping[str, Any], graph: StageGraph, where: str) -> tuple[float, str]:
@@ -120,13 +114,3 @@ def _one_copy(curve: Mapping[str, Any] | None) -> float | None:
         if value is not None and isfinite(value) and value > 0:
             return float(value)
     return None
-
-
-def require_shares(shares: Sequence[float]) -> None:
-    """Refuse shares that are none.
-
-    Raises:
-        OptionError: negative, or with another sum than 1.
-    """
-    if any(share < 0 for share in shares) or abs(sum(shares) - 1) > 1e-6:
-        raise OptionError("shares of the gradient must be at least 0 and add up to 1", where="gradient model")

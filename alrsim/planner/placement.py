@@ -12,7 +12,6 @@ plus (m - 1) times the slowest of them: the time of m micro-batches through the 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations, permutations
 from typing import Literal
 
 from alrsim.units import Bytes, Ns
@@ -195,32 +194,6 @@ def _alike(chain: Chain, one: int, other: int) -> bool:
             if chain.way(third, one, boundary) != chain.way(third, other, boundary):
                 return False
     return True
-
-
-def brute_force_chain(chain: Chain, objective: Objective = "step", order: Order = "any") -> ChainPlan | None:
-    """:func:`best_chain` by trying everything: the yardstick for short chains."""
-    best: ChainPlan | None = None
-    for stages in range(1, min(chain.pieces, chain.units) + 1):
-        for rest in combinations(range(1, chain.pieces), stages - 1):
-            starts = (0, *rest)
-            choices = combinations if order == "given" else permutations
-            for units in choices(range(chain.units), stages):
-                made = carried_out(chain, starts, units)
-                best = _best([best, made], objective, chain.microbatches)
-    return best
-
-
-def carried_out(chain: Chain, starts: Sequence[int], units: Sequence[int]) -> ChainPlan | None:
-    """A plan from its decisions; ``None`` if it does not fit, or needs a link that is not there."""
-    ends = [*starts[1:], chain.pieces]
-    slowest = total = 0
-    for number, (first, end, unit) in enumerate(zip(starts, ends, units, strict=True)):
-        way = chain.way(units[number - 1], unit, first) if number else 0
-        if way is None or not chain.fits(unit, first, end, len(starts) - number):
-            return None
-        ticks = sum(chain.ticks[unit][first:end])
-        slowest, total = max(slowest, ticks, way), total + ticks + way
-    return ChainPlan(tuple(starts), tuple(units), slowest, total)
 
 
 def _best(plans: Sequence[ChainPlan | None], objective: Objective, microbatches: int) -> ChainPlan | None:

@@ -7,9 +7,8 @@ for the parts up to some stage; a label that is no better in any of them than an
 dropped. All three only make things worse, so nothing optimal is lost.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations
 
 from alrsim.units import Ns
 
@@ -82,44 +81,6 @@ def best_cuts(parts: Parts, stages: int, units: int, limit: float, *, forward: N
             if noisy and noisy * label.noise <= limit:
                 found = _better(found, _choice(label, noisy, units, forward, shared))
     return found
-
-
-def brute_force_cuts(
-    parts: Parts, stages: int, units: int, limit: float, *, forward: Ns = 0, shared: Ns = 0
-) -> Choice | None:
-    """:func:`best_cuts` by trying every set of cuts: the yardstick for small numbers of stages."""
-    found = None
-    for starts, exact in all_cuts(stages):
-        label = _walk(parts, stages, starts, exact)
-        if label is None:
-            continue
-        noisy = sum(part.places for part in chosen_parts(parts, stages, starts, exact) if part is not None)
-        if noisy and noisy * label.noise <= limit:
-            found = _better(found, _choice(label, noisy, units, forward, shared))
-    return found
-
-
-def all_cuts(stages: int) -> Iterator[tuple[tuple[int, ...], bool]]:
-    """Every ``(starts, exact head)``."""
-    for count in range(stages):
-        for starts in combinations(range(1, stages), count):
-            yield starts, False
-            yield starts, True
-
-
-def _walk(parts: Parts, stages: int, starts: tuple[int, ...], exact: bool) -> _Label | None:
-    noise, work, path = 0.0, 0, 0
-    for part in chosen_parts(parts, stages, starts, exact):
-        if part is None:
-            return None
-        noise, work, path = noise + part.noise, work + part.work, max(path, part.path)
-    return _Label(noise, work, path, starts, exact)
-
-
-def chosen_parts(parts: Parts, stages: int, starts: tuple[int, ...], exact: bool) -> list[Part | None]:
-    """The parts of a set of cuts; ``None`` for those that are not allowed."""
-    ends = [*starts, stages]
-    return [parts.get((first, end - 1, exact and end == stages)) for first, end in zip([0, *starts], ends, strict=True)]
 
 
 def _labels(parts: Parts, stages: int) -> dict[int, list[_Label]]:

@@ -1,18 +1,17 @@
 """Pictures of gradient quality as PNG bytes."""
 
 from collections.abc import Sequence
-from io import BytesIO
 from math import ceil
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from alrsim.quality.gradcheck import Curve, Quality
+from alrsim.reports.canvas import quiet, render
+from alrsim.reports.palette import FAINT, INK
 
-INK, FAINT = "#1A1A1A", "#6B6B6B"
 COLOURS = {
     "lr": "#E69F00",
     "alr": "#009E73",
@@ -34,13 +33,6 @@ _BESIDE_TITLE = 4
 """More methods have the legend in a line of its own."""
 
 
-def render(figure: Figure) -> bytes:
-    """PNG bytes; the same figure gives the same bytes."""
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white", metadata={"Software": "alrsim"})
-    return buffer.getvalue()
-
-
 def draw_cosines(qualities: Sequence[Quality], title: str, note: str) -> bytes:
     """One panel per layer and two for all layers: cosine over copies (log axis), 95 % bands, the fitted law dashed."""
     count = len(qualities[0].curves)
@@ -50,7 +42,6 @@ def draw_cosines(qualities: Sequence[Quality], title: str, note: str) -> bytes:
     top = 0.86 + 0.26 * crowded
     width, height = max(_LEAST_WIDTH, columns * _CELL_WIDTH + 0.5), rows * _CELL_HEIGHT + 0.29 + top
     figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
     lowest = min(0.0, *(_lowest(curve) for quality in qualities for curve in quality.curves))
     for index, axis in enumerate(axes.flat):
@@ -75,7 +66,7 @@ def draw_cosines(qualities: Sequence[Quality], title: str, note: str) -> bytes:
     figure.text(0.12 / width, 1 - 0.38 / height, note, fontsize=8, color=FAINT, va="top")
     place = {"loc": "upper left", "bbox_to_anchor": (0.0, 1 - 0.53 / height)} if crowded else {"loc": "upper right"}
     figure.legend(handles, labels, frameon=False, fontsize=9, ncols=len(handles), **place)
-    return render(figure)
+    return render(figure, _DPI)
 
 
 def _lowest(curve: Curve) -> float:
@@ -110,9 +101,7 @@ def _dress(axis: Axes, curve: Curve, copies: Sequence[int], lowest: float) -> No
     axis.set_axisbelow(True)
     bold = "normal" if curve.kind == "layer" else "bold"
     axis.set_title(_cut_short(curve.label), fontsize=9, loc="left", color=INK, fontweight=bold, pad=3)
-    axis.tick_params(labelsize=8, color=FAINT)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+    quiet(axis)
 
 
 def _cut_short(text: str, most: int = 34) -> str:

@@ -1,32 +1,26 @@
 """Choices by measurement (``auto``): which layers take noise on their parameters, and how many copies each needs.
 
-The variance law says what to measure. One copy's estimate of a layer has variance ``v`` around its own expectation
-``e``, whose cosine with the true gradient is the ceiling ``c_x`` (1 where nothing is coded), so that
-
-    cos(n) = c_x / sqrt(1 + r / n)    with r = v / |e|^2, and    n = r c^2 / (c_x^2 - c^2) copies reach cosine c.
-
-Noise on the layer's D parameters has ``r = k D`` whatever the layer: the hybrid method is the smaller of the two, layer
-by layer, instead of a fixed number of first layers.
+The variance law (:mod:`alrsim.estimators.variance_law`) says what to measure: per layer, the noise ``r`` of one copy
+and the ceiling of a coded method. Noise on the layer's D parameters has ``r = k D`` whatever the layer: the hybrid
+method is the smaller of the two, layer by layer, instead of a fixed number of first layers.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import ceil, sqrt
+from math import sqrt
 
 import numpy as np
 
 from alrsim.errors import OptionError
 from alrsim.estimators.noise import mix
 from alrsim.estimators.policy import Estimator, NoiseKind, Plan, hybrid_plan
+from alrsim.estimators.variance_law import Array, copies_for
 from alrsim.execution.job import Settings
 from alrsim.quality.gradcheck import codes_inputs, codes_noise
-from alrsim.quality.metrics import Array, noise_factor
+from alrsim.quality.metrics import noise_factor
 from alrsim.quality.sampler import TOGETHER, Sampler, Subject
 from alrsim.rules.options import RuleOptions
 from alrsim.rules.policy import default_precision, plan_options
-
-FAR = 1e9
-"""Copies that nobody takes."""
 
 _PLAIN_STREAM = 1_000_003
 """Noise of the plain runs that a coded method is compared with is independent of its own."""
@@ -65,13 +59,6 @@ class Suggestion:
     target: float
     layers: tuple[LayerChoice, ...]
     plan: Plan
-
-
-def copies_for(noise: float, ceiling: float, target: float) -> int | None:
-    """``r c^2 / (c_x^2 - c^2)``, at least 1; ``None`` where the ceiling, or anybody's patience, is below that."""
-    if target >= ceiling or not noise < FAR:
-        return None
-    return max(1, ceil(noise * target**2 / (ceiling**2 - target**2)))
 
 
 def suggest_plan(
@@ -132,7 +119,7 @@ def suggest_plan(
         paid = [_ratio(float(one), signal) for one, signal in zip(noise, own, strict=True)]
     layers = []
     for at, (stage, (start, end)) in enumerate(subject.spans.items()):
-        count = copies_for(paid[at], 1.0 if flags[at] else ceilings[at], target)
+        count = copies_for(paid[at], target, 1.0 if flags[at] else ceilings[at])
         kind, name = "es" if flags[at] else "lr", subject.stages.stages[stage].name
         layers.append(LayerChoice(stage, name, end - start, by_value[at], by_weight[at], ceilings[at], kind, count))
     return Suggestion(target, tuple(layers), _with_copies(subject, plan, layers, most))
@@ -159,7 +146,7 @@ def _ratio(noise: float, signal: float) -> float:
 
 
 def _needed(noise: float, ceiling: float, target: float) -> float:
-    count = copies_for(noise, ceiling, target)
+    count = copies_for(noise, target, ceiling)
     return float("inf") if count is None else count
 
 

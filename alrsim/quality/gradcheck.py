@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 
 from alrsim.errors import ExecutionError
+from alrsim.estimators.variance_law import Array
 from alrsim.execution.job import Settings
 from alrsim.hardware.precision import Precision
 from alrsim.quality.metrics import (
-    Array,
     Interval,
     Law,
     accuracy,

@@ -1,4 +1,4 @@
-"""Numbers of gradient quality: cosine, the ALR paper's Acc and Sta, 95 % confidence bands, and the variance law.
+"""Numbers of gradient quality: cosine, the ALR paper's Acc and Sta, 95 % confidence bands, and a fit of the law.
 
 Arrays are numpy, float64. ``copies`` are ascending numbers of noise draws; ``cosines`` end in the axis of copies.
 """
@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from math import exp, sqrt
 
 import numpy as np
-from numpy.typing import NDArray
 
 from alrsim.estimators.noise import sign_scale
 from alrsim.estimators.policy import NoiseKind
-
-Array = NDArray[np.float64]
+from alrsim.estimators.variance_law import Array, law, noise_share
 
 RESAMPLES = 400
 
@@ -114,25 +112,6 @@ def mean_interval(values: Array) -> Interval:
         return Interval(value)
     half = student_t(len(values)) * float(values.std(ddof=1)) / sqrt(len(values))
     return Interval(value, value - half, value + half)
-
-
-def law(copies: Array, rho: float | Array, ceiling: float | Array, k: float, order: int | None = None) -> Array:
-    """The variance law (derived in the linear regime: sigma small, clean, copy-mean or antithetic baseline)."""
-    return np.asarray(ceiling / np.sqrt(1 + k * rho * noise_share(copies, order)))
-
-
-def noise_share(copies: Array | Sequence[int], order: int | None = None) -> Array:
-    """Variance of the mean over ``n`` copies, over that of one copy.
-
-    ``1/n`` for independent copies. Rows of an orthogonal matrix leave ``1/n - 1/order`` and nothing at ``n = order``;
-    beyond it every full matrix is exact and the ``r`` rows of the last one weigh ``r/n``.
-    """
-    points = np.asarray(copies, dtype=np.float64)
-    if order is None:
-        return np.asarray(1 / points)
-    rest = np.mod(points, order)
-    within = np.where(rest > 0, 1 / np.where(rest > 0, rest, 1.0) - 1 / order, 0.0)
-    return np.asarray((rest / points) ** 2 * within)
 
 
 def noise_factor(kind: NoiseKind, *, signs: bool) -> float:

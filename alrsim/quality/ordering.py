@@ -7,8 +7,9 @@ from typing import Literal
 
 import numpy as np
 
+from alrsim.estimators.variance_law import Array, law
 from alrsim.quality.gradcheck import Curve, Quality
-from alrsim.quality.metrics import Array, Interval, accuracy, copy_weights, law, mean_interval
+from alrsim.quality.metrics import Interval, accuracy, copy_weights, mean_interval
 
 UNCODED = Interval(1.0)
 """Ceiling of a layer whose input is not coded: known, not fitted."""

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from alrsim.errors import ExecutionError, OptionError
 from alrsim.estimators.noise import mix
+from alrsim.estimators.variance_law import Array
 from alrsim.execution.executor import Batch, Prepared, execute_prepared, prepare
 from alrsim.execution.job import Settings
 from alrsim.execution.programs.program import Program
 from alrsim.graph.stages import StageGraph
 from alrsim.hardware.machine import abstract_machine
-from alrsim.quality.metrics import Array
 from alrsim.rules import RULES
 from alrsim.rules.options import RuleOptions
 from alrsim.schedule.schedule import Lane, Schedule

@@ -16,10 +16,11 @@ from torch import Tensor
 from alrsim.errors import OptionError
 from alrsim.estimators.codes import decode, encode, encode_noise
 from alrsim.estimators.cotangent import cotangent, loss_weights
-from alrsim.estimators.kernels.philox import PhiloxKey, philox_noise
+from alrsim.estimators.kernels.noise_key import PhiloxKey
+from alrsim.estimators.kernels.philox import philox_noise
+from alrsim.estimators.variance_law import Array
 from alrsim.estimators.vjp import linear_vjp
 from alrsim.hardware.precision import Precision
-from alrsim.quality.metrics import Array
 
 Walker = Literal["bp", "lr", "alr"]
 

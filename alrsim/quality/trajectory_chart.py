@@ -5,18 +5,18 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from alrsim.quality.charts import COLOURS, FAINT, INK, render
+from alrsim.quality.charts import COLOURS
 from alrsim.quality.trajectory import OPTIMUM, Terms, Walk, Walker, beale
+from alrsim.reports.canvas import quiet, render
+from alrsim.reports.palette import INK
 
 
 def draw_trajectories(walks: Mapping[Walker, Walk], terms: Terms) -> bytes:
     """Left: paths on log-spaced contours; right: loss over steps. First runs thick, the others thin."""
     figure = Figure(figsize=(11, 5.2))
-    FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(1.55, 1))
     _contours(left, walks, terms)
     for walk in walks.values():
@@ -33,9 +33,7 @@ def draw_trajectories(walks: Mapping[Walker, Walk], terms: Terms) -> bytes:
     right.set_xlabel("step", fontsize=9, color=INK)
     right.set_title("Loss", fontsize=10, loc="left", color=INK)
     for axis in (left, right):
-        axis.tick_params(labelsize=8, color=FAINT)
-        for side in ("top", "right"):
-            axis.spines[side].set_visible(False)
+        quiet(axis)
     handles = [
         Line2D([], [], color=COLOURS[name], linewidth=2.5, label=f"{name.upper()}: {_ending(walk)}")
         for name, walk in walks.items()
@@ -47,7 +45,7 @@ def draw_trajectories(walks: Mapping[Walker, Walk], terms: Terms) -> bytes:
     )
     figure.text(0.055, 0.97, title, fontsize=12, fontweight="bold", color=INK, va="top")
     figure.subplots_adjust(left=0.055, right=0.985, top=0.86, bottom=0.17, wspace=0.13)
-    return render(figure)
+    return render(figure, 130)
 
 
 def _ending(walk: Walk) -> str:

@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import cast
 
 from alrsim.schedule.check import check_and_lower
 from alrsim.schedule.critical import Step, critical_path, slack
-from alrsim.schedule.event_graph import Moments, Semantics, Times, moments_of
+from alrsim.schedule.event_graph import Times
 from alrsim.schedule.idle import Cause, Idle, Limit, idle_by_cause, idle_stretches
 from alrsim.schedule.lower import Lowered
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers.caps import slots_of
-from alrsim.simulation.event_times import times_of
+from alrsim.simulation.terms import event_graph_of
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import NONE
 from alrsim.timeline.timeline import Timeline
@@ -39,7 +38,6 @@ class Explained:
     timeline: Timeline
     lowered: Lowered
     times: Times
-    moments: Moments
     path: tuple[Step, ...]
     slack: tuple[int, ...]
     idle: tuple[Idle, ...]
@@ -91,17 +89,15 @@ def explain(
         live: Most micro-batches that each unit may hold, where the schedule was made under such a cap.
     """
     lowered = check_and_lower(problem, schedule, overlap=overlap)
-    times = times_of(problem, lowered, timeline)
+    graph = event_graph_of(problem, lowered, timeline)
+    times = graph.times
     if problem.loads is not None:
         # Neighbours have slowed tasks down: what is explained are the durations that came of it.
         lowered = replace(lowered, duration=[b - a for a, b in zip(times.starts, times.ends, strict=True)])
-    semantics = cast(Semantics, timeline.facts["transfer_semantics"])
-    cores = problem.machine.shared_cores
-    moments = moments_of(lowered, times, semantics, cores)
+        graph = replace(graph, lowered=lowered)
     limits = [*_memory_limit(problem, lowered, timeline), *_live_limit(problem, lowered, times, live)]
-    idle = idle_stretches(lowered, moments, times, limits, cores)
-    free = tuple(slack(moments, len(lowered.duration)))
-    return Explained(problem, timeline, lowered, times, moments, critical_path(moments, lowered), free, idle)
+    idle = idle_stretches(graph, limits)
+    return Explained(problem, timeline, lowered, times, critical_path(graph), tuple(slack(graph)), idle)
 
 
 def _memory_limit(problem: Problem, lowered: Lowered, timeline: Timeline) -> list[Limit]:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from alrsim.reports.canvas import WIDTH_INCHES, render
 from alrsim.reports.explained import CAUSE_WORDS, Explained
-from alrsim.reports.gantt import LABEL_POINTS, WIDTH_INCHES, render
+from alrsim.reports.gantt import LABEL_POINTS
 from alrsim.reports.palette import FAINT, INK, KIND_COLOURS, ink_on, shade
 from alrsim.reports.timescale import TimeScale, scale_for
 from alrsim.schedule.critical import Step
@@ -47,7 +47,6 @@ def draw_explained(found: Explained, title: str = "") -> bytes:
     rows = max(2, len(found.units)) * _ROW
     height = 0.62 + rows + 1.35
     figure = Figure(figsize=(WIDTH_INCHES, height))
-    FigureCanvasAgg(figure)
     axis = figure.add_axes((_LEFT, 1.35 / height, _RIGHT - _LEFT, rows / height))
     _draw_idle(axis, found, ticks)
     _draw_tasks(axis, found, ticks)

@@ -1,27 +1,21 @@
-"""Gantt charts as PNG: one row per unit, predicted above measured, every method on one time axis.
-
-Only matplotlib's object interface with the Agg canvas is used: no global state, no display.
-"""
+"""Gantt charts as PNG: one row per unit, predicted above measured, every method on one time axis."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from alrsim.errors import OptionError
+from alrsim.reports.canvas import WIDTH_INCHES, quiet, render
 from alrsim.reports.palette import FAINT, IDLE, IDLE_EDGE, INK, KIND_COLOURS, ink_on, shade
 from alrsim.reports.timescale import TimeScale, scale_for
 from alrsim.tasks.token import KIND_NAMES, KINDS, TaskId
 from alrsim.timeline.timeline import Span, Timeline
 
-WIDTH_INCHES = 13.0
 ROW_INCHES = 0.34
-DPI = 150
 LABEL_POINTS = 7.5
 _AXES_LEFT, _AXES_RIGHT = 0.075, 0.985
 _POINTS_PER_CHARACTER = 0.62
@@ -82,13 +76,6 @@ def gantt_figure(panels: Sequence[Panel], title: str = "", *, note: str = "") ->
     return figure
 
 
-def render(figure: Figure) -> bytes:
-    """The figure as PNG bytes; the same figure gives the same bytes."""
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": "alrsim"})
-    return buffer.getvalue()
-
-
 def _canvas(rows: Sequence[int], titled: bool) -> tuple[Figure, list[Axes]]:
     """A figure whose axes have exactly ``ROW_INCHES`` per unit, however many there are."""
     top, bottom = (0.42 if titled else 0.12), 0.98
@@ -96,7 +83,6 @@ def _canvas(rows: Sequence[int], titled: bool) -> tuple[Figure, list[Axes]]:
     heights = [max(2, count) * ROW_INCHES for count in rows]
     total = top + bottom + sum(heights) + len(rows) * heading + (len(rows) - 1) * gap
     figure = Figure(figsize=(WIDTH_INCHES, total))
-    FigureCanvasAgg(figure)
     axes, y = [], total - top
     for height in heights:
         y -= heading + height
@@ -188,10 +174,8 @@ def _style_axis(axis: Axes, timeline: Timeline, end: float) -> None:
     axis.set_xlim(0, end * 1.01)
     axis.set_ylim(max(2, len(timeline.units)) - 0.5, -0.5)
     axis.set_yticks(range(len(timeline.units)), labels=list(timeline.units), fontsize=8.5)
-    axis.tick_params(axis="y", length=0)
-    axis.tick_params(axis="x", labelsize=8, color=FAINT)
-    for side in ("top", "right", "left"):
-        axis.spines[side].set_visible(False)
+    quiet(axis, "left")
+    axis.tick_params(axis="y", length=0, labelsize=8.5)
     axis.spines["bottom"].set_color(FAINT)
 
 

@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from alrsim.errors import OptionError
-from alrsim.reports.gantt import render
+from alrsim.reports.canvas import render
 from alrsim.reports.palette import CATEGORY_COLOURS, FAINT, INK
 from alrsim.reports.timescale import TimeScale, scale_for
 from alrsim.tasks.taskgraph import Category
@@ -89,7 +88,6 @@ def _grid(lines: Sequence[int], columns: int) -> tuple[Figure, list[list[list[Ax
     inner = sum(count * _CELL + (count - 1) * _BETWEEN for count in lines)
     total = _TOP + inner + (len(lines) - 1) * _APART + _BOTTOM
     figure = Figure(figsize=(13.0, total))
-    FigureCanvasAgg(figure)
     width = (_RIGHT - _LEFT - _GAP * (columns - 1)) / columns
     cells: list[list[list[Axes]]] = []
     top = total - _TOP
@@ -126,8 +124,7 @@ def _draw_cell(axis: Axes, timeline: Timeline, unit: str, scale: _Scale, predict
     axis.set_xlim(0, scale.end * 1.005 or 1)
     axis.set_ylim(0, scale.peak / scale.size * 1.32 or 1)
     axis.yaxis.set_major_locator(MaxNLocator(3))
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_capacity(axis: Axes, limit: int | None, scale: _Scale) -> None:

@@ -6,13 +6,12 @@ from itertools import cycle
 from typing import Any
 
 from matplotlib.axes import Axes as Panel
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from alrsim.reports.gantt import WIDTH_INCHES, render
+from alrsim.reports.canvas import WIDTH_INCHES, quiet, render
 from alrsim.reports.palette import FAINT, INK
 from alrsim.reports.timescale import TimeScale, scale_for
 from alrsim.units import format_bytes
@@ -53,7 +52,6 @@ class Axes:
 def draw_pareto(points: Sequence[Point], axes: Axes, title: str = "") -> bytes:
     """A PNG: memory over time (colour: quality), and quality over time (colour: memory); the front stands out."""
     figure = Figure(figsize=(WIDTH_INCHES, 5.4))
-    FigureCanvasAgg(figure)
     scale = scale_for(max((point.time for point in points), default=1.0), axes.time_unit)
     left = figure.add_axes((0.065, 0.15, 0.385, 0.66))
     right = figure.add_axes((0.575, 0.15, 0.385, 0.66))
@@ -199,10 +197,7 @@ def _style(panel: Panel, points: Sequence[Point], scale: TimeScale) -> None:
         panel.xaxis.set_minor_formatter(FuncFormatter(_minor) if few else NullFormatter())
         panel.tick_params(which="minor", labelsize=8, color=FAINT)
     panel.set_xlabel(scale.label.replace("time", "step time"), fontsize=9, color=INK)
-    panel.tick_params(labelsize=8, color=FAINT)
+    quiet(panel)
     panel.grid(True, which="major", color="0.93", linewidth=0.8)
     panel.set_axisbelow(True)
-    for side in ("top", "right"):
-        panel.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        panel.spines[side].set_color("#B5B5B5")
+    panel.spines[["left", "bottom"]].set_color("#B5B5B5")

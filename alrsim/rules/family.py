@@ -12,7 +12,8 @@ from alrsim.rules.builder import Draft
 from alrsim.rules.forward import forward
 from alrsim.rules.gradient import accumulate, exact_gradients, lr_gradient, parameter_gradient
 from alrsim.rules.instances import Instance, Instances, forward_instances, noisy_groups
-from alrsim.rules.options import OPTIMIZER_STATES, RuleOptions
+from alrsim.rules.optimizers import OPTIMIZERS
+from alrsim.rules.options import RuleOptions
 from alrsim.rules.segmentation import Segmentation
 from alrsim.rules.step import Step
 from alrsim.tasks.taskgraph import Category, TaskGraph
@@ -21,7 +22,6 @@ from alrsim.tasks.token import NONE, TaskId
 MAX_FORWARDS = 2_000_000
 """Forward tasks in one step; a graph of so many takes a few GB and a minute to build."""
 
-UPDATE_FLOPS = {"sgd": 2, "momentum": 4, "adam": 12}
 """Element-wise FLOPs per parameter of one update."""
 
 
@@ -161,8 +161,8 @@ def add_updates(step: Step) -> None:
     for stage in step.graph.stages:
         param = step.param[stage.index]
         if param is not None:
-            touched = (2 + OPTIMIZER_STATES[step.options.optimizer]) * stage.parameters
-            flops = UPDATE_FLOPS[step.options.optimizer] * stage.parameters
+            optimizer = OPTIMIZERS[step.options.optimizer]
+            touched, flops = (2 + optimizer.states) * stage.parameters, optimizer.flops * stage.parameters
             work = Work(elementwise=flops, param_reads=touched, param_writes=stage.parameters, launches=1)
             # Layer-wise noise of other segments, and noise above an exact head, pass through a stage without being
             # part of its gradient, and no gradient of noise on parameters comes from its stage's forwards: the update
@@ -181,7 +181,7 @@ def residents(step: Step, stage: Stage) -> int | None:
     size = step.plan.parameters.bytes_for(stage.parameters)
     param = step.draft.buffer(f"{stage.index}:param", Category.PARAM, size, stage.index, resident=True)
     step.draft.buffer(f"{stage.index}:grad", Category.GRAD, size, stage.index, resident=True)
-    states = OPTIMIZER_STATES[step.options.optimizer]
+    states = OPTIMIZERS[step.options.optimizer].states
     if states and step.options.update:
         step.draft.buffer(f"{stage.index}:optimizer", Category.OPTIMIZER, states * size, stage.index, resident=True)
     return param

@@ -1,18 +1,13 @@
 """What a rule can be asked for."""
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from alrsim.errors import OptionError
 from alrsim.estimators.policy import Baseline, InputCode, NoiseCode, NoiseKind, NoiseScope, Reduction
 from alrsim.hardware.precision import Precision, PrecisionPlan
+from alrsim.rules.optimizers import Optimizer
 
-__all__ = ["OPTIMIZER_STATES", "Baseline", "NoiseScope", "Optimizer", "Reduction", "RuleOptions"]
-
-Optimizer = Literal["sgd", "momentum", "adam"]
-
-OPTIMIZER_STATES = {"sgd": 0, "momentum": 1, "adam": 2}
-"""State elements per parameter."""
+__all__ = ["Baseline", "NoiseScope", "Optimizer", "Reduction", "RuleOptions"]
 
 
 @dataclass(frozen=True)

@@ -10,46 +10,77 @@ from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 from heapq import heappop, heappush
+from math import ceil
+from typing import TypeVar
 
+from alrsim.hardware.machine import Machine
 from alrsim.schedule.lower import Delays
 from alrsim.schedule.schedule import Schedule
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import NONE
 from alrsim.units import Ns
 
+Number = TypeVar("Number", int, float)
+Before = Sequence[Sequence[tuple[int, Number]]]
+"""Per task, what it waits for: an earlier task, and the time from the end of that to its own start."""
+
+
+def heads(ticks: Sequence[Number], before: Before[Number], release: Sequence[Number] | None = None) -> list[Number]:
+    """Earliest start of each task, if units were never busy; ``release``: when what is there from the start is here."""
+    found = [tick * 0 for tick in ticks] if release is None else list(release)
+    for task, row in enumerate(before):
+        for other, lag in row:
+            found[task] = max(found[task], found[other] + ticks[other] + lag)
+    return found
+
+
+def tails(ticks: Sequence[Number], before: Before[Number]) -> list[Number]:
+    """What must pass after the end of each task."""
+    found = [tick * 0 for tick in ticks]
+    for task in reversed(range(len(ticks))):
+        for other, lag in before[task]:
+            found[other] = max(found[other], lag + ticks[task] + found[task])
+    return found
+
 
 def critical_path(problem: Problem) -> Ns:
     """Longest chain of dependent tasks, each on the unit where it is fastest, transfers free."""
-    ends: list[Ns] = []
-    for position, row in enumerate(problem.durations):
-        ready = max((ends[other] for other, _ in problem.tasks.dependencies(position)), default=0)
-        ends.append(ready + min(row))
-    return max(ends, default=0)
+    ticks = [min(row) for row in problem.durations]
+    before = [[(other, 0) for other, _ in problem.tasks.dependencies(task)] for task in range(len(ticks))]
+    return max((head + tick for head, tick in zip(heads(ticks, before), ticks, strict=True)), default=0)
 
 
 def work_bound(problem: Problem) -> Ns:
     """All work, each task on the unit where it is fastest, spread evenly over the units (and shared cores)."""
-    units = len(problem.machine.units)
-    cores = units if problem.machine.shared_cores is None else min(units, problem.machine.shared_cores)
-    return -(-sum(min(row) for row in problem.durations) // cores)
+    return _even_share(Counter(problem.durations), problem.machine)
+
+
+def _even_share(classes: Counter[tuple[Ns, ...]], machine: Machine) -> Ns:
+    cores = min(len(machine.units), machine.shared_cores or len(machine.units))
+    return -(-sum(count * min(row) for row, count in classes.items()) // cores)
 
 
 def split_bound(problem: Problem) -> Ns:
-    """Busiest unit under the best possible split, where tasks may be cut into pieces and shared out over unlike units.
+    """Busiest unit under the best possible split, where tasks may be cut into pieces and shared over unlike units."""
+    return split_share(Counter(problem.durations), problem.machine)
+
+
+def split_share(classes: Counter[tuple[Ns, ...]], machine: Machine) -> Ns:
+    """:func:`split_bound` of tasks that are given by how often there is one with these durations per unit.
 
     The linear programme ``min T: sum_i x_iu d_iu <= T, sum_u x_iu = 1, x >= 0`` over classes of tasks with equal
     durations. The number printed is exact whatever the solver rounds: for any prices ``y >= 0`` of the units,
     ``sum_i min_u y_u d_iu / sum_u y_u`` is a lower bound, and here the solver's prices are put into it as fractions.
     """
-    classes = Counter(problem.durations)
+    even = _even_share(classes, machine)
     if all(min(row) == max(row) for row in classes):
-        return work_bound(problem)
-    prices = unit_prices(classes, len(problem.machine.units))
+        return even
+    prices = unit_prices(classes, len(machine.units))
     total = sum(prices)
     if total <= 0:
-        return work_bound(problem)
+        return even
     worth = sum(count * min(y * d for y, d in zip(prices, row, strict=True)) for row, count in classes.items())
-    return max(work_bound(problem), -(-worth.numerator * total.denominator // (worth.denominator * total.numerator)))
+    return max(even, ceil(worth / total))
 
 
 def unit_prices(classes: Counter[tuple[Ns, ...]], units: int) -> list[Fraction]:
@@ -91,47 +122,28 @@ def units_of(problem: Problem, schedule: Schedule) -> list[int]:
     return [schedule.unit_of[task.id] for task in problem.tasks.tasks]
 
 
-def busiest_unit(problem: Problem, units: Sequence[int]) -> Ns:
-    """The largest load of a unit under a placement.
-
-    Args:
-        units: Unit per task.
-    """
-    loads = [0] * len(problem.machine.units)
-    for row, unit in zip(problem.durations, units, strict=True):
-        loads[unit] += row[unit]
-    return max(loads)
-
-
 def heads_and_tails(problem: Problem, units: Sequence[int]) -> tuple[list[Ns], list[Ns]]:
     """Earliest start of each task, and ticks that must pass after its end, if units were never busy.
 
     Ways between units are charged as on an idle network.
     """
     delays, graph = Delays(problem), problem.tasks
-    count = len(graph.tasks)
-    heads, tails = [0] * count, [0] * count
-    lags: list[list[tuple[int, int]]] = []
+    release = [0] * len(graph.tasks)
+    before: list[list[tuple[int, int]]] = []
     home = _homes(problem, units)
-    for task in range(count):
-        row = []
-        for index in graph.tasks[task].reads:
+    for position, task in enumerate(graph.tasks):
+        row = [(other, 0) for other in task.after]
+        for index in task.reads:
             buffer = graph.buffers[index]
             source = home[buffer.stage] if buffer.producer == NONE else units[buffer.producer]
-            lag = delays.between(index, source, units[task])
+            lag = delays.between(index, source, units[position])
             if buffer.producer == NONE:
-                heads[task] = max(heads[task], lag)
+                release[position] = max(release[position], lag)
             else:
                 row.append((buffer.producer, lag))
-        row += [(other, 0) for other in graph.tasks[task].after]
-        for other, lag in row:
-            heads[task] = max(heads[task], heads[other] + problem.durations[other][units[other]] + lag)
-        lags.append(row)
-    for task in reversed(range(count)):
-        rest = tails[task] + problem.durations[task][units[task]]
-        for other, lag in lags[task]:
-            tails[other] = max(tails[other], lag + rest)
-    return heads, tails
+        before.append(row)
+    ticks = [row[unit] for row, unit in zip(problem.durations, units, strict=True)]
+    return heads(ticks, before, release), tails(ticks, before)
 
 
 def _homes(problem: Problem, units: Sequence[int]) -> list[int]:
@@ -152,12 +164,12 @@ def head_tail_bound(problem: Problem, units: Sequence[int]) -> Ns:
     for one machine, so no order without it is shorter. At least as large as the busiest unit and the critical path of
     the placement.
     """
-    heads, tails = heads_and_tails(problem, units)
+    early, late = heads_and_tails(problem, units)
     members: list[list[int]] = [[] for _ in problem.machine.units]
     for task, unit in enumerate(units):
         members[unit].append(task)
     ticks = [row[unit] for row, unit in zip(problem.durations, units, strict=True)]
-    return max((_preemptive(lane, heads, ticks, tails) for lane in members if lane), default=0)
+    return max((_preemptive(lane, early, ticks, late) for lane in members if lane), default=0)
 
 
 def _preemptive(lane: Sequence[int], heads: Sequence[Ns], ticks: Sequence[Ns], tails: Sequence[Ns]) -> Ns:

@@ -1,16 +1,21 @@
 """The critical path of a carried-out schedule, and the slack of every task: what a shorter or longer task would do."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from alrsim.schedule.event_graph import Moments, Reason, Why
-from alrsim.schedule.lower import Lowered
+from alrsim.schedule.event_graph import EventGraph, Reason, Why
 from alrsim.tasks.token import NONE
 
 After = Literal["start", "lane", "input", "core", "send", "channel"]
 
-_PREFERRED = {Why.TASK: 0, Why.MOVE: 0, Why.LANE: 1, Why.SEND: 1, Why.INPUT: 2, Why.CHANNEL: 3, Why.CORE: 4}
-"""Where several things end at the moment that was waited for, the path stays with the unit or the message."""
+_WORDS: dict[Why, After] = {
+    Why.LANE: "lane",
+    Why.INPUT: "input",
+    Why.CORE: "core",
+    Why.SEND: "send",
+    Why.CHANNEL: "channel",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,82 +39,70 @@ class Step:
     after: After
 
 
-def critical_path(moments: Moments, lowered: Lowered) -> tuple[Step, ...]:
+def critical_path(graph: EventGraph) -> tuple[Step, ...]:
     """The chain of items and messages that makes the step as long as it is, from 0 to the makespan without a gap.
 
     Raises:
         ValueError: times that do not belong to this schedule and these semantics.
     """
-    items = len(lowered.duration)
-    if not items:
-        return ()
-    last = max(range(items), key=lambda item: (moments.time[2 * item + 1], lowered.duration[item], -item))
-    steps: list[Step] = []
+    return tuple(reversed(list(steps_back(graph))))
+
+
+def steps_back(graph: EventGraph) -> Iterator[Step]:
+    """The same from the end: only what the path passes is looked at."""
+    times, duration = graph.times, graph.lowered.duration
+    if not duration:
+        return
+    last = max(range(len(duration)), key=lambda item: (times.ends[item], duration[item], -item))
     moment, moving, until = 2 * last + 1, NONE, 0
-    while (reason := _tight(moments, moment)) is not None:
+    while (reason := _tight(graph, moment)) is not None:
         if reason.why == Why.TASK:
-            begun, start = _tight(moments, reason.moment), moments.time[reason.moment]
-            steps.append(Step(moment // 2, NONE, start, moments.time[moment], _word(begun)))
+            begun = _tight(graph, reason.moment)
+            yield Step(moment // 2, NONE, graph.time(reason.moment), graph.time(moment), _word(begun))
         elif reason.why == Why.MOVE and moving == NONE:
-            moving, until = reason.message, moments.time[moment]
+            moving, until = reason.message, graph.time(moment)
         elif reason.why != Why.MOVE and moving != NONE:
-            steps.append(Step(NONE, moving, moments.time[moment], until, _word(reason)))
+            yield Step(NONE, moving, graph.time(moment), until, _word(reason))
             moving = NONE
         moment = reason.moment
     if moving != NONE:
-        steps.append(Step(NONE, moving, moments.time[moment], until, _word(None)))
-    return tuple(reversed(steps))
+        yield Step(NONE, moving, graph.time(moment), until, "start")
 
 
 def _word(reason: Reason | None) -> After:
-    if reason is None:
-        return "start"
-    words: dict[Why, After] = {
-        Why.LANE: "lane",
-        Why.INPUT: "input",
-        Why.CORE: "core",
-        Why.SEND: "send",
-        Why.CHANNEL: "channel",
-    }
-    return words[reason.why]
+    return "start" if reason is None else _WORDS[reason.why]
 
 
-def _tight(moments: Moments, moment: int) -> Reason | None:
+def _tight(graph: EventGraph, moment: int) -> Reason | None:
     """What a moment waited for last; ``None`` at the start of the step."""
-    tight = [one for one in moments.reasons[moment] if moments.time[one.moment] + one.ticks == moments.time[moment]]
-    if tight:
-        return min(tight, key=lambda one: _PREFERRED[one.why])
-    if moments.time[moment]:
-        raise ValueError(f"nothing explains moment {moment} at {moments.time[moment]}")
+    time = graph.time(moment)
+    for reason in graph.reasons(moment):
+        if graph.time(reason.moment) + reason.ticks == time:
+            return reason
+    if time:
+        raise ValueError(f"nothing explains moment {moment} at {time}")
     return None
 
 
-def slack(moments: Moments, items: int) -> list[int]:
+def slack(graph: EventGraph) -> list[int]:
     """Ticks by which each item can end later before the makespan grows, all orders kept.
 
     Orders are those of lanes, of messages on each channel, and of items on shared cores. Where a channel or a core
     is shared, a real delay may change the order there, and with it the makespan, earlier or later.
     """
-    latest = latest_times(moments, items)
-    return [latest[2 * item + 1] - moments.time[2 * item + 1] for item in range(items)]
-
-
-def latest_times(moments: Moments, items: int) -> list[int]:
-    """Per moment, the latest time that leaves the makespan as it is; at most the makespan."""
-    count = len(moments.time)
-    makespan = max((moments.time[2 * item + 1] for item in range(items)), default=0)
-    waiting = [0] * count
-    for reasons in moments.reasons:
-        for reason in reasons:
+    reasons = [tuple(graph.reasons(moment)) for moment in range(len(graph))]
+    waiting = [0] * len(reasons)
+    for row in reasons:
+        for reason in row:
             waiting[reason.moment] += 1
-    latest = [makespan] * count
-    settled = [moment for moment in range(count) if not waiting[moment]]
+    latest = [graph.times.makespan] * len(reasons)
+    settled = [moment for moment, count in enumerate(waiting) if not count]
     while settled:
         moment = settled.pop()
-        for reason in moments.reasons[moment]:
+        for reason in reasons[moment]:
             before = reason.moment
             latest[before] = min(latest[before], latest[moment] - reason.ticks)
             waiting[before] -= 1
             if not waiting[before]:
                 settled.append(before)
-    return latest
+    return [latest[2 * item + 1] - end for item, end in enumerate(graph.times.ends)]

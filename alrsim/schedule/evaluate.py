@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from alrsim.compiled import available, machine_code
 from alrsim.errors import DeadlockError
 from alrsim.schedule.lower import Lowered
 from alrsim.tasks.token import NONE
@@ -88,7 +89,7 @@ def run(arrays: Arrays, following: Ticks, *, compiled: bool = True) -> tuple[Tic
     starts, ends, waits = arrays.release.copy(), np.zeros_like(arrays.release), arrays.waits.copy()
     queue = np.empty_like(waits)
     table = (arrays.duration, arrays.first, arrays.after, arrays.delay, following, waits)
-    if compiled:
+    if compiled and available():
         return starts, ends, int(_compiled()(*table, starts, ends, queue))
     begins, finishes = starts.tolist(), ends.tolist()
     columns: list[Any] = [column.tolist() for column in table]
@@ -184,15 +185,5 @@ def _relax(
 
 @cache
 def _compiled() -> Callable[..., int]:
-    """:func:`_relax` in machine code, kept on disk where a cache folder is writable."""
-    from numba import njit
-
-    try:
-        return _typed(njit(cache=True)(_relax))
-    except RuntimeError:  # numba finds no folder that it may write its cache to
-        return _typed(njit(_relax))
-
-
-def _typed(function: Any) -> Callable[..., int]:
-    kernel: Callable[..., int] = function
-    return kernel
+    """:func:`_relax` in machine code, as one process loads it once."""
+    return machine_code(_relax)

@@ -1,7 +1,7 @@
 """A carried-out schedule as moments and what each waited for: the graph behind critical path, slack and idle time.
 
-Moments are: a unit starts an item, ends it, is free again (under `blocking` it sends first); a message begins and ends
-to hold the first and the last channel of its route, and arrives. Each moment is the latest of what it waits for:
+Moments are: a unit starts an item, ends it; a message begins and ends to hold the first and the last channel of its
+route, and arrives. Each moment is the latest of what it waits for:
 
     time(moment) = max over its reasons (time(earlier moment) + ticks)
 
@@ -9,16 +9,16 @@ with the order of lanes, of messages on a channel and of items on the shared cor
 its last channel a message that passes three or more takes the time that it took: where it queued there is not recorded.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from itertools import pairwise
-from typing import Literal
+from typing import NamedTuple
 
-from alrsim.schedule.lower import Lowered, Message
+from alrsim.schedule.lower import Lowered
+from alrsim.tasks.problem import Semantics
 from alrsim.tasks.token import NONE
-
-Semantics = Literal["latency", "link", "blocking"]
 
 
 class Why(StrEnum):
@@ -35,7 +35,13 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """When what happened, in ticks: per item start and end; per message, when it began to move, and was there."""
+    """When what happened, in ticks.
+
+    Attributes:
+        starts: Per item of the lowered schedule. ``ends`` likewise.
+        sent: Per message, when it began to occupy its first channel (or left, where it occupies none).
+        arrived: Per message, when the receiver had it.
+    """
 
     starts: Sequence[int]
     ends: Sequence[int]
@@ -47,8 +53,7 @@ class Times:
         return max(self.ends, default=0)
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(NamedTuple):
     """An earlier moment, the ticks from it, and what they are; of a message where it moves one."""
 
     moment: int
@@ -57,114 +62,165 @@ class Reason:
     message: int = NONE
 
 
-@dataclass(slots=True)
-class Moments:
-    """The graph. Moment ``2 i`` is the start of item ``i``, ``2 i + 1`` its end; the others follow.
+_BEGUN, _LEFT, _AGAIN, _PASSED, _THERE = range(5)
+_PARTS = ((_BEGUN, _THERE), (_BEGUN, _LEFT, _THERE), (_BEGUN, _LEFT, _AGAIN, _PASSED, _THERE))
+_OF_MESSAGE = 5
+
+
+@dataclass(frozen=True)
+class EventGraph:
+    """Moments and their reasons, worked out when asked for.
+
+    Moment ``2 i`` is the start of item ``i``, ``2 i + 1`` its end; five for each message follow, of which those that
+    its route has no use for are never and have no reasons.
 
     Attributes:
-        time: Per moment.
-        reasons: Per moment, all that it waits for.
-        free: Per item, the moment from which its unit can go on.
-        arrival: Per message, the moment at which its readers have it.
-    """
-
-    time: list[int]
-    reasons: list[list[Reason]] = field(default_factory=list)
-    free: list[int] = field(default_factory=list)
-    arrival: list[int] = field(default_factory=list)
-
-    def add(self, time: int, reasons: list[Reason]) -> int:
-        """A new moment."""
-        self.time.append(time)
-        self.reasons.append(reasons)
-        return len(self.time) - 1
-
-
-def moments_of(lowered: Lowered, times: Times, semantics: Semantics, cores: int | None = None) -> Moments:
-    """The graph of a schedule with its simulated times.
-
-    Args:
         cores: How many units can compute at the same moment; ``None``: all.
     """
-    items = len(lowered.duration)
-    made = Moments([time for pair in zip(times.starts, times.ends, strict=True) for time in pair])
-    made.reasons = [[] for _ in made.time]
-    made.free = [2 * item + 1 for item in range(items)]
-    for item in range(items):  # as long as it took: neighbours may have slowed it down
-        made.reasons[2 * item + 1].append(Reason(2 * item, times.ends[item] - times.starts[item], Why.TASK))
-        made.reasons[2 * item] += [Reason(2 * other + 1, 0, Why.INPUT) for other in lowered.preds[item]]
-    _add_messages(made, lowered, times, semantics)
-    for item, needs in enumerate(lowered.needs):
-        made.reasons[2 * item] += [Reason(made.arrival[message], 0, Why.INPUT, message) for message in needs]
-    for lane in lowered.lanes:
-        for before, item in pairwise(lane):
-            made.reasons[2 * item].append(Reason(made.free[before], 0, Why.LANE))
-    if cores is not None and cores < len(lowered.lanes):
-        _add_cores(made, lowered, times, cores)
-    return made
 
+    lowered: Lowered
+    times: Times
+    semantics: Semantics
+    cores: int | None = None
 
-def _add_messages(made: Moments, lowered: Lowered, times: Times, semantics: Semantics) -> None:
-    messages = lowered.messages
-    held = semantics != "latency"
-    slow = {channel for m in messages if m.hold for channel in m.route} if held else set[int]()
-    uses: dict[int, list[tuple[int, int, int, int, int]]] = {}
-    made.arrival = [0] * len(messages)
-    ready: dict[int, int] = {}  # per item: the moment at which its next message is handed over
-    for index, message in enumerate(messages):
-        route = [channel for channel in message.route if channel in slow]
-        source = message.source
-        asked = [] if source == NONE else [Reason(ready.get(source, 2 * source + 1), 0, Why.SEND, index)]
-        first = made.add(times.sent[index], asked)
-        latency = message.latency if held else message.delay
-        left = _move(made, index, message, route, first, times, latency, uses)
-        if semantics == "blocking" and source != NONE and route:
-            ready[source] = made.free[source] = left
-    for row in uses.values():
-        row.sort()
-        before = NONE
-        for start, end, index, first, left in row:
-            if before != NONE:
-                made.reasons[first].append(Reason(before, 0, Why.CHANNEL, index))
-            if end > start:  # what passes in no time keeps nobody waiting
-                before = left
+    def __len__(self) -> int:
+        return self._first + _OF_MESSAGE * len(self.lowered.messages)
 
+    def time(self, moment: int) -> int:
+        """When it was."""
+        if moment < self._first:
+            return (self.times.ends if moment & 1 else self.times.starts)[moment >> 1]
+        message, part = divmod(moment - self._first, _OF_MESSAGE)
+        sent, arrived, hold = self.times.sent[message], self.times.arrived[message], self.lowered.messages[message].hold
+        if part == _BEGUN or part not in self._parts(message):
+            return sent if part == _BEGUN else 0
+        if part <= _LEFT:
+            return sent + hold
+        return arrived - (0, self._latency(message), self._latency(message) + hold)[_THERE - part]
 
-def _move(
-    made: Moments,
-    index: int,
-    message: Message,
-    route: Sequence[int],
-    first: int,
-    times: Times,
-    latency: int,
-    uses: dict[int, list[tuple[int, int, int, int, int]]],
-) -> int:
-    """The moments of one message behind its beginning; returns the one at which it has left its first channel."""
-    sent, arrived, hold = times.sent[index], times.arrived[index], message.hold
-    if not route:
-        made.arrival[index] = made.add(arrived, [Reason(first, latency, Why.MOVE, index)])
-        return first
-    left = last = made.add(sent + hold, [Reason(first, hold, Why.MOVE, index)])
-    uses.setdefault(route[0], []).append((sent, sent + hold, index, first, left))
-    if len(route) > 1:
-        begun = arrived - latency - hold
-        middle = 0 if len(route) == 2 else begun - sent - hold
-        again = made.add(begun, [Reason(left, middle, Why.MOVE, index)])
-        last = made.add(begun + hold, [Reason(again, hold, Why.MOVE, index)])
-        uses.setdefault(route[-1], []).append((begun, begun + hold, index, again, last))
-    made.arrival[index] = made.add(arrived, [Reason(last, latency, Why.MOVE, index)])
-    return left
+    def reasons(self, moment: int) -> Iterator[Reason]:
+        """What it waits for. Where several end when it comes, the first is the one that a critical path takes: it
+        stays with the unit or the message."""
+        item = moment >> 1
+        if moment >= self._first:
+            yield from self._of_message(*divmod(moment - self._first, _OF_MESSAGE))
+        elif moment & 1:  # as long as it took: neighbours may have slowed it down
+            yield Reason(moment - 1, self.times.ends[item] - self.times.starts[item], Why.TASK)
+        else:
+            if (before := self._before[item]) != NONE:
+                yield Reason(self.free(before), 0, Why.LANE)
+            yield from self.inputs(item)
+            if self.shares_cores and (before := self._core_from[item]) != NONE:
+                yield Reason(2 * before + 1, 0, Why.CORE)
 
+    def inputs(self, item: int) -> Iterator[Reason]:
+        """What an item reads, and the plain order that it keeps."""
+        for other in self.lowered.preds[item]:
+            yield Reason(2 * other + 1, 0, Why.INPUT)
+        for message in self.lowered.needs[item]:
+            yield Reason(self._moment(message, _THERE), 0, Why.INPUT, message)
 
-def _add_cores(made: Moments, lowered: Lowered, times: Times, cores: int) -> None:
-    """Who handed its core to whom: any core that is free will do, the one that has been free longest is taken."""
-    free: list[tuple[int, int]] = [(0, NONE)] * cores
-    order = sorted(range(len(times.starts)), key=lambda i: (times.starts[i], times.ends[i], lowered.unit[i]))
-    for item in order:
-        free.sort()
-        since, before = free.pop(0)
-        if before != NONE:
-            made.reasons[2 * item].append(Reason(2 * before + 1, 0, Why.CORE))
-        # An item of no time gives its core back at once: nobody waits for it.
-        free.append((times.ends[item], item) if times.ends[item] > times.starts[item] else (since, before))
+    def free(self, item: int) -> int:
+        """The moment from which its unit can go on: under `blocking` it sends first."""
+        return self._handed_over(item, len(self.lowered.messages))
+
+    @property
+    def shares_cores(self) -> bool:
+        """Whether units can wait for a core."""
+        return self.cores is not None and self.cores < len(self.lowered.lanes)
+
+    def core_holder(self, item: int) -> int:
+        """The item that gave its core to this one, or ``NONE``."""
+        return self._core_from[item] if self.shares_cores else NONE
+
+    def _moment(self, message: int, part: int) -> int:
+        return self._first + _OF_MESSAGE * message + part
+
+    def _latency(self, message: int) -> int:
+        one = self.lowered.messages[message]
+        return one.delay if self.semantics == "latency" else one.latency
+
+    def _parts(self, message: int) -> tuple[int, ...]:
+        """The moments of a message, in order: it may have to queue for none, one or more channels."""
+        route, slow = self.lowered.messages[message].route, self._slow
+        return _PARTS[min(2, len(route) if slow.issuperset(route) else sum(channel in slow for channel in route))]
+
+    def _of_message(self, message: int, part: int) -> Iterator[Reason]:
+        parts = self._parts(message)
+        if part not in parts:
+            return
+        one, moment = self.lowered.messages[message], self._moment(message, part)
+        if part == _BEGUN and one.source != NONE:
+            yield Reason(self._handed_over(one.source, message), 0, Why.SEND, message)
+        elif part != _BEGUN:
+            before = self._moment(message, parts[parts.index(part) - 1])
+            if part == _THERE:
+                ticks = self._latency(message)
+            elif part == _AGAIN and sum(channel in self._slow for channel in one.route) == 2:
+                ticks = 0
+            else:
+                ticks = self.time(moment) - self.time(before)
+            yield Reason(before, ticks, Why.MOVE, message)
+        if moment in self._queued:
+            yield Reason(self._queued[moment], 0, Why.CHANNEL, message)
+
+    def _handed_over(self, item: int, until: int) -> int:
+        """The moment at which a unit has handed over what an item sends, messages from ``until`` on excluded."""
+        if self.semantics == "blocking":
+            for message in reversed(self.lowered.sends[item]):
+                if message < until and _LEFT in self._parts(message):
+                    return self._moment(message, _LEFT)
+        return 2 * item + 1
+
+    @cached_property
+    def _first(self) -> int:
+        """The first moment of a message."""
+        return 2 * len(self.lowered.duration)
+
+    @cached_property
+    def _before(self) -> list[int]:
+        """Per item, the one before it in its lane."""
+        before = [NONE] * len(self.lowered.duration)
+        for lane in self.lowered.lanes:
+            for first, second in pairwise(lane):
+                before[second] = first
+        return before
+
+    @cached_property
+    def _slow(self) -> set[int]:
+        """Channels that something holds for a time."""
+        if self.semantics == "latency":
+            return set()
+        return {channel for message in self.lowered.messages if message.hold for channel in message.route}
+
+    @cached_property
+    def _queued(self) -> dict[int, int]:
+        """The moment at which a message ends to hold a channel, by the one at which the next begins to."""
+        uses: dict[int, list[tuple[int, int, int, int]]] = {}
+        for message in range(len(self.lowered.messages)):
+            route = [channel for channel in self.lowered.messages[message].route if channel in self._slow]
+            for channel, part in zip((*route[:1], *route[1:][-1:]), (_BEGUN, _AGAIN), strict=False):
+                moment = self._moment(message, part)
+                uses.setdefault(channel, []).append((self.time(moment), self.time(moment + 1), message, moment))
+        queued: dict[int, int] = {}
+        for row in uses.values():
+            before = NONE
+            for start, end, _, moment in sorted(row):
+                if before != NONE:
+                    queued[moment] = before
+                if end > start:  # what passes in no time keeps nobody waiting
+                    before = moment + 1
+        return queued
+
+    @cached_property
+    def _core_from(self) -> list[int]:
+        """Who handed its core to whom: any core that is free will do, the one that has been free longest is taken."""
+        times = self.times
+        free, given = [(0, NONE)] * (self.cores or 0), [NONE] * len(times.starts)
+        for item in sorted(range(len(given)), key=lambda i: (times.starts[i], times.ends[i], self.lowered.unit[i])):
+            free.sort()
+            since, given[item] = free.pop(0)
+            # An item of no time gives its core back at once: nobody waits for it.
+            took = times.ends[item] > times.starts[item]
+            free.append((times.ends[item], item) if took else (since, given[item]))
+        return given

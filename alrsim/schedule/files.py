@@ -114,11 +114,6 @@ def parse_document(text: str, where: str) -> Any:
         raise FileError(f"is not valid JSON: {error}", where=where) from None
 
 
-def write_plain(path: Path, schedule: Schedule) -> None:
-    """Write the plain form, for people to edit; the name is not kept."""
-    write_atomically(path, (json.dumps(plain(schedule), indent=2) + "\n").encode())
-
-
 def plain(schedule: Schedule) -> dict[str, str]:
     """``{unit: "0F0 0F3+3B1 ..."}``: :meth:`Schedule.as_dict` with overlaps kept."""
     partner = dict(schedule.overlaps)

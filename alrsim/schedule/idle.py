@@ -16,8 +16,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 
-from alrsim.schedule.event_graph import Moments, Reason, Times, Why
-from alrsim.schedule.lower import Lowered
+from alrsim.schedule.event_graph import EventGraph, Reason, Times
 from alrsim.tasks.token import NONE
 
 LOOK_AHEAD = 256
@@ -97,14 +96,13 @@ class _Wait:
     last: Reason | None
 
 
-def idle_stretches(
-    lowered: Lowered, moments: Moments, times: Times, limits: Sequence[Limit] = (), cores: int | None = None
-) -> tuple[Idle, ...]:
+def idle_stretches(graph: EventGraph, limits: Sequence[Limit] = ()) -> tuple[Idle, ...]:
     """Every idle tick of every unit, by unit and time; stretches of no length are left out."""
     found: list[Idle] = []
-    full = _full_cores(times, cores) if cores is not None and cores < len(lowered.lanes) else []
-    for unit, lane in enumerate(lowered.lanes):
-        inputs = [_last_input(moments, item) for item in lane]
+    times = graph.times
+    full = _full_cores(times, graph.cores) if graph.shares_cores and graph.cores is not None else []
+    for unit, lane in enumerate(graph.lowered.lanes):
+        inputs = [_last_input(graph, item) for item in lane]
         earliest = _suffix_minimum([ready for ready, _ in inputs])
         free = 0
         for place, item in enumerate(lane):
@@ -112,8 +110,8 @@ def idle_stretches(
             if times.starts[item] > free:
                 wait = _Wait(item, free, times.starts[item], ready, last)
                 others = _others(lane, inputs, earliest, place, wait.end)
-                found += _merged(_explain(unit, wait, others, lowered, moments, times, limits, full))
-            free = moments.time[moments.free[item]]
+                found += _merged(_explain(unit, wait, others, graph, limits, full))
+            free = graph.time(graph.free(item))
             if free > times.ends[item]:
                 found.append(Idle(unit, times.ends[item], free, Cause.SENDING, item))
         if times.makespan > free:
@@ -121,13 +119,10 @@ def idle_stretches(
     return tuple(found)
 
 
-def _last_input(moments: Moments, item: int) -> tuple[int, Reason | None]:
+def _last_input(graph: EventGraph, item: int) -> tuple[int, Reason | None]:
     """When everything that an item reads is there, and what comes last."""
-    needed = [reason for reason in moments.reasons[2 * item] if reason.why == Why.INPUT]
-    if not needed:
-        return 0, None
-    last = max(needed, key=lambda reason: moments.time[reason.moment])
-    return moments.time[last.moment], last
+    last = max(graph.inputs(item), key=lambda reason: graph.time(reason.moment), default=None)
+    return (0, None) if last is None else (graph.time(last.moment), last)
 
 
 def _suffix_minimum(values: Sequence[int]) -> list[int]:
@@ -169,16 +164,15 @@ def _explain(
     unit: int,
     wait: _Wait,
     others: Sequence[tuple[int, int]],
-    lowered: Lowered,
-    moments: Moments,
-    times: Times,
+    graph: EventGraph,
     limits: Sequence[Limit],
     full: Sequence[tuple[int, int]],
 ) -> Iterator[Idle]:
     """The gap cut where any of its reasons can change."""
+    times = graph.times
     marks = {wait.start, wait.end, wait.ready, *(ready for ready, _ in others)}
     if wait.last is not None and wait.last.message != NONE:
-        source = lowered.messages[wait.last.message].source
+        source = graph.lowered.messages[wait.last.message].source
         marks |= {times.sent[wait.last.message], 0 if source == NONE else times.ends[source]}
     if others:
         marks |= {time for limit in limits for time in _between(limit.changes[unit], wait.start, wait.end)}
@@ -188,13 +182,13 @@ def _explain(
         saturated = bool(full) and bool(full[bisect_right(full, (start, 1)) - 1][1])
         could = [item for ready, item in others if ready <= start]
         if start >= wait.ready:
-            yield Idle(unit, start, end, Cause.CORE, wait.item, other=_core_holder(moments, wait.item))
+            yield Idle(unit, start, end, Cause.CORE, wait.item, other=graph.core_holder(wait.item))
         elif could and saturated:
             yield Idle(unit, start, end, Cause.CORE, wait.item, other=could[0])
         elif could:
             yield _choice(unit, start, end, wait, could, times, limits)
         else:
-            yield _missing(unit, start, end, wait, lowered, times)
+            yield _missing(unit, start, end, wait, graph)
 
 
 def _between(times: Sequence[int], start: int, end: int) -> Sequence[int]:
@@ -232,22 +226,16 @@ def _message(wait: _Wait) -> int:
     return NONE if wait.last is None else wait.last.message
 
 
-def _missing(unit: int, start: int, end: int, wait: _Wait, lowered: Lowered, times: Times) -> Idle:
+def _missing(unit: int, start: int, end: int, wait: _Wait, graph: EventGraph) -> Idle:
     """What has not come yet: not made, or queueing, or on its way."""
     assert wait.last is not None  # an item that needs nothing is ready at 0
     message = wait.last.message
     if message == NONE:
         return Idle(unit, start, end, Cause.INPUT, wait.item, other=wait.last.moment // 2)
-    maker = lowered.messages[message].source
+    times, maker = graph.times, graph.lowered.messages[message].source
     made = 0 if maker == NONE else times.ends[maker]
     cause = Cause.INPUT if start < made else Cause.LINK if start < times.sent[message] else Cause.TRANSFER
     return Idle(unit, start, end, cause, wait.item, message, maker)
-
-
-def _core_holder(moments: Moments, item: int) -> int:
-    """Who gave its core to an item."""
-    given = [reason.moment for reason in moments.reasons[2 * item] if reason.why == Why.CORE]
-    return given[0] // 2 if given else NONE
 
 
 def _merged(stretches: Iterator[Idle]) -> list[Idle]:

@@ -8,16 +8,15 @@ exist from the start first.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from alrsim.allocation import collector_paused
 from alrsim.schedule.lower import Lowered
+from alrsim.tasks.problem import Semantics
 from alrsim.tasks.token import NONE
 
-Transfers = Literal["latency", "link", "blocking"]
 Ticks = npt.NDArray[np.int64]
 Index = npt.NDArray[np.int32]
 
@@ -105,7 +104,7 @@ class Way:
 
 
 @collector_paused()
-def columns_of(lowered: Lowered, semantics: Transfers) -> Columns:
+def columns_of(lowered: Lowered, semantics: Semantics) -> Columns:
     """A lowered schedule as columns, one row per item."""
     items = len(lowered.duration)
     needs: list[list[int]] = []
@@ -154,7 +153,7 @@ def assemble(
     ways: list[Way],
     initial: list[int],
     channels: int,
-    semantics: Transfers,
+    semantics: Semantics,
     lane_first: Ticks,
     lane: Index,
 ) -> Columns:

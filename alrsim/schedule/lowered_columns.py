@@ -7,7 +7,8 @@ import numpy as np
 
 from alrsim.errors import OptionError, ScheduleError
 from alrsim.hardware.machine import Link, Machine
-from alrsim.schedule.lane_columns import MAX_ITEMS, Columns, Index, Ticks, Transfers, Way, assemble
+from alrsim.schedule.lane_columns import MAX_ITEMS, Columns, Index, Ticks, Way, assemble
+from alrsim.tasks.problem import Semantics
 from alrsim.tasks.task_columns import TaskColumns
 from alrsim.tasks.token import NONE
 
@@ -61,7 +62,7 @@ class LaneColumns:
     name: str = ""
 
 
-def lower_columns(problem: ColumnProblem, lanes: LaneColumns, semantics: Transfers) -> Columns:
+def lower_columns(problem: ColumnProblem, lanes: LaneColumns, semantics: Semantics) -> Columns:
     """A step of equal micro-batches with its lanes, without writing it out.
 
     Raises:
@@ -141,7 +142,7 @@ def _way(problem: ColumnProblem, buffer: int, source: int, target: int) -> tuple
 class _Wires:
     """Messages of one micro-batch: one for each buffer and unit that reads it elsewhere."""
 
-    def __init__(self, problem: ColumnProblem, unit: list[int], semantics: Transfers) -> None:
+    def __init__(self, problem: ColumnProblem, unit: list[int], semantics: Semantics) -> None:
         self._problem, self._unit, self._latent = problem, unit, semantics == "latency"
         self._known: dict[tuple[int, int], int] = {}
         self._names: dict[str, int] = {}

@@ -8,14 +8,15 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from alrsim.errors import ScheduleError
+from alrsim.schedule.bounds import tails
 from alrsim.schedule.lower import Delays
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers.caps import caps_of, timed
-from alrsim.schedulers.dispatch import schedule_of, successors
+from alrsim.schedulers.dispatch import schedule_of
 from alrsim.schedulers.list_schedule import does_not_fit
+from alrsim.schedulers.pipelines import serial
 from alrsim.schedulers.placement import contiguous_blocks
 from alrsim.schedulers.search import SearchOptions, Solution
-from alrsim.schedulers.serial import serial
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import NONE
 
@@ -56,12 +57,13 @@ def _single(problem: Problem) -> list[list[int]]:
 
 def upward_ranks(problem: Problem) -> list[float]:
     """Mean duration of a task plus the longest mean way from its end to the end of the step."""
-    after, ways = successors(problem), _MeanWays(problem)
-    ranks = [0.0] * len(problem.durations)
-    for task in reversed(range(len(ranks))):
-        rest = max(((ways.of(buffer) + ranks[other]) for other, buffer in after[task]), default=0.0)
-        ranks[task] = sum(problem.durations[task]) / len(problem.durations[task]) + rest
-    return ranks
+    ways = _MeanWays(problem)
+    before = [
+        [(other, ways.of(buffer)) for other, buffer in problem.tasks.dependencies(task)]
+        for task in range(len(problem.durations))
+    ]
+    means = [sum(row) / len(row) for row in problem.durations]
+    return [mean + tail for mean, tail in zip(means, tails(means, before), strict=True)]
 
 
 class _MeanWays:

@@ -6,18 +6,12 @@ from time import monotonic
 from alrsim.errors import ScheduleError
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers.caps import Caps, Timed, caps_of, timed
-from alrsim.schedulers.gpipe import gpipe
 from alrsim.schedulers.heft import heft_solution
-from alrsim.schedulers.interleaved import interleaved
 from alrsim.schedulers.list_schedule import PRIORITIES, list_with
-from alrsim.schedulers.lr_fixed import lr_fixed
-from alrsim.schedulers.lr_free import FREE_KINDS, lr_free
-from alrsim.schedulers.one_f_one_b import one_f_one_b
+from alrsim.schedulers.lr_free import FREE_KINDS, lr_fixed, lr_free
+from alrsim.schedulers.pipelines import gpipe, interleaved, one_f_one_b, serial, zb_h1, zb_v
 from alrsim.schedulers.placement import Placement, contiguous_blocks, with_loss
 from alrsim.schedulers.search import SearchOptions
-from alrsim.schedulers.serial import serial
-from alrsim.schedulers.zb_h1 import zb_h1
-from alrsim.schedulers.zb_v import zb_v
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import Kind
 

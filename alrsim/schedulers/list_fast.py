@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alrsim.allocation import collector_paused
-from alrsim.estimators.kernels.machine.compile import machine_code
+from alrsim.compiled import machine_code
 from alrsim.schedule.lower import Delays
 from alrsim.schedulers.placement import Placement
 from alrsim.tasks.problem import Problem

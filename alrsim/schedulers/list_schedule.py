@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from alrsim.compiled import available
 from alrsim.errors import ScheduleError
+from alrsim.schedule.bounds import tails
 from alrsim.schedule.lower import Delays
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers.caps import Caps, Gate, caps_of, timed
@@ -31,7 +33,8 @@ def list_schedule(problem: Problem) -> Schedule:
 
 def _ungated(problem: Problem, placement: Placement, priority: str, name: str) -> Schedule:
     """Without caps; large problems in machine code, with the same result."""
-    if len(problem.durations) >= FAST_FROM and (lanes := _fast_lanes(problem, placement, priority)) is not None:
+    fast = len(problem.durations) >= FAST_FROM and available()
+    if fast and (lanes := _fast_lanes(problem, placement, priority)) is not None:
         return schedule_of(problem, lanes, name)
     return _gated(problem, placement, PRIORITIES[priority](problem, placement), None, name)
 
@@ -172,15 +175,13 @@ PRIORITIES: dict[str, Callable[[Problem, Placement], list[Key]]] = {
 
 def path_to_end(problem: Problem, placement: Placement) -> list[int]:
     """Ticks of the longest path from the start of each task to the end of the step, lanes ignored."""
-    tasks, delays = problem.tasks.tasks, Delays(problem)
-    after = successors(problem)
-    longest = [0] * len(tasks)
-    for task in reversed(range(len(tasks))):
-        unit = placement[tasks[task].id.stage]
-        rest = 0
-        for other, buffer in after[task]:
-            target = placement[tasks[other].id.stage]
-            lag = 0 if buffer == NONE else delays.between(buffer, unit, target)
-            rest = max(rest, lag + longest[other])
-        longest[task] = problem.durations[task][unit] + rest
-    return longest
+    delays, units = Delays(problem), [placement[task.id.stage] for task in problem.tasks.tasks]
+    before = [
+        [
+            (other, 0 if buffer == NONE else delays.between(buffer, units[other], unit))
+            for other, buffer in problem.tasks.dependencies(task)
+        ]
+        for task, unit in enumerate(units)
+    ]
+    ticks = [row[unit] for row, unit in zip(problem.durations, units, strict=True)]
+    return [tick + tail for tick, tail in zip(ticks, tails(ticks, before), strict=True)]

@@ -1,4 +1,4 @@
-"""LR with gradients on any free unit (the ALR paper's "leading free units").
+"""LR: every gradient on its layer's own unit, or on any free unit (the ALR paper's "leading free units").
 
 Forwards, losses, updates and BP gradients inside a segment stay on their stage's unit and go first there. An LR
 gradient (G) or accumulation (C) that is ready goes to the idle unit from which its own unit would have the result
@@ -13,8 +13,7 @@ from heapq import heappop, heappush
 
 from alrsim.schedule.lower import Delays
 from alrsim.schedule.schedule import Schedule
-from alrsim.schedulers.dispatch import dispatch_times, initial_arrival, schedule_of, successors
-from alrsim.schedulers.lr_fixed import fixed_plan
+from alrsim.schedulers.dispatch import Plan, dispatch, dispatch_times, initial_arrival, schedule_of, successors
 from alrsim.schedulers.placement import Placement, contiguous_blocks
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import NONE, Kind
@@ -22,6 +21,21 @@ from alrsim.tasks.token import NONE, Kind
 FREE_KINDS: frozenset[Kind] = frozenset({"G", "C"})
 _FIXED_FIRST: dict[Kind, int] = {"L": 0, "F": 1, "B": 2, "I": 2, "W": 3, "U": 4}
 _END, _READY = 0, 1
+_QUEUE: dict[Kind, int] = {"L": 0, "F": 1, "C": 2, "G": 3, "B": 3, "I": 3, "W": 3, "U": 4}
+
+
+def lr_fixed(problem: Problem) -> Schedule:
+    """T = L + 2n on the unit grid with L layers, a loss row and n >= 2 micro-batches (ALR paper, Figure 2).
+
+    A free unit takes the first forward that is ready (reference order: micro-batches ascending), else a gradient.
+    """
+    return dispatch(problem, _fixed_plan(problem), "lr-fixed")
+
+
+def _fixed_plan(problem: Problem) -> Plan:
+    """The order of the queues, and reference order inside them."""
+    queue = [_QUEUE[task.id.kind] for task in problem.tasks.tasks]
+    return Plan(contiguous_blocks(problem), queue, [(index,) for index in range(len(queue))])
 
 
 @dataclass
@@ -50,7 +64,7 @@ def lr_free(problem: Problem) -> Schedule:
     Never slower than ``lr-fixed``, whose schedule is returned where the greedy one would be.
     """
     run = _carry_out(problem)
-    lanes, starts = dispatch_times(problem, fixed_plan(problem), "lr-free")
+    lanes, starts = dispatch_times(problem, _fixed_plan(problem), "lr-free")
     at_home = max((starts[lane[-1]] + problem.durations[lane[-1]][unit] for unit, lane in enumerate(lanes) if lane))
     return schedule_of(problem, run.lanes if max(run.ends) <= at_home else lanes, "lr-free")
 

@@ -8,18 +8,12 @@ from alrsim.registry import Registry
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers.auto import auto, auto_solution
 from alrsim.schedulers.cpsat import cpsat, cpsat_solution
-from alrsim.schedulers.gpipe import gpipe
 from alrsim.schedulers.heft import heft, heft_solution
-from alrsim.schedulers.interleaved import interleaved
 from alrsim.schedulers.list_schedule import list_schedule, list_solution
 from alrsim.schedulers.local_search import local_search, local_search_solution
-from alrsim.schedulers.lr_fixed import lr_fixed
-from alrsim.schedulers.lr_free import lr_free
-from alrsim.schedulers.one_f_one_b import one_f_one_b
+from alrsim.schedulers.lr_free import lr_fixed, lr_free
+from alrsim.schedulers.pipelines import gpipe, interleaved, one_f_one_b, serial, zb_h1, zb_v
 from alrsim.schedulers.search import SearchOptions, Solution
-from alrsim.schedulers.serial import serial
-from alrsim.schedulers.zb_h1 import zb_h1
-from alrsim.schedulers.zb_v import zb_v
 from alrsim.tasks.problem import Problem
 
 Scheduler = Callable[[Problem], Schedule]

@@ -5,17 +5,16 @@ from functools import cache
 
 import numpy as np
 
-from alrsim.schedule.lane_columns import Transfers
 from alrsim.schedule.lowered_columns import ColumnProblem, LaneColumns, lower_columns
 from alrsim.schedule.schedule import Lane, Schedule
 from alrsim.simulation.engine import simulate
 from alrsim.simulation.fast import run_columns
 from alrsim.tasks.expand import expand
-from alrsim.tasks.problem import Problem
+from alrsim.tasks.problem import Problem, Semantics
 from alrsim.timeline.timeline import SpanColumns, Timeline, deferred
 
 
-def simulate_columns(problem: ColumnProblem, lanes: LaneColumns, *, semantics: Transfers = "link") -> Timeline:
+def simulate_columns(problem: ColumnProblem, lanes: LaneColumns, *, semantics: Semantics = "link") -> Timeline:
     """Carry out lanes in simulated time, as :func:`alrsim.simulation.engine.simulate` does.
 
     Spans, transfers and memory points are written out when somebody looks at them; metrics need none of them.

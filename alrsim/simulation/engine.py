@@ -12,17 +12,17 @@ import numpy as np
 from alrsim.allocation import collector_paused
 from alrsim.errors import OptionError
 from alrsim.schedule.check import check_and_lower
+from alrsim.schedule.event_graph import EventGraph, Times
 from alrsim.schedule.lower import Lowered
 from alrsim.schedule.schedule import Schedule
 from alrsim.simulation.contention import stretches
 from alrsim.simulation.fast import Marks, refusal, run_fast
-from alrsim.simulation.network import Semantics
-from alrsim.simulation.run import Trace, run
+from alrsim.simulation.run import run
 from alrsim.simulation.terms import terms
-from alrsim.tasks.problem import Problem
+from alrsim.tasks.problem import SEMANTICS, Problem, Semantics
 from alrsim.timeline.memory import memory_points
 from alrsim.timeline.terms import FACT
-from alrsim.timeline.timeline import MemPoint, Span, SpanColumns, Timeline, TransferSpan, deferred
+from alrsim.timeline.timeline import MemPoint, Span, SpanColumns, Timeline, TransferSpan, deferred, later
 
 Engine = Literal["simpy", "fast", "auto"]
 
@@ -72,16 +72,15 @@ def simulate(
         ScheduleError: the schedule does not fit the problem, or needs a link that does not exist.
         DeadlockError: its lanes wait for each other.
     """
-    if semantics not in get_args(Semantics):
-        known = ", ".join(get_args(Semantics))
+    if semantics not in SEMANTICS:
         raise OptionError(
-            f"unknown semantics {semantics!r}", where="--transfer-semantics", fix=f"choose one of {known}"
+            f"unknown semantics {semantics!r}", field="transfer_semantics", fix=f"choose one of {', '.join(SEMANTICS)}"
         )
     if overlap < 0:
-        raise OptionError(f"overlap is {overlap}, must not be negative", where="--overlap")
+        raise OptionError(f"overlap is {overlap}, must not be negative", field="overlap")
     if engine not in get_args(Engine):
         known = ", ".join(get_args(Engine))
-        raise OptionError(f"there is no engine {engine!r}", where="--engine", fix=f"choose one of {known}")
+        raise OptionError(f"there is no engine {engine!r}", field="engine", fix=f"choose one of {known}")
     lowered = check_and_lower(problem, schedule, overlap=overlap)
     values: dict[str, Any] = {
         "source": "simulated",
@@ -92,52 +91,47 @@ def simulate(
         "time_unit": problem.time_unit,
         "ticks_per_unit": problem.ticks_per_unit,
     }
-    why = refusal(problem, lowered)
+    fast = engine == "fast" or (engine == "auto" and len(lowered.duration) >= FAST_FROM)
+    why = refusal(problem, lowered) if fast else ""
     if engine == "fast" and why:
-        raise OptionError(f"the fast engine leaves this to SimPy: {why}", where="--engine", fix="use auto or simpy")
-    if engine == "simpy" or why or (engine == "auto" and len(lowered.duration) < FAST_FROM):
+        raise OptionError(f"the fast engine leaves this to SimPy: {why}", field="engine", fix="use auto or simpy")
+    taken = run_fast(lowered, semantics=semantics) if fast and not why else None
+    if taken is None:
         stretch = None if problem.loads is None else stretches(problem.loads, lowered, overlap)
-        trace = run(lowered, semantics=semantics, cores=problem.machine.shared_cores, stretch=stretch)
-        facts = {
+        simulated = run(lowered, semantics=semantics, cores=problem.machine.shared_cores, stretch=stretch)
+        times, timeline = cache(lambda: simulated), _timeline(problem, lowered, simulated, values)
+    else:
+        times = cache(lambda: _times(lowered, taken))
+        timeline = _deferred(problem, lowered, taken, times, values)
+
+    def facts(_: Timeline) -> dict[str, str | tuple[str, ...]]:
+        found: dict[str, str | tuple[str, ...]] = {
             "transfer_semantics": semantics,
-            "engine": "simpy",
-            **_terms(problem, lowered, lambda: trace, semantics, overlap),
+            "engine": "simpy" if taken is None else "fast",
         }
-        return _timeline(problem, lowered, trace, {**values, "facts": facts})
-    marks = run_fast(lowered, semantics=semantics)
-    made = cache(lambda: _trace(lowered, marks))
-    facts = {
-        "transfer_semantics": semantics,
-        "engine": "fast",
-        **_terms(problem, lowered, made, semantics, overlap),
-    }
-    return _deferred(problem, lowered, marks, made, {**values, "facts": facts})
+        if problem.time_unit != "ns":  # steps of abstract units have no words for what they are made of
+            return found
+        graph = EventGraph(lowered, times(), semantics, problem.machine.shared_cores)
+        return {**found, FACT: terms(problem, graph, overlap).fact}
+
+    return later(timeline, facts=facts)
 
 
-def _terms(
-    problem: Problem, lowered: Lowered, trace: Callable[[], Trace], semantics: Semantics, overlap: Fraction
-) -> dict[str, tuple[str, ...]]:
-    """What the makespan is made of; steps of abstract units have no such words."""
-    if problem.time_unit != "ns":
-        return {}
-    return {FACT: terms(problem, lowered, trace(), semantics, overlap).fact}
-
-
-def _trace(lowered: Lowered, marks: Marks) -> Trace:
+def _times(lowered: Lowered, marks: Marks) -> Times:
     starts = (marks.ends - np.array(lowered.duration, dtype=np.int64)).tolist()
-    return Trace(starts, marks.ends.tolist(), marks.sent.tolist(), marks.arrived.tolist())
+    return Times(starts, marks.ends.tolist(), marks.sent.tolist(), marks.arrived.tolist())
 
 
 @collector_paused()
-def _timeline(problem: Problem, lowered: Lowered, trace: Trace, values: Mapping[str, Any]) -> Timeline:
+def _timeline(problem: Problem, lowered: Lowered, times: Times, values: Mapping[str, Any]) -> Timeline:
     units = values["units"]
-    spans, transfers = _spans(problem, lowered, trace, units), _transfers(problem, lowered, trace, units)
+    spans, transfers = _spans(problem, lowered, times, units), _transfers(problem, lowered, times, units)
     timeline = Timeline(spans=spans, transfers=transfers, **values)
     return replace(timeline, memory=_memory(problem, lowered, timeline))
 
 
 def _deferred(
-    problem: Problem, lowered: Lowered, marks: Marks, trace: Callable[[], Trace], values: Mapping[str, Any]
+    problem: Problem, lowered: Lowered, marks: Marks, times: Callable[[], Times], values: Mapping[str, Any]
 ) -> Timeline:
     """Spans, transfers and memory points are made when somebody looks at them."""
     units = values["units"]
@@ -149,8 +143,8 @@ def _deferred(
     starts = ends - np.array(lowered.duration, dtype=np.int64)[order]
     return deferred(
         SpanColumns(first, starts, ends),
-        collector_paused()(lambda _: _spans(problem, lowered, trace(), units)),
-        collector_paused()(lambda _: _transfers(problem, lowered, trace(), units)),
+        collector_paused()(lambda _: _spans(problem, lowered, times(), units)),
+        collector_paused()(lambda _: _transfers(problem, lowered, times(), units)),
         lambda timeline: _memory(problem, lowered, timeline),
         **values,
     )
@@ -161,26 +155,26 @@ def _memory(problem: Problem, lowered: Lowered, timeline: Timeline) -> tuple[Mem
     return memory_points(problem.tasks, timeline, [timeline.units[home] for home in lowered.home])
 
 
-def _spans(problem: Problem, lowered: Lowered, trace: Trace, units: tuple[str, ...]) -> tuple[Span, ...]:
+def _spans(problem: Problem, lowered: Lowered, times: Times, units: tuple[str, ...]) -> tuple[Span, ...]:
     # Items are numbered unit by unit in lane order, so a stable sort keeps the lane order of tasks without duration.
-    order = sorted(range(len(trace.starts)), key=lambda i: (trace.starts[i], lowered.unit[i], trace.ends[i]))
+    order = sorted(range(len(times.starts)), key=lambda i: (times.starts[i], lowered.unit[i], times.ends[i]))
     tasks = problem.tasks.tasks
     return tuple(
-        Span(tasks[member].id, units[lowered.unit[item]], trace.starts[item], trace.ends[item])
+        Span(tasks[member].id, units[lowered.unit[item]], times.starts[item], times.ends[item])
         for item in order
         for member in lowered.tasks[item]
     )
 
 
-def _transfers(problem: Problem, lowered: Lowered, trace: Trace, units: tuple[str, ...]) -> tuple[TransferSpan, ...]:
+def _transfers(problem: Problem, lowered: Lowered, times: Times, units: tuple[str, ...]) -> tuple[TransferSpan, ...]:
     buffers = problem.tasks.buffers
-    order = sorted(range(len(lowered.messages)), key=lambda index: (trace.sent[index], index))
+    order = sorted(range(len(lowered.messages)), key=lambda index: (times.sent[index], index))
     found = []
     for index in order:
         message = lowered.messages[index]
         buffer = buffers[message.buffer]
         source, target = units[message.source_unit], units[message.target_unit]
-        found.append(TransferSpan(buffer.name, source, target, trace.sent[index], trace.arrived[index], buffer.bytes))
+        found.append(TransferSpan(buffer.name, source, target, times.sent[index], times.arrived[index], buffer.bytes))
     return tuple(found)
 
 

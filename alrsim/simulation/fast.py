@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from alrsim.compiled import available
 from alrsim.errors import DeadlockError
-from alrsim.schedule.lane_columns import Columns, Ticks, Transfers, columns_of
+from alrsim.schedule.lane_columns import Columns, Ticks, columns_of
 from alrsim.schedule.lower import Lowered
-from alrsim.tasks.problem import Problem
+from alrsim.tasks.problem import Problem, Semantics
 from alrsim.tasks.token import NONE
 
 
@@ -44,10 +45,10 @@ def refusal(problem: Problem, lowered: Lowered) -> str:
     # No time is later than if everything ran one after the other.
     if sum(lowered.duration) + sum(message.delay for message in lowered.messages) > np.iinfo(np.int64).max:
         return "times may need more than 64 bits"
-    return ""
+    return "" if available() else "its loops are compiled by numba, which is not installed"
 
 
-def run_fast(lowered: Lowered, *, semantics: Transfers = "link") -> Marks:
+def run_fast(lowered: Lowered, *, semantics: Semantics = "link") -> Marks:
     """Simulate a lowered schedule.
 
     Raises:
@@ -57,7 +58,7 @@ def run_fast(lowered: Lowered, *, semantics: Transfers = "link") -> Marks:
     return complete(columns, run_columns(columns, semantics), semantics)
 
 
-def run_columns(columns: Columns, semantics: Transfers) -> Marks:
+def run_columns(columns: Columns, semantics: Semantics) -> Marks:
     """Run columns that were lowered for these semantics. Under ``latency`` only what is there from the start is sent.
 
     Raises:
@@ -82,7 +83,7 @@ def run_columns(columns: Columns, semantics: Transfers) -> Marks:
     return Marks(times.ends, times.sent, times.arrived)
 
 
-def complete(columns: Columns, marks: Marks, semantics: Transfers) -> Marks:
+def complete(columns: Columns, marks: Marks, semantics: Semantics) -> Marks:
     """Times of all messages: under ``latency`` they leave when their source ends."""
     if semantics != "latency":
         return marks

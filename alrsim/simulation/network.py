@@ -2,14 +2,13 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import Literal, cast
+from typing import cast
 
 from simpy import Environment, Event
 
 from alrsim.schedule.lower import Message
 from alrsim.simulation.tie_rule import Desk
-
-Semantics = Literal["latency", "link", "blocking"]
+from alrsim.tasks.problem import Semantics
 
 
 class Network:

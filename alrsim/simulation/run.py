@@ -13,34 +13,18 @@ So the result depends on the lowered schedule alone, never on the order in which
 """
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 from simpy import Environment, Event, Resource
 
 from alrsim.errors import DeadlockError
+from alrsim.schedule.event_graph import Times
 from alrsim.schedule.lower import Lowered
 from alrsim.simulation.contention import Neighbours
-from alrsim.simulation.network import Network, Semantics
+from alrsim.simulation.network import Network
 from alrsim.simulation.tie_rule import Desk
+from alrsim.tasks.problem import Semantics
 from alrsim.tasks.token import NONE
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """Times of a run, in ticks.
-
-    Attributes:
-        starts: Per item of the lowered schedule.
-        ends: Per item.
-        sent: Per message, when it began to occupy its first channel.
-        arrived: Per message, when the receiver had it.
-    """
-
-    starts: list[int]
-    ends: list[int]
-    sent: list[int]
-    arrived: list[int]
 
 
 def run(
@@ -49,7 +33,7 @@ def run(
     semantics: Semantics = "link",
     cores: int | None = None,
     stretch: Sequence[tuple[int, ...]] | None = None,
-) -> Trace:
+) -> Times:
     """Simulate a lowered schedule.
 
     Args:
@@ -71,7 +55,7 @@ def run(
         lanes.network.send(index)
     env.run()
     lanes.require_finished()
-    return Trace(lanes.starts, lanes.ends, lanes.network.started, lanes.network.arrived)
+    return Times(lanes.starts, lanes.ends, lanes.network.started, lanes.network.arrived)
 
 
 class _Lanes:

@@ -19,7 +19,7 @@ from alrsim.steps.method import Method
 from alrsim.steps.model import cut_stages
 from alrsim.steps.options import PredictionOptions, StepOptions, parse_precision
 from alrsim.steps.pricing import cost_model_of, is_abstract
-from alrsim.tasks.problem import Problem
+from alrsim.tasks.problem import Problem, Semantics
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.timeline.timeline import Timeline
 
@@ -223,7 +223,6 @@ def predict(problem: Problem, schedule: Schedule, asked: PredictionOptions, sema
         semantics: Of the transfers, if nobody asked for another: as a calibrated executor makes them.
     """
     from alrsim.simulation.engine import Engine, simulate
-    from alrsim.simulation.network import Semantics
 
     said = asked.transfer_semantics
     chosen = said if semantics is None or "transfer_semantics" in asked.given else semantics

@@ -109,11 +109,35 @@ class Bench:
     costs: dict[JobKey, MeasuredCosts] = field(default_factory=dict)
 
 
+def join_ranks(running: Running, units: int) -> None:
+    """Where torchrun started this program, join the other ranks; nothing happens elsewhere.
+
+    Raises:
+        OptionError: there are more or fewer ranks than units.
+        ExecutionError: a rank never came.
+    """
+    if running.executor != "torchrun":
+        return
+    from alrsim.execution.workers.ranks import join, rank_place
+
+    place = rank_place()
+    if place is None:
+        return
+    if place.world != units:
+        raise OptionError(
+            f"there are {units} units, but torchrun started {place.world} rank{'s' * (place.world > 1)}",
+            field="executor",
+            fix=f"`units={place.world}`, or start {units} ranks",
+        )
+    join(running.limits.join_seconds)
+
+
 def open_bench(work: Workload, running: Running) -> Bench:
     """Draw one batch: scikit-learn's digits where they fit the model, random data elsewhere."""
     from alrsim.datasets import default_dataset, load_samples
     from alrsim.execution.executor import Batch
 
+    join_ranks(running, len(work.machine.units))
     model = work.model.torch_model
     assert model is not None, "require_measurable lets only torch models through"
     name = default_dataset(model)

@@ -1,7 +1,6 @@
 """Which cost model prices a task graph on a profile: steps, its roofline, or task times that were measured there."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from alrsim.cost.costs import MeasuredCosts
 from alrsim.errors import OptionError
@@ -10,7 +9,7 @@ from alrsim.hardware.calibration import Calibration
 from alrsim.hardware.machine import Machine
 from alrsim.hardware.precision import PrecisionPlan
 from alrsim.rules.options import RuleOptions
-from alrsim.tasks.problem import CostModel, Problem, price
+from alrsim.tasks.problem import CostModel, Problem, Semantics, price
 from alrsim.tasks.taskgraph import TaskGraph
 
 MEASURED = "measured"
@@ -28,7 +27,7 @@ class Priced:
 
     problem: Problem
     error: str = ""
-    semantics: Literal["link", "blocking"] | None = None
+    semantics: Semantics | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from alrsim.errors import FileError
+from alrsim.estimators.variance_law import cosine
 from alrsim.files import read_text
 from alrsim.hardware.strictyaml import Document, Fault, KeyPath, parse_yaml
 
@@ -67,7 +68,7 @@ class Quality:
 
     def cosine(self, copies: int) -> float:
         """Expected cosine of the mean of so many copies with the true gradient."""
-        return float(self.ceiling / (1 + self.noise_to_signal / copies) ** 0.5)
+        return cosine(self.noise_to_signal, copies, self.ceiling)
 
 
 @dataclass(frozen=True)

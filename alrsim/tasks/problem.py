@@ -3,12 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal, get_args
 
 from alrsim.errors import OptionError
 from alrsim.hardware.machine import Machine, Unit
 from alrsim.hardware.precision import PrecisionPlan
 from alrsim.tasks.taskgraph import Task, TaskGraph
 from alrsim.units import Ns
+
+Semantics = Literal["latency", "link", "blocking"]
+"""What a transfer occupies: nothing, its links, or its links and the sending unit."""
+
+SEMANTICS: tuple[Semantics, ...] = get_args(Semantics)
 
 CostModel = Callable[[Task, Unit, PrecisionPlan], Ns]
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from typing import Any
 
 from alrsim.graph.work import NO_WORK, Work
 from alrsim.tasks.token import NONE, TaskId
@@ -122,3 +123,26 @@ class TaskGraph:
     def index(self) -> dict[TaskId, int]:
         """Position by task id."""
         return {task.id: position for position, task in enumerate(self.tasks)}
+
+    def to_networkx(self) -> Any:
+        """A ``networkx.MultiDiGraph``: a node per task, an edge per dependency, labelled by the buffer that makes it.
+
+        Nodes are tokens (``"0F1"``) with ``task``, a :class:`Task`; edges have ``buffer``, a :class:`Buffer`, or
+        ``None`` where it is plain order.
+
+        >>> from alrsim.tasks.token import parse_token
+        >>> tasks = (Task(parse_token("0F0")), Task(parse_token("0B0"), reads=(0,)))
+        >>> buffers = (Buffer("0F0:saved", Category.ACTIVATION, 8, 0, producer=0, readers=(1,)),)
+        >>> graph = TaskGraph(tasks, buffers, "bp", stages=1, microbatches=1).to_networkx()
+        >>> [(source, target, buffer.name) for source, target, buffer in graph.edges(data="buffer")]
+        [('0F0', '0B0', '0F0:saved')]
+        """
+        import networkx
+
+        graph = networkx.MultiDiGraph(name=self.rule)
+        names = [str(task.id) for task in self.tasks]
+        graph.add_nodes_from((name, {"task": task}) for name, task in zip(names, self.tasks, strict=True))
+        for position, name in enumerate(names):
+            for other, buffer in self.dependencies(position):
+                graph.add_edge(names[other], name, buffer=None if buffer == NONE else self.buffers[buffer])
+        return graph

@@ -114,11 +114,6 @@ def layer_rows_idle(timeline: Timeline) -> Fraction:
     return _share(sum(bubbles[unit] for unit in units), len(units) * timeline.makespan)
 
 
-def busiest_unit(timeline: Timeline) -> Ns:
-    """``max busy(u)``: no order of these tasks on these units can be shorter."""
-    return max(busy(timeline).values(), default=0)
-
-
 def speedup(first: Timeline, other: Timeline) -> Fraction:
     """Makespan of ``first`` over makespan of ``other``.
 

@@ -126,6 +126,18 @@ class Timeline(Shown):
         return {one.name: getattr(self, one.name) for one in fields(self)}
 
 
+def later(timeline: Timeline, **makers: Callable[[Timeline], Any]) -> Timeline:
+    """The same timeline, some fields of which are made when they are asked for.
+
+    Args:
+        makers: By field: what makes it; it gets the timeline.
+    """
+    for name in makers:
+        timeline.__dict__.pop(name, None)
+    timeline.__dict__["_makers"] = {**timeline.__dict__.get("_makers", {}), **makers}
+    return timeline
+
+
 def deferred(
     columns: SpanColumns,
     spans: Callable[[Timeline], tuple[Span, ...]],
@@ -140,8 +152,6 @@ def deferred(
         spans: Makes the spans; it gets the timeline, as ``transfers`` and ``memory`` do.
         values: The other fields.
     """
-    timeline = Timeline(spans=(), **values)
-    for name in ("spans", "transfers", "memory"):
-        del timeline.__dict__[name]
-    timeline.__dict__.update(_columns=columns, _makers={"spans": spans, "transfers": transfers, "memory": memory})
+    timeline = later(Timeline(spans=(), **values), spans=spans, transfers=transfers, memory=memory)
+    timeline.__dict__["_columns"] = columns
     return timeline

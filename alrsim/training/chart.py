@@ -1,13 +1,12 @@
 """The picture of a training run as PNG bytes: loss and accuracy, over steps and over work."""
 
 from collections.abc import Sequence
-from io import BytesIO
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from alrsim.reports.canvas import quiet, render
 from alrsim.reports.palette import FAINT, INK
 from alrsim.training.log import Row
 
@@ -18,7 +17,6 @@ _DPI, _WIDTH, _HEIGHT = 130, 10.0, 5.6
 def draw_training(rows: Sequence[Row], title: str, note: str) -> bytes:
     """Loss above, accuracy below; steps on the left, work on the right. The same rows give the same bytes."""
     figure = Figure(figsize=(_WIDTH, _HEIGHT))
-    FigureCanvasAgg(figure)
     axes = figure.subplots(2, 2, sharey="row", sharex="col")
     steps, work = [float(row.step) for row in rows], [row.work for row in rows]
     for column, (values, label) in enumerate(((steps, "steps"), (work, "work in forwards of a batch (F)"))):
@@ -33,9 +31,7 @@ def draw_training(rows: Sequence[Row], title: str, note: str) -> bytes:
     figure.subplots_adjust(left=0.075, right=0.985, top=0.87, bottom=0.095, wspace=0.06, hspace=0.12)
     figure.text(0.012, 0.975, title, fontsize=12.5, fontweight="bold", color=INK, va="top")
     figure.text(0.012, 0.925, note, fontsize=8, color=FAINT, va="top")
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white", metadata={"Software": "alrsim"})
-    return buffer.getvalue()
+    return render(figure, _DPI)
 
 
 def _draw_loss(axis: Axes, at: Sequence[float], rows: Sequence[Row]) -> None:
@@ -73,9 +69,7 @@ def _draw_accuracy(axis: Axes, at: Sequence[float], rows: Sequence[Row], *, name
 def _dress(axis: Axes) -> None:
     axis.grid(color="#E5E5E5", linewidth=0.7)
     axis.set_axisbelow(True)
-    axis.tick_params(labelsize=8, color=FAINT)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+    quiet(axis)
 
 
 def _short(value: float, _position: int) -> str:

@@ -14,7 +14,7 @@ from alrsim.execution.step import StepResult, one_thread
 from alrsim.training.evaluate import evaluate
 from alrsim.training.learner import Cost, halves
 from alrsim.training.log import Row
-from alrsim.training.optimize import OPTIMIZERS, RATE_SCHEDULES, apply
+from alrsim.training.optimize import RATE_SCHEDULES, apply, optimizer_of
 from alrsim.training.setup import Training
 from alrsim.training.state import TrainState
 
@@ -26,7 +26,7 @@ def initial_state(training: Training) -> TrainState:
     """The model's own parameters, an optimizer without memory, and the first row of the log."""
     job, program = training.job, training.program
     parameters = {name: value.detach().clone().requires_grad_() for name, value in program.parameters.items()}
-    optimizer = OPTIMIZERS[job.optimizer](list(parameters.values()), job)
+    optimizer = optimizer_of(job, list(parameters.values()))
     buffers = {name: value.detach().clone() for name, value in program.buffers.items()}
     state = TrainState(parameters, buffers, optimizer, RATE_SCHEDULES[job.rate_schedule](optimizer, job), job.copies)
     if training.method.learns_sigma:

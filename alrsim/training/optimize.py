@@ -8,18 +8,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, StepLR
 
+from alrsim.rules.optimizers import OPTIMIZERS
 from alrsim.training.job import TrainJob
-
-OPTIMIZERS: Mapping[str, Callable[[Sequence[Tensor], TrainJob], Optimizer]] = {
-    "adam": lambda values, job: torch.optim.Adam(values, lr=job.rate, weight_decay=job.weight_decay),
-    "adamw": lambda values, job: torch.optim.AdamW(values, lr=job.rate, weight_decay=job.weight_decay),
-    "sgd": lambda values, job: torch.optim.SGD(values, lr=job.rate, weight_decay=job.weight_decay),
-    "momentum": lambda values, job: torch.optim.SGD(
-        values, lr=job.rate, momentum=job.momentum, weight_decay=job.weight_decay
-    ),
-    "rmsprop": lambda values, job: torch.optim.RMSprop(values, lr=job.rate, weight_decay=job.weight_decay),
-}
-"""Every optimizer by its name."""
 
 RATE_SCHEDULES: Mapping[str, Callable[[Optimizer, TrainJob], LRScheduler]] = {
     "constant": lambda optimizer, job: LambdaLR(optimizer, _one),
@@ -27,6 +17,14 @@ RATE_SCHEDULES: Mapping[str, Callable[[Optimizer, TrainJob], LRScheduler]] = {
     "cosine": lambda optimizer, job: CosineAnnealingLR(optimizer, job.steps),
 }
 """Every schedule of the learning rate by its name."""
+
+
+def optimizer_of(job: TrainJob, values: Sequence[Tensor]) -> Optimizer:
+    """The job's optimizer of these values."""
+    entry = OPTIMIZERS[job.optimizer]
+    build: Callable[..., Optimizer] = getattr(torch.optim, entry.torch)
+    more = {name: getattr(job, name) for name in entry.options}
+    return build(values, lr=job.rate, weight_decay=job.weight_decay, **more)
 
 
 def apply(

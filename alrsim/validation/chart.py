@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from alrsim.reports.gantt import render
+from alrsim.reports.canvas import render
 from alrsim.reports.palette import FAINT, IDLE_EDGE, INK
 from alrsim.validation.tables import percent
 
@@ -34,7 +33,6 @@ _NICE = ((1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0), tuple(1 + step / 
 def draw_scatter(document: Mapping[str, Any]) -> bytes:
     """PNG bytes of a run's document (:mod:`alrsim.validation.document`); the same document gives the same bytes."""
     figure = Figure(figsize=(13.0, 6.9))
-    FigureCanvasAgg(figure)
     cells = document["cells"]
     models = list(dict.fromkeys(cell["model"] for cell in cells))
     methods = list(dict.fromkeys(cell["method"] for cell in cells))

@@ -10,8 +10,7 @@ from alrsim.hardware.topology import Link, Listed
 from alrsim.hardware.unit import Unit
 from alrsim.schedule.schedule import Schedule
 from alrsim.simulation.engine import simulate
-from alrsim.simulation.network import Semantics
-from alrsim.tasks.problem import CostKey, Loads, Problem, cost_key
+from alrsim.tasks.problem import CostKey, Loads, Problem, Semantics, cost_key
 from alrsim.tasks.scratch import with_scratch
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.timeline.timeline import Timeline

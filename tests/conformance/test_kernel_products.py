@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from alrsim.compiled import machine_code
 from alrsim.errors import ExecutionError, OptionError
-from alrsim.estimators.kernels import int8, packed, tensor_cores
-from alrsim.estimators.kernels.machine import compile as compilation
+from alrsim.estimators.kernels import int8, packed, tensor_cores, threads
 from alrsim.estimators.kernels.machine import vnni
 from alrsim.estimators.kernels.product import PRODUCTS, product
 from alrsim.estimators.kernels.shapes import ConvShape, LinearShape
@@ -84,10 +84,24 @@ def kept(kernel, x, e, shape, kind, noise):
     return kernel.keep_input(x, shape, kind), kernel.keep_noise(e, shape, noise)
 
 
+def packed_weights(weights, shape):
+    """What packed bits multiply by: 4 bits for linear maps; for small planes rows in groups that share a mean size."""
+    if isinstance(shape, LinearShape):
+        whole, scale = quantise(weights, 2**packed.PLANES - 1)
+        return whole.double() * scale
+    plan = packed._plan(weights, shape)
+    if plan.group == 1:
+        return weights.double()
+    flat = weights.reshape(-1).double()
+    found = torch.empty_like(flat)
+    found[torch.from_numpy(plan.order)] = torch.from_numpy(plan.weights).repeat_interleave(plan.group)[: len(flat)]
+    return (found * torch.where(flat < 0, -1.0, 1.0)).view(weights.shape)
+
+
 def seen_weights(name, weights, shape):
     """The weights that a kernel multiplies by, as its contract states them."""
     if name in ("packed", "int8-bits"):
-        return packed.seen_weights(weights, shape)
+        return packed_weights(weights, shape)
     if name != "int8":
         return weights.double()
     whole, scale = quantise(weights, 127)
@@ -150,7 +164,7 @@ def test_integer_kernels_are_exact_before_rescaling(case, kind):
         # Integers that a group of rows shares stay integers; others are its mean.
         equal = whole.abs().max().expand(whole.shape) * whole.sign()
         for used in (whole, equal):
-            seen = packed.seen_weights(used, shape)
+            seen = packed_weights(used, shape)
             exact, _ = reference(x, e, seen, shape)
             found = packed.convolution_sums(left, right, used, shape)
             assert torch.equal(found, exact) or not torch.equal(seen, used)
@@ -214,7 +228,7 @@ def test_small_planes_share_weights_in_groups_of_rows(shape, kind, samples):
     """Every sum is that of the weights that the kernel says it uses, and these are close to the ones it was given."""
     x, e, weights = operands(shape, kind, "sign", copies=3, samples=samples)
     left, right = kept(PRODUCTS["packed"], x, e, shape, kind, "sign")
-    seen = packed.seen_weights(weights, shape)
+    seen = packed_weights(weights, shape)
     exact, _ = reference(x, e, seen, shape)
     found = packed.convolution_sums(left, right, weights, shape, threads=2)
     assert torch.allclose(found, exact, rtol=0, atol=1e-8)
@@ -291,29 +305,29 @@ def test_compiled_loops_survive_without_a_cache_folder(monkeypatch):
     def double(value):
         return 2 * value
 
-    compiled = compilation.machine_code(double)
+    compiled = machine_code(double)
     assert compiled(21) == 42
     assert type(compiled._cache).__name__ == "NullCache"
 
 
 def test_every_job_runs_once_and_an_error_arrives():
     done = []
-    compilation.run_all([partial(done.append, i) for i in range(50)], 3)
+    threads.run_all([partial(done.append, i) for i in range(50)], 3)
     assert sorted(done) == list(range(50))
 
     def fail():
         raise ValueError("in a helper or here")
 
     with pytest.raises(ValueError, match="in a helper or here"):
-        compilation.run_all([fail] * 3, 3)
+        threads.run_all([fail] * 3, 3)
 
 
 def test_work_is_split_without_gaps():
     for count in (0, 1, 2, 7, 64):
-        for threads in (1, 2, 3, 100):
-            runs = compilation.split(count, threads)
+        for many in (1, 2, 3, 100):
+            runs = threads.split(count, many)
             assert [i for low, high in runs for i in range(low, high)] == list(range(count))
-            assert len(runs) <= max(1, threads)
+            assert len(runs) <= max(1, many)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 17])

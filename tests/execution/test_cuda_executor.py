@@ -144,8 +144,8 @@ def test_units_that_add_to_the_same_term_have_copies_of_it(
     """Terms go by reference on one device, and the first one becomes the sum; without copies it is corrupted."""
     devices(1)
     one, job = job_of(subject, problem_of, "accumulate", units=3)
-    for place in ("part", "parcels"):
-        monkeypatch.setattr(f"alrsim.execution.{place}.sum_sites", everywhere)
+    for place in ("unit_part", "messages"):
+        monkeypatch.setattr(f"alrsim.execution.workers.{place}.sum_sites", everywhere)
     if shared:
         graph = job.prepared.job.graph
         assert_same(executed(job, repeats=1), sequential(one.program, graph, one.batch(2), job.prepared.job.options))
@@ -291,7 +291,7 @@ def test_a_host_without_a_gpu_says_so():
     with pytest.raises(ExecutionError) as caught:
         find_cuda()
     assert "CUDA" in caught.value.what
-    assert caught.value.where == "--executor cuda"
+    assert caught.value.field == "executor"
     assert "threads" in caught.value.fix
     assert unavailable("cuda") == caught.value.what
 

@@ -8,7 +8,8 @@ import torch
 from alrsim.errors import ExecutionError
 from alrsim.estimators.codes import CODES, decode, encode, encode_noise
 from alrsim.estimators.cotangent import cotangent, cotangent_rows, loss_weights
-from alrsim.estimators.kernels.philox import PhiloxKey, philox_noise
+from alrsim.estimators.kernels.noise_key import PhiloxKey
+from alrsim.estimators.kernels.philox import philox_noise
 from alrsim.estimators.noise import add_weighted, antithetic, mix, sign_scale
 from alrsim.estimators.vjp import convolution_vjp, linear_vjp, local_vjp
 from alrsim.execution.executor import sequential

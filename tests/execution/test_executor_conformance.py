@@ -18,7 +18,6 @@ from alrsim.timeline.comparison import Comparison
 HERE = [
     pytest.param(name, marks=pytest.mark.skipif(bool(unavailable(name)), reason=unavailable(name) or "runs"))
     for name in EXECUTORS
-    if name != "torchrun"  # whole programs, started by torchrun: tests/execution/test_torchrun.py
 ]
 SMALL = {"width": 4, "image_size": 16}
 INT8 = PrecisionPlan(saved=Precision.INT8, noise=Precision.INT8)

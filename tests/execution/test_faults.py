@@ -17,14 +17,16 @@ import pytest
 import torch
 
 from alrsim.errors import ExecutionError, OptionError
+from alrsim.estimators.kernels.threads import run_all
 from alrsim.execution.executor import Scheduled, execute_all, prepare, sequential
 from alrsim.execution.executors import EXECUTORS, unavailable
 from alrsim.execution.kernels.registry import KERNELS
 from alrsim.execution.session import InterruptedRun, Limits, RunError
-from alrsim.execution.workers import process_worker
+from alrsim.execution.workers import forking, gloo, process_worker, shared_memory
 from alrsim.execution.workers import processes as processes_module
 from alrsim.execution.workers import thread_workers as workers
 from alrsim.execution.workers.arena import open_arena
+from alrsim.execution.workers.forking import Children
 from alrsim.execution.workers.processes import ProcessSession, processes
 from alrsim.files import load_value, save_value
 from alrsim.rules import RULES, RuleOptions
@@ -37,7 +39,8 @@ from alrsim.timeline.timeline import Timeline
 pytestmark = pytest.mark.alone
 PARENT = os.getpid()
 OPTIONS = RuleOptions(microbatches=4)
-BOTH = ["threads", "processes"]
+BOTH = ["threads", "processes", "torchrun"]
+FORKED = ["processes", "torchrun"]
 POINTS = {"first": "0F0", "middle": "1F2", "backward": "0B1", "last": "1U"}
 
 
@@ -185,29 +188,32 @@ def test_a_task_that_raises_is_named_with_its_unit(job, tmp_path, executor, toke
 
 @pytest.mark.parametrize("token", POINTS.values(), ids=POINTS)
 @pytest.mark.parametrize("when", [1, 2])
-def test_a_killed_worker_is_named_with_what_it_was_at(job, tmp_path, token, when):
+@pytest.mark.parametrize("executor", FORKED)
+def test_a_killed_worker_is_named_with_what_it_was_at(job, tmp_path, executor, token, when):
     one = job(token, die, when=when)
-    error = failing(one, "processes", repeats=3)
+    error = failing(one, executor, repeats=3)
     assert "killed by signal 9" in error.what
     assert (error.unit, error.token) == (unit_of(one, token), token)
     if token != "0F0":
         require_partial(error, one, tmp_path, absent=token)
 
 
-def test_a_worker_killed_in_a_send_is_named_with_the_task_whose_data_it_sent(job, monkeypatch):
+@pytest.mark.parametrize(("executor", "module"), [("processes", shared_memory), ("torchrun", gloo)])
+def test_a_worker_killed_in_a_send_is_named_with_the_task_whose_data_it_sent(job, monkeypatch, executor, module):
     def flatten(_value):
         die()
 
-    monkeypatch.setattr(process_worker, "flatten", flatten)
-    error = failing(job(), "processes")
+    monkeypatch.setattr(module, "flatten", flatten)
+    error = failing(job(), executor)
     assert "killed by signal 9" in error.what
     assert (error.unit, error.token) == ("u0", "0F0")
 
 
-def test_a_worker_killed_while_it_waits_is_named_with_the_task_it_waits_to_run(job):
+@pytest.mark.parametrize("executor", FORKED)
+def test_a_worker_killed_while_it_waits_is_named_with_the_task_it_waits_to_run(job, executor):
     """u1 waits for 0F0, which lets it die."""
     one = job("0F0", lambda: kill_unit(1))
-    with processes([one], Limits()) as session, pytest.raises(RunError, match="killed by signal 9") as caught:
+    with EXECUTORS[executor]([one], Limits()) as session, pytest.raises(RunError, match="killed by signal 9") as caught:
         session.run(0)
     assert (caught.value.unit, caught.value.token) == ("u1", "1F0")
 
@@ -226,7 +232,7 @@ def targets_are_told(monkeypatch):
     original = ProcessSession.run
 
     def run(session, job):
-        for index, worker in enumerate(session._workers):
+        for index, worker in enumerate(session._children.workers):
             NUMBERS[index] = worker.pid or 0
         return original(session, job)
 
@@ -234,9 +240,10 @@ def targets_are_told(monkeypatch):
 
 
 @pytest.mark.parametrize("command", ["run", "results", "sample", "overhead", "exchange"])
-def test_a_worker_that_died_between_commands_is_an_error_of_the_next(job, command):
+@pytest.mark.parametrize("executor", FORKED)
+def test_a_worker_that_died_between_commands_is_an_error_of_the_next(job, executor, command):
     calls = {"run": (0,), "results": (0,), "sample": (0, 2), "overhead": (10,), "exchange": (0, 1, 64, 2)}
-    with processes([job()], Limits()) as session:
+    with EXECUTORS[executor]([job()], Limits()) as session:
         session.run(0)
         (_, first), _ = pids()
         os.kill(first, signal.SIGKILL)
@@ -261,12 +268,13 @@ def test_a_task_that_hangs_is_given_up_at_the_limit(job, tmp_path, executor):
     release.set()
     assert "hung: nothing began or ended for 0.4 s" in error.what
     assert (error.unit, error.token) == ("u1", "1F2")
-    assert "--limit" in error.fix
+    assert "`limit`" in error.fix
     require_partial(error, one, tmp_path, absent="1F2")
 
 
-def test_a_worker_that_is_stopped_from_outside_hangs_too(job):
-    error = failing(job("0B2", stop), "processes", Limits(task_seconds=0.4))
+@pytest.mark.parametrize("executor", FORKED)
+def test_a_worker_that_is_stopped_from_outside_hangs_too(job, executor):
+    error = failing(job("0B2", stop), executor, Limits(task_seconds=0.4))
     assert "hung" in error.what
     assert (error.unit, error.token) == ("u0", "0B2")
 
@@ -287,11 +295,28 @@ def test_a_worker_that_hangs_is_noticed_although_another_died_behind_its_last_ta
     assert (error.unit, error.token) == ("u0", "0U")
 
 
-def test_a_worker_that_never_joins_is_given_up(job):
+def test_a_worker_that_does_not_come_to_a_run_is_given_up(job):
     with processes([job()], Limits(join_seconds=0.4)) as session:
         os.kill(pids()[1][1], signal.SIGSTOP)
         with pytest.raises(RunError, match=r"did not join within 0\.4 s") as caught:
             session.run(0)
+    assert caught.value.unit == "u1"
+
+
+@pytest.mark.parametrize("executor", FORKED)
+@pytest.mark.parametrize(("fault", "message"), [(stop, "did not join within 0.4 s"), (die, "killed by signal 9")])
+def test_a_worker_that_never_joins_is_named_although_the_others_wait_for_it(job, monkeypatch, executor, fault, message):
+    settle = process_worker._settle
+
+    def with_fault(place):
+        settle(place)
+        if place.unit == 1:
+            fault()
+
+    monkeypatch.setattr(process_worker, "_settle", with_fault)
+    with pytest.raises(RunError) as caught, EXECUTORS[executor]([job()], Limits(join_seconds=0.4)):
+        pass
+    assert message in caught.value.what
     assert caught.value.unit == "u1"
 
 
@@ -407,7 +432,8 @@ def test_a_first_word_with_the_workers_that_stops_half_way_leaves_no_worker(job,
 
 
 def test_a_closing_that_is_interrupted_leaves_no_worker(job, monkeypatch):
-    monkeypatch.setattr(processes_module, "_join", Later(processes_module._join, KeyboardInterrupt(), 1))
+    join = Later(Children.join, KeyboardInterrupt(), 1)
+    monkeypatch.setattr(Children, "join", lambda children, patience: join(children, patience))
     with pytest.raises(KeyboardInterrupt), processes([job()], Limits()) as session:
         session.run(0)
     assert pids() == []
@@ -419,7 +445,8 @@ def test_an_error_of_the_caller_ends_the_session(job):
     assert pids() == []
 
 
-def test_sessions_leave_no_file_descriptor_and_no_mapping(job):
+@pytest.mark.parametrize("executor", FORKED)
+def test_sessions_leave_no_file_descriptor_and_no_mapping(job, executor):
     one = job()
 
     def held():
@@ -428,9 +455,9 @@ def test_sessions_leave_no_file_descriptor_and_no_mapping(job):
         return len(os.listdir("/proc/self/fd")), maps.count("/dev/zero (deleted)")
 
     def turn():
-        with processes([one], Limits()) as session:
+        with EXECUTORS[executor]([one], Limits()) as session:
             session.run(0)
-        with processes([one], Limits()) as session:
+        with EXECUTORS[executor]([one], Limits()) as session:
             os.kill(pids()[0][1], signal.SIGKILL)
             with pytest.raises(RunError):
                 session.run(0)
@@ -442,10 +469,11 @@ def test_sessions_leave_no_file_descriptor_and_no_mapping(job):
     assert held() == before
 
 
-def test_two_sessions_at_the_same_time_do_not_meet(job):
+@pytest.mark.parametrize("executor", FORKED)
+def test_two_sessions_at_the_same_time_do_not_meet(job, executor):
     jobs = [job(order=order) for order in ("gpipe", "1f1b")]
     expected = [reference(one) for one in jobs]
-    with processes(jobs[:1], Limits()) as first, processes(jobs[1:], Limits()) as second:
+    with EXECUTORS[executor](jobs[:1], Limits()) as first, EXECUTORS[executor](jobs[1:], Limits()) as second:
         for session in (first, second, first):
             session.run(0)
         os.kill(pids()[-1][1], signal.SIGKILL)
@@ -461,7 +489,8 @@ def reference(one):
     return sequential(job.program, job.graph, one.prepared.batch, job.options).gradients
 
 
-def test_a_session_lives_in_a_thread_beside_threads_that_print_and_compute(job):
+@pytest.mark.parametrize("executor", FORKED)
+def test_a_session_lives_in_a_thread_beside_threads_that_print_and_compute(job, executor):
     one, found, done = job(), [], threading.Event()
 
     def chatter():
@@ -470,7 +499,7 @@ def test_a_session_lives_in_a_thread_beside_threads_that_print_and_compute(job):
             torch.ones(64, 64) @ torch.ones(64, 64)
 
     def use():
-        with processes([one], Limits()) as session:
+        with EXECUTORS[executor]([one], Limits()) as session:
             for _ in range(3):
                 session.run(0)
             found.append(session.results(0).gradients)
@@ -486,9 +515,25 @@ def test_a_session_lives_in_a_thread_beside_threads_that_print_and_compute(job):
     assert all(torch.equal(found[0][name], value) for name, value in reference(one).items())
 
 
+@pytest.mark.parametrize("executor", FORKED)
+def test_a_session_outlives_the_thread_that_opened_it(job, executor):
+    with ExitStack() as stack:
+        sessions = []
+
+        def open_session():
+            sessions.append(stack.enter_context(EXECUTORS[executor]([job()], Limits())))
+
+        thread = threading.Thread(target=open_session)
+        thread.start()
+        thread.join()
+        time.sleep(0.2)
+        (session,) = sessions
+        session.run(0)
+        assert session.results(0).gradients
+
+
 def test_kernels_with_helper_threads_survive_the_fork(subject, problem_of):
     """The parent's pool of helpers exists, and computes, while workers are forked."""
-    from alrsim.estimators.kernels.machine.compile import run_all
 
     one = subject("mlp", "layer", hidden=8, features=12)
     options = RuleOptions(microbatches=2, copies=4)
@@ -549,10 +594,11 @@ def test_all_sessions_can_be_left_in_any_order(job):
 
 
 def test_a_system_that_cannot_fork_says_so_before_anything_else(job, monkeypatch):
-    monkeypatch.setattr(processes_module.multiprocessing, "get_all_start_methods", lambda: ["spawn"])
-    assert unavailable("processes") == "this system cannot fork processes"
-    with pytest.raises(ExecutionError, match="cannot fork"), processes([job()], Limits()):
-        pass
+    monkeypatch.setattr(forking.multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    for name in FORKED:
+        assert unavailable(name) == "this system cannot fork processes"
+        with pytest.raises(ExecutionError, match="cannot fork"), EXECUTORS[name]([job()], Limits()):
+            pass
 
 
 def test_messages_that_no_memory_can_hold_are_refused_with_their_size():

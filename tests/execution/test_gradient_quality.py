@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from alrsim.errors import ExecutionError
+from alrsim.estimators.variance_law import Array
 from alrsim.execution.executor import sequential
 from alrsim.execution.job import Settings
 from alrsim.quality.gradcheck import LAYER_MEAN, OVERALL, Quality, gradcheck
-from alrsim.quality.metrics import Array
 from alrsim.quality.reference import true_gradient, warm_start
 from alrsim.quality.sampler import Sampler, Subject, subject_of
 from alrsim.quality.trajectory import Terms, beale, estimated, exact, walk, walk_all

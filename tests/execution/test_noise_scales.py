@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from alrsim.errors import ExecutionError
-from alrsim.estimators.kernels.philox import PhiloxKey, philox_noise
+from alrsim.estimators.kernels.noise_key import PhiloxKey
+from alrsim.estimators.kernels.philox import philox_noise
 from alrsim.estimators.policy import PRESETS, Estimator
 from alrsim.execution.executor import execute_prepared, prepare, sequential
 from alrsim.execution.job import Settings, settings_of

@@ -1,5 +1,5 @@
-"""The executor ``torchrun``: ranks on this host's loopback, forked for most tests (importing torch takes seconds), and
-started by torchrun itself for the rest."""
+"""Ranks of a program that torchrun started, here forked for most tests (importing torch takes seconds), and started by
+torchrun itself for the rest. Ranks that a session forks: test_ranks_of_a_session.py and the suites of all executors."""
 
 import json
 import os
@@ -22,8 +22,8 @@ from alrsim.execution.executor import Scheduled, execute_all, prepare, sequentia
 from alrsim.execution.kernels.registry import KERNELS
 from alrsim.execution.measuring.calibrate import calibrate_session, calibration_job
 from alrsim.execution.session import InterruptedRun, Limits, RunError
+from alrsim.execution.workers import rank_session as session_module
 from alrsim.execution.workers import ranks as ranks_module
-from alrsim.execution.workers import torchrun as torchrun_module
 from alrsim.execution.workers.agreement import same_on_all_ranks
 from alrsim.execution.workers.ranks import join
 from alrsim.execution.workers.torchrun import torchrun
@@ -130,7 +130,7 @@ def test_ranks_compute_what_the_sequential_reference_computes(subject, problem_o
     }
 
     def body(rank):
-        torchrun_module._meeting = lambda cuda: transport == "rendezvous"
+        session_module._meeting = lambda cuda: transport == "rendezvous"
         found = execute_all(
             [job for *_, job in jobs.values()], executor="torchrun", repeats=2, warmup=0, dispatch_overhead_ns=0
         )
@@ -268,11 +268,10 @@ def test_more_units_than_ranks_is_one_clear_error(subject, problem_of, tmp_path)
     assert "--nproc-per-node 2" in found[0]["error"]
 
 
-def test_without_torchrun_the_error_says_how_to_start(subject, problem_of, monkeypatch):
+def test_without_torchrun_joining_its_ranks_says_how_to_start(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
-    _, _, job = job_of(subject, problem_of, "1f1b")
-    with pytest.raises(ExecutionError, match="torchrun did not start this process"), torchrun([job], Limits()):
-        pass
+    with pytest.raises(ExecutionError, match="torchrun did not start this process"):
+        join(1.0)
 
 
 def test_the_command_refuses_another_number_of_ranks_than_units(monkeypatch):
@@ -282,7 +281,7 @@ def test_the_command_refuses_another_number_of_ranks_than_units(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(OptionError, match="2 units, but torchrun started 3 ranks"):
-        take_place(Running("torchrun"), 2, [])
+        take_place(Running("torchrun"), 2)
 
 
 def test_measured_costs_survive_json():
@@ -334,7 +333,7 @@ def test_control_c_under_torchrun_ends_all_ranks(tmp_path):
     assert ranks_of(str(tmp_path)) == []
 
 
-def test_one_command_starts_its_own_ranks_and_tells_the_result_once(tmp_path):
+def test_one_command_forks_its_own_ranks(tmp_path):
     line = tmp_path / "line.json"
     command = [sys.executable, "-m", "alrsim", "execute", "mlp", "--method", "bp:1f1b", "--executor", "torchrun"]
     done = subprocess.run(

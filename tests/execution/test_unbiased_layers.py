@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from alrsim.cost.cut import cut_graph
 from alrsim.cost.stages import build_stages
 from alrsim.errors import OptionError
+from alrsim.estimators.variance_law import Array
 from alrsim.execution.executor import Batch
 from alrsim.execution.job import Settings
 from alrsim.execution.programs.program import build_program
 from alrsim.frontend.torch_export import export_model
 from alrsim.frontend.torch_model import TorchModel
 from alrsim.models import build
-from alrsim.quality.metrics import Array
 from alrsim.quality.reference import true_gradient
 from alrsim.quality.sampler import Sampler, Subject, subject_of
 from alrsim.rules.options import RuleOptions

@@ -7,11 +7,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from alrsim.schedule.critical import critical_path, slack
-from alrsim.schedule.event_graph import Moments, Semantics, Times, Why, moments_of
+from alrsim.schedule.event_graph import EventGraph
 from alrsim.schedule.idle import Cause, Limit, idle_by_cause, idle_stretches
 from alrsim.schedule.lower import Lowered, lower
 from alrsim.schedulers import schedule
 from alrsim.simulation.run import run
+from alrsim.tasks.problem import Semantics
 from alrsim.tasks.token import NONE
 from tests.properties.test_fast_engine import networks
 from tests.properties.test_simulator import Case
@@ -27,28 +28,26 @@ QUICK = settings(derandomize=True, max_examples=80, deadline=None)
 Stretch = list[tuple[int, ...]] | None
 
 
-def simulated(
-    lowered: Lowered, semantics: Semantics, cores: int | None = None, stretch: Stretch = None
-) -> tuple[Times, Moments]:
-    trace = run(lowered, semantics=semantics, cores=cores, stretch=stretch)
-    times = Times(trace.starts, trace.ends, trace.sent, trace.arrived)
-    return times, moments_of(lowered, times, semantics, cores)
+def simulated(lowered: Lowered, semantics: Semantics, cores: int | None = None, stretch: Stretch = None) -> EventGraph:
+    return EventGraph(lowered, run(lowered, semantics=semantics, cores=cores, stretch=stretch), semantics, cores)
 
 
 def holds(lowered: Lowered, semantics: Semantics, cores: int | None, stretch: Stretch = None) -> None:
     """Every moment is the latest of its reasons; the path has no gap; idle ticks add up; every reason is true."""
-    times, moments = simulated(lowered, semantics, cores, stretch)
-    for time, reasons in zip(moments.time, moments.reasons, strict=True):
-        assert time == max((moments.time[one.moment] + one.ticks for one in reasons), default=0)
-    path = critical_path(moments, lowered)
+    graph = simulated(lowered, semantics, cores, stretch)
+    times = graph.times
+    for moment in range(len(graph)):
+        latest = max((graph.time(one.moment) + one.ticks for one in graph.reasons(moment)), default=0)
+        assert graph.time(moment) == latest
+    path = critical_path(graph)
     assert path[0].start == 0
     assert path[-1].end == times.makespan
     assert all(before.end == after.start for before, after in pairwise(path))
     assert sum(step.end - step.start for step in path) == times.makespan
-    free = slack(moments, len(lowered.duration))
+    free = slack(graph)
     assert min(free) == 0
     assert all(free[step.item] == 0 for step in path if step.item != NONE)
-    stretches = idle_stretches(lowered, moments, times, (), cores)
+    stretches = idle_stretches(graph)
     assert all(one.start < one.end for one in stretches)
     assert all(a.end <= b.start for a, b in pairwise(stretches) if a.unit == b.unit)
     for unit, causes in enumerate(idle_by_cause(stretches, len(lowered.lanes))):
@@ -57,9 +56,9 @@ def holds(lowered: Lowered, semantics: Semantics, cores: int | None, stretch: St
         )
     for one in stretches:
         if one.cause == Cause.CHOICE:
-            needs = [reason for reason in moments.reasons[2 * one.other] if reason.why == Why.INPUT]
+            needs = graph.inputs(one.other)
             assert times.starts[one.other] >= times.starts[one.item] >= one.end
-            assert all(moments.time[reason.moment] <= one.start for reason in needs)
+            assert all(graph.time(reason.moment) <= one.start for reason in needs)
         elif one.cause in (Cause.LINK, Cause.TRANSFER):
             sent, arrived = times.sent[one.message], times.arrived[one.message]
             assert (one.end <= sent) if one.cause == Cause.LINK else (sent <= one.start < one.end <= arrived)
@@ -107,23 +106,24 @@ def test_a_task_may_be_longer_by_its_slack_and_by_no_tick_more(
     case: Case, semantics: Semantics, data: st.DataObject
 ) -> None:
     lowered = lower(case.problem, case.schedule)
-    times, moments = simulated(lowered, semantics)
-    free = slack(moments, len(lowered.duration))
+    graph = simulated(lowered, semantics)
+    free = slack(graph)
     item = data.draw(st.integers(0, len(free) - 1))
 
     def makespan(more: int) -> int:
         longer = [ticks + (more if one == item else 0) for one, ticks in enumerate(lowered.duration)]
-        return simulated(replace(lowered, duration=longer), semantics)[0].makespan
+        return simulated(replace(lowered, duration=longer), semantics).times.makespan
 
-    assert makespan(free[item]) == times.makespan
-    assert makespan(free[item] + 1) == times.makespan + 1
+    assert makespan(free[item]) == graph.times.makespan
+    assert makespan(free[item] + 1) == graph.times.makespan + 1
 
 
 @QUICK
 @given(dags(), st.data())
 def test_a_refused_task_would_not_fit_and_a_chosen_one_would(case: Case, data: st.DataObject) -> None:
     lowered = lower(case.problem, case.schedule)
-    times, moments = simulated(lowered, "link")
+    graph = simulated(lowered, "link")
+    times = graph.times
     units = len(lowered.lanes)
     demand = [data.draw(st.integers(0, 3)) for _ in lowered.duration]
     capacity = tuple(data.draw(st.integers(1, 6)) for _ in range(units))
@@ -133,8 +133,8 @@ def test_a_refused_task_would_not_fit_and_a_chosen_one_would(case: Case, data: s
         changes.append(marks)
         held.append([sum(demand[item] for item in lane if times.starts[item] <= mark) for mark in marks])
     limit = Limit(Cause.MEMORY, capacity, tuple(changes), tuple(held), demand)
-    plain = idle_stretches(lowered, moments, times)
-    capped = idle_stretches(lowered, moments, times, (limit,))
+    plain = idle_stretches(graph)
+    capped = idle_stretches(graph, (limit,))
 
     def could(stretches: tuple[object, ...]) -> list[tuple[int, int]]:
         words = (Cause.CHOICE, Cause.MEMORY)

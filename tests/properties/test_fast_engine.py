@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from alrsim.errors import DeadlockError, OptionError
 from alrsim.files import to_json
-from alrsim.schedule.lane_columns import Transfers, columns_of
+from alrsim.schedule.lane_columns import columns_of
 from alrsim.schedule.lower import Lowered, Message, lower
 from alrsim.schedulers import schedule
 from alrsim.simulation.engine import simulate
 from alrsim.simulation.fast import run_columns, run_fast
 from alrsim.simulation.run import run
 from alrsim.steps.textbook_problem import textbook_options, textbook_problem
+from alrsim.tasks.problem import Semantics
 from alrsim.tasks.token import NONE
 from alrsim.timeline.metrics import busy, named_shares, spans_of_units
 from tests.properties.test_simulator import Case
@@ -28,7 +29,7 @@ from tests.properties.test_simulator_rules import cases as rules
 SEMANTICS = st.sampled_from(["latency", "link", "blocking"])
 
 
-def agree(lowered: Lowered, semantics: Transfers) -> None:
+def agree(lowered: Lowered, semantics: Semantics) -> None:
     slow, fast = run(lowered, semantics=semantics), run_fast(lowered, semantics=semantics)
     assert fast.ends.tolist() == slow.ends
     assert [end - ticks for end, ticks in zip(fast.ends.tolist(), lowered.duration, strict=True)] == slow.starts
@@ -37,13 +38,13 @@ def agree(lowered: Lowered, semantics: Transfers) -> None:
 
 @settings(derandomize=True, max_examples=150, deadline=None)
 @given(dags() | dags(private_links=False), SEMANTICS)
-def test_equal_on_random_task_graphs_with_private_and_shared_links(case: Case, semantics: Transfers) -> None:
+def test_equal_on_random_task_graphs_with_private_and_shared_links(case: Case, semantics: Semantics) -> None:
     agree(lower(case.problem, case.schedule), semantics)
 
 
 @settings(derandomize=True, max_examples=60, deadline=None)
 @given(rules(), SEMANTICS)
-def test_equal_on_random_models_under_every_rule_and_scheduler(case: Ruled, semantics: Transfers) -> None:
+def test_equal_on_random_models_under_every_rule_and_scheduler(case: Ruled, semantics: Semantics) -> None:
     assume(case.scheduler not in ("cpsat", "auto", "local-search"))  # slow, and their lanes are lanes like any other
     agree(lower(case.problem, schedule(case.problem, case.scheduler)), semantics)
 
@@ -97,7 +98,7 @@ def networks(draw: st.DrawFn) -> Lowered:
 
 @settings(derandomize=True, max_examples=400, deadline=None)
 @given(networks(), SEMANTICS)
-def test_equal_over_routes_of_several_shared_channels_with_ties_everywhere(case: Lowered, semantics: Transfers) -> None:
+def test_equal_over_routes_of_several_shared_channels_with_ties_everywhere(case: Lowered, semantics: Semantics) -> None:
     agree(case, semantics)
 
 
@@ -144,7 +145,7 @@ def test_lanes_that_wait_for_each_other_are_refused_by_both_loops() -> None:
 
 @settings(derandomize=True, max_examples=60, deadline=None)
 @given(dags() | dags(private_links=False), SEMANTICS)
-def test_a_timeline_of_columns_is_the_timeline_of_simpy(case: Case, semantics: Transfers) -> None:
+def test_a_timeline_of_columns_is_the_timeline_of_simpy(case: Case, semantics: Semantics) -> None:
     slow = simulate(case.problem, case.schedule, semantics=semantics)
     fast = simulate(case.problem, case.schedule, semantics=semantics, engine="fast")
     assert (slow.facts["engine"], fast.facts["engine"]) == ("simpy", "fast")

@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alrsim.errors import OptionError, ScheduleError
+from alrsim.estimators.variance_law import copies_for
 from alrsim.graph.stages import Edge, Stage, StageGraph
 from alrsim.graph.work import Work
 from alrsim.hardware.machine import Link, Machine, Unit
 from alrsim.hardware.topology import Listed
 from alrsim.planner.bounds import energy_bound, memory_bound, outline, time_bound
-from alrsim.planner.candidate import MODES, Candidate
+from alrsim.planner.candidate import Candidate
 from alrsim.planner.evaluate import Evaluated, Misfit, Setting, build_problem, evaluate, score_of
 from alrsim.planner.evaluate import bounded as bound_one
-from alrsim.planner.gradient import copies_for, default_model, noise_of
+from alrsim.planner.gradient import default_model, noise_of
 from alrsim.planner.search import DoesNotFitError, search
-from alrsim.planner.segments import all_cuts
 from alrsim.planner.sized_model import Source
 from alrsim.planner.space import Space
 from alrsim.planner.time_to_cosine import Table, lr_candidates, possible
@@ -27,6 +27,7 @@ from alrsim.rules.segmentation import segmentation_of
 from alrsim.schedulers import SearchOptions, solve
 from alrsim.simulation.engine import simulate
 from alrsim.timeline.memory import peak_memory
+from tests.properties.test_planner_chains import all_cuts
 
 FEW = settings(derandomize=True, max_examples=12, deadline=None)
 RULES_AND_COPIES = [("bp", 0), ("bp-split", 0), ("lr", 1), ("lr", 2)]
@@ -207,7 +208,7 @@ def test_nothing_that_reaches_a_cosine_is_sooner_than_the_floor(graph, machine, 
         shape = segmentation_of("segments", graph, bound.options)
         if not shape.has_lr:
             continue
-        need = copies_for(noise_of(default_model(graph, 1.0), shape), cosine, MODES["stored"])
+        need = copies_for(noise_of(default_model(graph, 1.0), shape), cosine)
         assert need is not None
         if need > 400:
             continue
@@ -217,6 +218,6 @@ def test_nothing_that_reaches_a_cosine_is_sooner_than_the_floor(graph, machine, 
     for candidate in found.candidates:
         bound = bound_one(setting, candidate)
         shape = segmentation_of(candidate.rule, graph, bound.options)
-        need = copies_for(noise_of(default_model(graph, 1.0), shape), cosine, MODES["stored"])
+        need = copies_for(noise_of(default_model(graph, 1.0), shape), cosine)
         assert need is not None
         assert candidate.copies >= need

@@ -13,7 +13,6 @@ from alrsim.hardware.machine import Link, Machine, Unit, abstract_machine
 from alrsim.hardware.topology import Listed
 from alrsim.rules import RULES, RuleOptions
 from alrsim.rules.rule_columns import column_tasks
-from alrsim.schedule.lane_columns import Transfers
 from alrsim.schedule.lower import lower
 from alrsim.schedule.lowered_columns import ColumnProblem, lower_columns
 from alrsim.schedulers import schedule
@@ -23,7 +22,7 @@ from alrsim.simulation.engine import simulate
 from alrsim.simulation.fast import complete, run_columns
 from alrsim.simulation.run import run
 from alrsim.tasks.expand import MAX_OBJECTS, expand
-from alrsim.tasks.problem import Problem
+from alrsim.tasks.problem import Problem, Semantics
 from alrsim.tasks.task_columns import TaskColumns, full_columns
 from alrsim.tasks.taskgraph import Task, TaskGraph
 from alrsim.tasks.token import KINDS
@@ -108,7 +107,7 @@ def pipelines(draw: st.DrawFn) -> tuple[str, ColumnProblem, Problem]:
 @settings(derandomize=True, max_examples=250, deadline=None)
 @given(pipelines(), st.sampled_from(["latency", "link", "blocking"]))
 def test_lanes_are_those_of_the_scheduler_and_times_those_of_simpy(
-    case: tuple[str, ColumnProblem, Problem], semantics: Transfers
+    case: tuple[str, ColumnProblem, Problem], semantics: Semantics
 ) -> None:
     name, columns, problem = case
     try:

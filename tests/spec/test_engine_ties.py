@@ -6,8 +6,8 @@ import pytest
 
 from alrsim.errors import DeadlockError
 from alrsim.schedule.lower import Lowered, Message
-from alrsim.simulation.network import Semantics
 from alrsim.simulation.run import run
+from alrsim.tasks.problem import Semantics
 from alrsim.tasks.token import NONE
 
 

@@ -19,7 +19,9 @@ from alrsim.cost.cut import cut_graph
 from alrsim.cost.stages import build_stages
 from alrsim.errors import ExecutionError, OptionError
 from alrsim.estimators.codes import decode, encode
-from alrsim.estimators.kernels.philox import PhiloxKey, philox_noise
+from alrsim.estimators.kernels.noise_key import PhiloxKey
+from alrsim.estimators.kernels.philox import philox_noise
+from alrsim.estimators.variance_law import Array, law
 from alrsim.estimators.vjp import convolution_vjp, linear_vjp
 from alrsim.execution.executor import Batch, prepare, sequential
 from alrsim.execution.job import Settings
@@ -31,7 +33,6 @@ from alrsim.frontend.torch_model import TorchModel
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.models import build
 from alrsim.quality.gradcheck import LAYER_MEAN, gradcheck
-from alrsim.quality.metrics import Array, law
 from alrsim.quality.reference import true_gradient
 from alrsim.quality.sampler import Sampler, Subject, subject_of
 from alrsim.rules import RULES, RuleOptions

@@ -6,13 +6,8 @@ import torch
 from scipy import stats
 
 from alrsim.errors import OptionError
-from alrsim.estimators.kernels.philox import (
-    PhiloxKey,
-    accumulate_noise,
-    perturbed,
-    philox_bits,
-    philox_noise,
-)
+from alrsim.estimators.kernels.noise_key import PhiloxKey
+from alrsim.estimators.kernels.philox import accumulate_noise, perturbed, philox_noise
 from alrsim.estimators.kernels.sobol import LARGEST
 
 KEY = PhiloxKey(seed=7, step=2, stage=1)
@@ -100,15 +95,6 @@ def test_splitting_copies_and_samples_changes_nothing(kind, elements):
     accumulate_noise(twice, weights[150:], KEY, range(150, 300), range(4), kind)
     assert torch.equal(once, twice)
     assert torch.allclose(once, (weights[:, :, None] * whole).sum(0), atol=1e-4)
-
-
-def test_hadamard_bits_are_its_signs():
-    packed = philox_bits(KEY, 5, range(2, 4), 200, "hadamard")
-    bits = np.unpackbits(packed.numpy().view(np.uint8), axis=1, bitorder="little")
-    signs = philox_noise(KEY, range(5, 6), range(2, 4), (200,), "hadamard")[0].numpy()
-    assert np.array_equal(1 - 2.0 * bits[:, :200], signs)
-    with pytest.raises(OptionError, match="gauss noise cannot be packed"):
-        philox_bits(KEY, 5, range(2), 200, "gauss")
 
 
 def test_sobol_noise_is_normal_and_fills_space_evenly():

@@ -7,12 +7,8 @@ from scipy import stats
 
 from alrsim.errors import OptionError
 from alrsim.estimators.kernels.machine.philox import draw
-from alrsim.estimators.kernels.philox import (
-    PhiloxKey,
-    accumulate_noise,
-    philox_bits,
-    philox_noise,
-)
+from alrsim.estimators.kernels.noise_key import PhiloxKey
+from alrsim.estimators.kernels.philox import accumulate_noise, philox_noise
 
 KEY = PhiloxKey(seed=11, step=3, stage=2, value=1)
 KINDS = ("rademacher", "gauss", "laplace", "hadamard")
@@ -142,16 +138,6 @@ def test_chunks_and_threads_change_nothing(kind, elements):
         for copies in (range(1), range(1, 4), range(4, 6))
     ]
     assert torch.equal(whole, torch.cat(parts))
-
-
-@pytest.mark.parametrize("elements", [1, 63, 64, 65, 128, 200, 9000])
-def test_bits_are_the_signs_of_the_noise(elements):
-    packed = philox_bits(KEY, 2, range(3, 7), elements, threads=2)
-    assert packed.shape == (4, -(-elements // 64))
-    bits = np.unpackbits(packed.numpy().view(np.uint8), axis=1, bitorder="little")
-    signs = philox_noise(KEY, range(2, 3), range(3, 7), (elements,))[0].numpy()
-    assert np.array_equal(1 - 2.0 * bits[:, :elements], signs)
-    assert not bits[:, elements:].any()
 
 
 @pytest.mark.parametrize("kind", KINDS)

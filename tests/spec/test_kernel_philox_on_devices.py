@@ -8,7 +8,8 @@ import torch
 
 from alrsim.estimators.codes import decode, encode
 from alrsim.estimators.kernels import device_noise, philox, philox_torch
-from alrsim.estimators.kernels.philox import PhiloxKey, accumulate_noise, philox_noise
+from alrsim.estimators.kernels.noise_key import PhiloxKey
+from alrsim.estimators.kernels.philox import accumulate_noise, philox_noise
 from alrsim.hardware.precision import Precision
 
 CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is n
 PROGRAM = """
 import torch
 from alrsim.estimators.kernels import philox, triton_noise
-from alrsim.estimators.kernels.philox import PhiloxKey
+from alrsim.estimators.kernels.noise_key import PhiloxKey
 
 key = PhiloxKey(seed=11 + (7 << 32), step=3, stage=200, value=5)
 generator = torch.Generator().manual_seed(0)

@@ -34,7 +34,6 @@ def test_every_named_bubble_of_a_timeline_counted_by_hand() -> None:
     }
     assert metrics.bubble_size(TIMELINE) == {"u0": 4, "u1": 7, "u2": 7}
     assert metrics.rank_span(TIMELINE) == 8
-    assert metrics.busiest_unit(TIMELINE) == 6
 
 
 def test_a_fused_pair_is_busy_once() -> None:

@@ -8,11 +8,12 @@ from alrsim.cli.pipeline import cut_stages
 
 from alrsim.cost.cut import cut_graph
 from alrsim.errors import FileError, ModelError, OptionError
+from alrsim.estimators.variance_law import copies_for
 from alrsim.graph.stages import chain
 from alrsim.hardware.machine import abstract_machine
 from alrsim.planner.candidate import DEFAULT_MODES, MODES, Base, Candidate, options_of
 from alrsim.planner.explain import bottleneck, with_twin
-from alrsim.planner.gradient import copies_for, cosine, default_model, measured_per_dim, most_noise, noise_of
+from alrsim.planner.gradient import cosine, default_model, measured_per_dim, most_noise, noise_of
 from alrsim.planner.search import covers
 from alrsim.planner.sized_model import Source, between
 from alrsim.planner.space import Space, candidates, microbatch_counts
@@ -48,7 +49,7 @@ def test_an_exact_head_has_no_noise_and_one_segment_carries_only_its_end():
 @pytest.mark.parametrize("target", [0.1, 0.3, 0.8])
 @pytest.mark.parametrize("r", [0.5, 3.0, 541.0])
 def test_copies_are_the_least_that_reach_the_cosine(mode, target, r):
-    copies = copies_for(r, target, mode)
+    copies = copies_for(mode.k * r, target, mode.ceiling)
     assert cosine(r, copies, mode) >= target - 1e-9
     assert copies == 1 or cosine(r, copies - 1, mode) < target
     assert r <= most_noise(copies, target, mode) * (1 + 1e-9)
@@ -57,8 +58,8 @@ def test_copies_are_the_least_that_reach_the_cosine(mode, target, r):
 def test_the_law_at_known_points():
     assert cosine(541, 256, STORED) == pytest.approx(1 / sqrt(1 + 541 / 256))
     assert cosine(0, 1, ALR) == 0.87
-    assert copies_for(1.0, 0.9, ALR) is None
-    assert copies_for(0.0, 0.9, STORED) == 1
+    assert copies_for(ALR.k, 0.9, ALR.ceiling) is None
+    assert copies_for(0.0, 0.9, STORED.ceiling) == 1
     assert {MODES[name].ceiling for name in DEFAULT_MODES} == {1.0}
 
 

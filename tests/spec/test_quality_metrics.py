@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alrsim.cli.gradcheck import parse_copies
+from alrsim.estimators.variance_law import law
 from alrsim.quality.metrics import (
     accuracy,
     copy_weights,
     cosine,
     fit_law,
-    law,
     mean_interval,
     noise_factor,
     stability,

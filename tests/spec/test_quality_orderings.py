@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from alrsim.estimators.variance_law import copies_for, law, noise_share
 from alrsim.execution.job import Settings
-from alrsim.quality.choose import copies_for
 from alrsim.quality.gradcheck import LAYER_MEAN, OVERALL, Curve, Quality
-from alrsim.quality.metrics import Interval, Law, law, noise_share
+from alrsim.quality.metrics import Interval, Law
 from alrsim.quality.ordering import Ordering, orderings
 from alrsim.rules.options import RuleOptions
 
@@ -79,7 +79,7 @@ def test_methods_that_were_not_measured_are_not_compared() -> None:
 
 @pytest.mark.parametrize(("noise", "ceiling", "target"), [(100.0, 1.0, 0.7), (3000.0, 0.9, 0.5), (2.0, 1.0, 0.3)])
 def test_the_copies_for_a_cosine_invert_the_law(noise: float, ceiling: float, target: float) -> None:
-    count = copies_for(noise, ceiling, target)
+    count = copies_for(noise, target, ceiling)
     assert count is not None
     assert float(law(np.array([count], float), noise, ceiling, 1.0)[0]) >= target
     if count > 1:

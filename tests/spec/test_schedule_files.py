@@ -7,7 +7,7 @@ import pytest
 from alrsim.errors import AlrsimError
 from alrsim.schedule.adapt import fit
 from alrsim.schedule.check import check
-from alrsim.schedule.files import parse_json, plain, read_schedule, write_plain, write_schedule
+from alrsim.schedule.files import parse_json, plain, read_schedule, write_schedule
 from alrsim.schedule.pytorch_csv import parse_pytorch_csv, write_pytorch_csv
 from alrsim.schedulers import SCHEDULERS, schedule
 from alrsim.tasks.token import TaskId
@@ -19,7 +19,7 @@ def test_every_schedule_survives_both_json_forms(textbook, tmp_path, name):
     problem = textbook(2 * (entry.chunks or 2), 2, 5, entry.rules[0], loss=True, update=True)
     made = schedule(problem, name)
     write_schedule(tmp_path / "tagged.json", made)
-    write_plain(tmp_path / "plain.json", made)
+    (tmp_path / "plain.json").write_text(json.dumps(plain(made)))
     tagged = read_schedule(tmp_path / "tagged.json", problem)
     assert tagged.schedule == made
     assert tagged.notes == ()
@@ -34,7 +34,7 @@ def test_overlaps_are_written_with_a_plus(textbook, tmp_path):
     problem = textbook(1, 1, 3)
     made = fit(problem, parse_pytorch_csv(text).schedule).schedule
     assert plain(made) == {"u0": "0F0 0F1 0F2+0B0 0B1 0B2"}
-    write_plain(tmp_path / "a.json", made)
+    (tmp_path / "a.json").write_text(json.dumps(plain(made)))
     again = read_schedule(tmp_path / "a.json", problem).schedule
     assert again.overlaps == ((TaskId(0, "F", 2), TaskId(0, "B", 0)),)
     check(problem, again)

@@ -14,9 +14,8 @@ from alrsim.hardware.precision import PrecisionPlan
 from alrsim.rules import RULES
 from alrsim.schedulers import schedule
 from alrsim.simulation.engine import simulate
-from alrsim.simulation.network import Semantics
 from alrsim.steps.textbook_problem import fill_durations, textbook_options, textbook_problem
-from alrsim.tasks.problem import Problem, price
+from alrsim.tasks.problem import Problem, Semantics, price
 from alrsim.tasks.taskgraph import Category, Task
 from alrsim.timeline.metrics import bubble_size, idle_fraction, rank_span, rank_span_bubble, typed
 from alrsim.timeline.timeline import Timeline

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alrsim.estimators.monitor import NOTHING, SplitHalf, noise_to_signal, smoothed, steer
+from alrsim.estimators.monitor import NOTHING, SplitHalf, smoothed, steer
+from alrsim.estimators.variance_law import noise_to_signal
 
 
 def split(first: torch.Tensor, second: torch.Tensor) -> SplitHalf:

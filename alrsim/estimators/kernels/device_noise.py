@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from alrsim.estimators.kernels import philox_torch
-from alrsim.estimators.kernels.philox import PhiloxKey, PhiloxKind
+from alrsim.estimators.kernels.noise_key import PhiloxKey, PhiloxKind
 
 FUSED: tuple[PhiloxKind, ...] = ("rademacher", "gauss")
 """Kinds that Triton's kernels make."""

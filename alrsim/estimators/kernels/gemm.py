@@ -10,6 +10,7 @@ from torch import Tensor
 
 from alrsim.estimators.kernels.shapes import ConvShape, taps_of
 from alrsim.estimators.kernels.state import group_ranges
+from alrsim.estimators.kernels.threads import spread
 
 Matmul = Callable[[Tensor, Tensor], Tensor]
 """``(M, K) @ (N, K)'``; both are contiguous along K."""
@@ -33,7 +34,6 @@ def convolution(
         weighted: ``(outputs, rows, positions)``, contiguous; the weights are in it.
         longest: Most elements that one product may sum.
     """
-    from alrsim.estimators.kernels.machine.compile import spread
 
     task = _Task(x, weighted, shape, matmul, total, longest)
     parts: dict[int, Tensor] = {}

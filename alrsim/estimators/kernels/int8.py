@@ -27,6 +27,7 @@ from alrsim.estimators.kernels.state import (
     quantise,
     weighted_bias,
 )
+from alrsim.estimators.kernels.threads import aligned, run_all, spread
 
 LEVELS = 127
 _MOST = 2**31 - 1
@@ -81,7 +82,6 @@ def _fits(shape: ConvShape) -> bool:
 def _direct_sums(x: State, e: State, weights: Tensor, shape: ConvShape, threads: int) -> Tensor:
     """Convolutions where the processor multiplies bytes: taps are expanded in cache, a few channels at a time."""
     from alrsim.estimators.kernels.machine import vnni
-    from alrsim.estimators.kernels.machine.compile import aligned, run_all, spread
 
     table, positions, inner = taps_of(shape), shape.positions, shape.inputs // shape.groups
     rows = max(1, min(x.rows, _CHUNK // positions))

@@ -33,6 +33,7 @@ from alrsim.estimators.kernels.state import (
     planes,
     quantise,
 )
+from alrsim.estimators.kernels.threads import aligned, run_all, spread
 
 PLANES = 3
 """Bit-planes of a linear map's weight; with its sign that makes int4."""
@@ -68,7 +69,6 @@ def _pack(value: Tensor, shape: Shape, sign: int, threads: int) -> Tensor:
 
 def _pack_planes(value: np.ndarray, sign: int = 1, threads: int = 1) -> np.ndarray:
     from alrsim.estimators.kernels.machine.bitproduct import pack_planes
-    from alrsim.estimators.kernels.machine.compile import spread
 
     rows, channels, positions = value.shape
     words = np.empty((rows, -(-positions // 64), channels), dtype=np.uint64)
@@ -92,7 +92,6 @@ def multiply(x: State, e: State, weights: Tensor, shape: Shape, threads: int) ->
 def linear_sums(x: State, e: State, weights: Tensor, shape: LinearShape, threads: int = 1) -> Tensor:
     """``sum w x e`` for integer weights of :data:`PLANES` bits; fp64 ``(outputs, inputs)``, exact."""
     from alrsim.estimators.kernels.machine import bitproduct
-    from alrsim.estimators.kernels.machine.compile import spread
 
     each = line_weights(weights, shape).numpy()
     bits = np.stack([(np.abs(each) >> plane & 1).astype(np.float32) for plane in range(PLANES)], 1)
@@ -116,12 +115,11 @@ def linear_sums(x: State, e: State, weights: Tensor, shape: LinearShape, threads
 def convolution_sums(
     x: State, e: State, weights: Tensor, shape: ConvShape, threads: int = 1, dtype: torch.dtype = torch.float64
 ) -> Tensor:
-    """``sum w x e`` for the weights of :func:`seen_weights`; of ``shape.weight``, summed in fp64.
+    """``sum w x e`` for the weights that :func:`_plan` makes of ``weights``; of ``shape.weight``, summed in fp64.
 
     Exact for integer weights of planes of more than 64 positions.
     """
     from alrsim.estimators.kernels.machine import bitconv
-    from alrsim.estimators.kernels.machine.compile import run_all
 
     plan = _plan(weights, shape)
     inner, taps = shape.inputs // shape.groups, shape.taps
@@ -170,25 +168,6 @@ def convolution_sums(
     return torch.from_numpy(result).view(shape.weight)
 
 
-def seen_weights(weights: Tensor, shape: Shape) -> Tensor:
-    """The weights that the kernel multiplies by; fp64 of the same shape.
-
-    Linear maps: 4 bits. Convolutions: exact, but for planes of up to 64 positions a group of rows shares the mean size
-    of its weights. Groups are runs of the rows sorted by size, at least 48 of them: 4 to 5 % of a normal weight's size.
-    """
-    if isinstance(shape, LinearShape):
-        whole, scale = quantise(weights, 2**PLANES - 1)
-        return whole.to(torch.float64) * scale
-    plan = _plan(weights, shape)
-    if plan.group == 1:
-        return weights.to(torch.float64)
-    flat = weights.reshape(-1).to(torch.float64)
-    found = torch.empty_like(flat)
-    shared = torch.from_numpy(plan.weights).repeat_interleave(plan.group)[: len(flat)]
-    found[torch.from_numpy(plan.order)] = shared
-    return (found * torch.where(flat < 0, -1.0, 1.0)).view(weights.shape)
-
-
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """Rows in blocks of one weight.
@@ -233,7 +212,6 @@ def _plan(weights: Tensor, shape: ConvShape) -> _Plan:
 
 def _panels(noise: np.ndarray, plan: _Plan, outputs: tuple[int, int], threads: int) -> np.ndarray:
     from alrsim.estimators.kernels.machine import bitconv
-    from alrsim.estimators.kernels.machine.compile import aligned, spread
 
     count = outputs[1] - outputs[0]
     lanes = 8 if count <= 8 else 16

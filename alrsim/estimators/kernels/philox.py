@@ -21,67 +21,21 @@ its own, and so on. Any element follows from its row and column alone.
 
 from collections.abc import Sequence
 from math import prod
-from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from alrsim.errors import OptionError
-from alrsim.estimators.kernels import sobol
+from alrsim.estimators.kernels import device_noise, sobol
+from alrsim.estimators.kernels.noise_key import PhiloxKey, PhiloxKind
+from alrsim.estimators.kernels.threads import spread
 
 CPU = torch.device("cpu")
-PhiloxKind = Literal["rademacher", "gauss", "laplace", "hadamard", "sobol"]
 SIGN_KINDS: frozenset[PhiloxKind] = frozenset({"rademacher", "hadamard"})
 """Noise that is +-1: its bits can be kept instead of its numbers."""
 
 _KINDS: dict[PhiloxKind, int] = {"rademacher": 0, "gauss": 1, "laplace": 2, "hadamard": 3}
 _PER_BLOCK = {0: 128, 1: 4, 2: 4, 3: 128}
-_MASK = (1 << 32) - 1
-
-
-class PhiloxKey(NamedTuple):
-    """Which noise.
-
-    Attributes:
-        seed: The run's seed.
-        step: Optimisation step.
-        stage: Stage on whose output the noise is added.
-        value: Position of the value among the stage's outputs, below 256.
-    """
-
-    seed: int
-    step: int = 0
-    stage: int = 0
-    value: int = 0
-
-    @property
-    def words(self) -> tuple[int, int]:
-        """The generator's key."""
-        return (self.seed ^ self.seed >> 32) & _MASK, self.step & _MASK
-
-    def sample_seed(self, sample: int) -> int:
-        """A seed of 62 bits for a generator that has no counter."""
-        from alrsim.estimators.kernels.machine.philox import draw
-
-        out = np.empty((4, 1), dtype=np.uint32)
-        draw(self.words, (sample, _MASK, self.lane), 0, 1, out)
-        return int(out[0, 0]) << 30 ^ int(out[1, 0])
-
-    @property
-    def lane(self) -> int:
-        """The counter's last word.
-
-        Raises:
-            OptionError: more stages or values than the counter can name.
-        """
-        if not (0 <= self.value < 256 and 0 <= self.stage < 1 << 24):
-            raise OptionError(
-                f"noise on value {self.value} of stage {self.stage} has no counter of its own",
-                where="noise",
-                fix="use a coarser cut: at most 256 values per stage and 16.7 million stages",
-            )
-        return self.stage << 8 | self.value
 
 
 def philox_noise(
@@ -106,10 +60,7 @@ def philox_noise(
     if kind == "sobol":
         return _sobol_noise(key, copies, samples, shape).to(device)
     if device.type != "cpu":
-        from alrsim.estimators.kernels import device_noise
-
         return device_noise.noise(key, copies, samples, shape, kind, device)
-    from alrsim.estimators.kernels.machine.compile import spread
     from alrsim.estimators.kernels.machine.philox import fill
 
     out = np.empty((len(copies), len(samples), prod(shape)), dtype=np.float32)
@@ -128,45 +79,6 @@ def _sobol_noise(key: PhiloxKey, copies: range, samples: range, shape: Sequence[
     for row, sample in enumerate(samples):
         out[:, row] = torch.cat(list(sobol.points(key.sample_seed(sample), copies, prod(shape))))
     return out.view(len(copies), len(samples), *shape)
-
-
-def philox_bits(
-    key: PhiloxKey,
-    copy: int,
-    samples: range,
-    elements: int,
-    kind: PhiloxKind = "rademacher",
-    *,
-    threads: int = 1,
-) -> Tensor:
-    """Signs as packed bits, 1 is -1: int64 words ``(samples, ceil(elements / 64))``, element ``i`` is bit ``i % 64``.
-
-    Bits behind the last element are 0.
-
-    Raises:
-        OptionError: the noise is not +-1.
-    """
-    if kind not in SIGN_KINDS:
-        raise OptionError(
-            f"{kind} noise cannot be packed into bits",
-            where="noise code",
-            fix=f"keep its signs, or use one of {', '.join(sorted(SIGN_KINDS))}",
-        )
-    from alrsim.estimators.kernels.machine.compile import spread
-    from alrsim.estimators.kernels.machine.philox import TILE, fill_bits
-
-    blocks = -(-elements // 128)
-    out = np.empty((len(samples), 4 * blocks), dtype=np.uint32)
-    words, lane, code = key.words, key.lane, _KINDS[kind]
-
-    def part(low: int, high: int) -> None:
-        fill_bits(code, words, lane, copy, samples.start, low, high, elements, out)
-
-    spread(part, -(-blocks // TILE) * len(samples), threads)
-    packed = np.ascontiguousarray(out.astype("<u4", copy=False).view("<i8")[:, : -(-elements // 64)])
-    if elements % 64:
-        packed[:, -1] &= (1 << elements % 64) - 1
-    return torch.from_numpy(packed)
 
 
 def accumulate_noise(
@@ -200,10 +112,7 @@ def accumulate_noise(
         _accumulate_sobol(flat, factors, key, copies, samples)
         return total
     if total.device.type != "cpu":
-        from alrsim.estimators.kernels import device_noise
-
         return device_noise.accumulate(total, factors, key, copies, samples, kind)
-    from alrsim.estimators.kernels.machine.compile import spread
     from alrsim.estimators.kernels.machine.philox import accumulate
 
     words, lane, code = key.words, key.lane, _KINDS[kind]

@@ -12,7 +12,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from alrsim.estimators.kernels.philox import PhiloxKey, PhiloxKind
+from alrsim.estimators.kernels.noise_key import PhiloxKey, PhiloxKind
 
 _M0, _M1, _W0, _W1 = 0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85
 _MASK = (1 << 32) - 1

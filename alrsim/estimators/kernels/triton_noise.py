@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from alrsim.estimators.kernels.philox import PhiloxKey
+from alrsim.estimators.kernels.noise_key import PhiloxKey
 
 triton: Any = import_module("triton")
 tl: Any = import_module("triton.language")

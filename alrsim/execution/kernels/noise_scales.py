@@ -88,7 +88,7 @@ def balanced_sigmas(
     }
     known = {segment: effect for segment, effect in effects.items() if effect > 0}
     if not known:
-        raise ExecutionError("no stage's noise moves the loss", where="--sigma-rule balanced", fix="raise sigma")
+        raise ExecutionError("no stage's noise moves the loss", field="sigma_rule", fix="raise sigma")
     middle = exp(sum(map(log, known.values())) / len(known))
     sigmas = [settings.sigma_of(stage) for stage in range(len(program.stages.stages))]
     return tuple(

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from alrsim.estimators.codes import Code, decode, encode_noise
 from alrsim.estimators.cotangent import folded_pairs
-from alrsim.estimators.kernels.philox import PhiloxKey, accumulate_noise, philox_noise
+from alrsim.estimators.kernels.noise_key import PhiloxKey
+from alrsim.estimators.kernels.philox import accumulate_noise, philox_noise
 from alrsim.estimators.noise import add_weighted, antithetic, is_sign, sign_scale
 from alrsim.execution.job import Job, Run
 from alrsim.execution.kernels.ledger import Key

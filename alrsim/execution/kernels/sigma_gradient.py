@@ -79,12 +79,12 @@ def refuse_sigma_gradient(job: Job) -> None:
     if is_sign(job.options.noise):
         raise ExecutionError(
             f"{job.options.noise} noise has no gradient of sigma: eps^2 - 1 is always 0",
-            where="--sigma-rule",
+            field="sigma_rule",
             fix="use gauss or laplace noise, or a fixed or relative sigma",
         )
     if job.options.baseline != "clean" and any(one.draws < 2 for one in job.instances.noisy):
         raise ExecutionError(
             "the gradient of sigma needs a baseline: the clean loss, or a second draw in every copy group",
-            where="--sigma-rule",
+            field="sigma_rule",
             fix="use copy groups of at least 2",
         )

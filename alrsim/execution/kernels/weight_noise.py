@@ -11,7 +11,8 @@ from torch import Tensor
 
 from alrsim.estimators.codes import Code, decode, encode_noise
 from alrsim.estimators.cotangent import folded_pairs
-from alrsim.estimators.kernels.philox import PhiloxKey, philox_noise
+from alrsim.estimators.kernels.noise_key import PhiloxKey
+from alrsim.estimators.kernels.philox import philox_noise
 from alrsim.estimators.noise import add_weighted
 from alrsim.execution.job import Job, Run
 from alrsim.execution.kernels.inputs import stage_buffers

@@ -112,9 +112,9 @@ def device_of(name: str) -> torch.device:
         OptionError: another name, or no such device here.
     """
     if name not in ("cpu", "cuda"):
-        raise OptionError(f"{name!r} is no device", where="--device", fix="choose cpu or cuda")
+        raise OptionError(f"{name!r} is no device", field="device", fix="choose cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
-        raise OptionError("there is no CUDA device here", where="--device", fix="use --device cpu")
+        raise OptionError("there is no CUDA device here", field="device", fix="`device=cpu`")
     return torch.device(name)
 
 

@@ -14,6 +14,7 @@ from alrsim.execution.measuring.allocator import keep_freed_memory
 from alrsim.execution.prepared import Scheduled
 from alrsim.execution.session import Fact, Record
 from alrsim.execution.workers.thread_workers import Times, core_count
+from alrsim.rules.optimizers import OPTIMIZERS
 from alrsim.schedule.lower import homes
 from alrsim.schedule.schedule import Schedule
 from alrsim.tasks.problem import Problem
@@ -116,7 +117,7 @@ def device_name() -> str:
 
 def _resident(job: Job) -> dict[int, dict[Category, int]]:
     """Bytes of parameters, gradients and optimizer state that live for the whole step, per stage."""
-    states = {"sgd": 0, "momentum": 1, "adam": 2}[job.options.optimizer]
+    states = OPTIMIZERS[job.options.optimizer].states
     found: dict[int, dict[Category, int]] = {}
     for stage in job.program.at(1):
         size = sum(job.program.parameters[name].nbytes for name in stage.parameters)

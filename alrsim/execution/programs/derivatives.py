@@ -45,7 +45,7 @@ def refuse_without_derivative(program: Program, options: RuleOptions, segmentati
                 raise ExecutionError(
                     f"operator {node.target} has no derivative, and the gradient of a parameter would have to pass it",
                     where=where,
-                    fix="use an lr method on stages that start at it (--cut layer), or give it a derivative with "
+                    fix="use an lr method on stages that start at it (`cut=layer`), or give it a derivative with "
                     "register_autograd",
                 )
         lost = sorted(owned - {program.source.parameters[node] for node in smooth if node in program.source.parameters})
@@ -53,7 +53,7 @@ def refuse_without_derivative(program: Program, options: RuleOptions, segmentati
             raise ExecutionError(
                 f"only step functions lead from parameter {lost[0]} to the noise, so that LR would leave it as it is",
                 where=where,
-                fix="end the stage at its layer, so that the noise lies in front of the step (--cut layer)",
+                fix="end the stage at its layer, so that the noise lies in front of the step (`cut=layer`)",
             )
 
 

@@ -44,7 +44,7 @@ def find_reach(job: Job, inputs: Mapping[str, Tensor]) -> Mapping[int, tuple[Ten
     if len(program.shapes[program.output]) < 3:
         raise ExecutionError(
             "a mask needs losses per position, and this model has one loss per sample",
-            where="--mask",
+            field="mask",
             fix="use mask none",
         )
     stages = [code.index for code in program.at(1) if job.exits(code.index)]

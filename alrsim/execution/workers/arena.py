@@ -15,13 +15,10 @@ from torch import Tensor
 
 from alrsim.errors import ExecutionError
 from alrsim.execution.workers.packing import Leaf, Template
-from alrsim.execution.workers.rank import Marks
+from alrsim.execution.workers.unit_actions import EXCHANGES, Marks
 from alrsim.units import Bytes, format_bytes
 
 Ints = npt.NDArray[np.int64]
-
-EXCHANGES = 256
-"""Most messages of one measurement of a link."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +84,8 @@ def open_arena(units: int, tasks: int, parcels: int, size: Bytes) -> Arena:
     except (OSError, ValueError) as error:
         raise ExecutionError(
             f"messages need {format_bytes(size)} of shared memory, which the system refuses: {error}",
-            where="--executor processes",
-            fix="use fewer copies or micro-batches, or --executor threads",
+            field="executor",
+            fix="use fewer copies or micro-batches, or `executor=threads`",
         ) from error
     numbers = np.frombuffer(shared, dtype=np.int64, count=sum(parts))
     first, second, third, fourth = np.split(numbers, np.cumsum(parts)[:-1])

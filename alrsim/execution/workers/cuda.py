@@ -299,7 +299,7 @@ def _on_host(value: Any) -> Any:
 def _words(error: BaseException | None, limit: float) -> tuple[str, str]:
     """What happened, and what to do."""
     if error is None:
-        return f"hung: nothing began or ended for {limit:g} s", "give it more time with --limit, or look into the task"
+        return f"hung: nothing began or ended for {limit:g} s", "give it more time with `limit`, or look into the task"
     if isinstance(error, AlrsimError):
         return error.what, error.fix
     if isinstance(error, torch.OutOfMemoryError):

@@ -12,9 +12,9 @@ from alrsim.execution.job import Run
 from alrsim.execution.kernels.ledger import Key
 from alrsim.execution.prepared import Prepared, Scheduled, division_of, prepared_on, task_body
 from alrsim.execution.workers.packing import flatten
-from alrsim.execution.workers.rank import take
 from alrsim.execution.workers.stream_worker import Box, Bridge, Crossing, Script
 from alrsim.execution.workers.streams import Device, Stream
+from alrsim.execution.workers.unit_actions import take
 from alrsim.execution.workers.unit_part import Division, sent_key
 
 

@@ -90,7 +90,7 @@ def transfer_spans(
     Args:
         tokens: Of all tasks.
         units: Names.
-        sent, left, arrived: As in :class:`alrsim.execution.workers.rank.Marks`.
+        sent, left, arrived: As in :class:`alrsim.execution.workers.unit_actions.Marks`.
     """
     spans = []
     for index, one in enumerate(parcels):
@@ -124,7 +124,7 @@ def _buffers(graph: TaskGraph, ledger: Ledger, placed: Placed) -> Iterator[Parce
                     raise ExecutionError(
                         f"{reader} reads what autograd saved in {maker}, which cannot be sent to another process",
                         where=str(reader),
-                        fix=f"put {reader} and {maker} on one unit, or use --executor threads",
+                        fix=f"put {reader} and {maker} on one unit, or `executor=threads`",
                     )
                 yield Parcel(key, entry.producer, False, source, target, readers, entry.template, entry.bytes)
 

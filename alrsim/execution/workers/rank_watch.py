@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from types import FrameType
+from typing import Any
 
 import torch
 from torch.distributed import ProcessGroup
@@ -73,7 +74,8 @@ class Beat:
 
 
 class Watch(threading.Thread):
-    """The thread. ``state`` holds ``[task or -1, moves]`` of this rank (:class:`alrsim.execution.workers.rank.Marks`).
+    """The thread. ``state`` holds ``[task or -1, moves]`` of this rank, as in
+    :class:`alrsim.execution.workers.unit_actions.Marks`.
 
     Args:
         store: Of this thread alone.
@@ -99,6 +101,8 @@ class Watch(threading.Thread):
         self._speaks: bool | None = None
         self._enforced = self._stopping = 0.0
         self._lock = threading.Lock()
+        self._found: tuple[int, Any] | None = None
+        """Wake-up file and handler of SIGTERM before."""
         self._wake, self._woken = os.pipe()
         os.set_blocking(self._woken, False)
 
@@ -106,8 +110,10 @@ class Watch(threading.Thread):
         """Start watching, and take over SIGTERM (the launcher's word for: another rank has failed)."""
         self._publish()
         if threading.current_thread() is threading.main_thread():
-            signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
-            signal.signal(signal.SIGTERM, self._terminated)
+            self._found = (
+                signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False),
+                signal.signal(signal.SIGTERM, self._terminated),
+            )
         self.start()
 
     @contextmanager
@@ -167,7 +173,10 @@ class Watch(threading.Thread):
         return RunError(failure.what, record=record, unit=failure.unit, token=failure.token, fix=failure.fix)
 
     def end(self) -> None:
-        """The program is through: nobody is watched any more."""
+        """The program is through: nobody is watched any more, and signals are whose they were."""
+        if self._found is not None and threading.current_thread() is threading.main_thread():
+            signal.set_wakeup_fd(self._found[0])
+            signal.signal(signal.SIGTERM, self._found[1])
         self._over.set()
         os.write(self._woken, b"\0")
         self.join(_GRACE_SECONDS)
@@ -232,7 +241,7 @@ class Watch(threading.Thread):
         if rank == NONE:
             rank = next((rank for rank, beat in enumerate(self._beats) if not beat.waiting), 0)
         what = f"rank {rank} hung: nothing began or ended for {patience:g} s"
-        fix = "give it more time with --limit, or look into the task"
+        fix = "give it more time with `limit`, or look into the task"
         self.report(Failure(what, rank, self.names[rank], self.at(rank), fix))
 
     def _diagnose(self, cause: str, suspect: int) -> Failure:

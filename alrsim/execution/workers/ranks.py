@@ -27,13 +27,11 @@ from torch._C._distributed_c10d import PrefixStore, ProcessGroup, Store, TCPStor
 
 from alrsim.errors import ExecutionError
 from alrsim.execution.workers.agreement import agree_through
+from alrsim.execution.workers.gloo import FOREVER
 from alrsim.execution.workers.rank_watch import Watch, poison
 from alrsim.tasks.token import NONE
 
 Ints = npt.NDArray[np.int64]
-
-_FOREVER = timedelta(days=30)
-"""gloo's own patience; the watch has ours."""
 
 _PR_SET_PDEATHSIG = 1
 _TORCHRUN = "torchrun --nproc-per-node N -m alrsim ..."
@@ -114,7 +112,11 @@ class Ranks:
         try:
             work.wait()
         except RuntimeError as error:
-            raise self.watch.error(str(error).splitlines()[0], None, source) from None
+            raise self.lost(str(error).splitlines()[0], source) from None
+
+    def lost(self, cause: str, source: int) -> BaseException:
+        """What to raise when the transport failed."""
+        return self.watch.error(cause, None, source)
 
     def share(self, count: int) -> tuple[Ints, dict[int, Ints]]:
         """Numbers of this rank's own that the other ranks of this host can read, also when this rank is dead.
@@ -172,7 +174,7 @@ def join(join_seconds: float) -> Ranks:
     if place is None:
         raise ExecutionError(
             "torchrun did not start this process: RANK and WORLD_SIZE are not set",
-            where="--executor torchrun",
+            field="executor",
             fix=f"start with {_TORCHRUN}",
         )
     _follow_launcher()
@@ -186,7 +188,7 @@ def join(join_seconds: float) -> Ranks:
             store=PrefixStore("group", store),
             rank=place.rank,
             world_size=place.world,
-            timeout=_FOREVER,
+            timeout=FOREVER,
         )
         group = distributed.group.WORLD
         assert group is not None

@@ -167,7 +167,7 @@ def find_cuda() -> Device:
     if reason:
         raise ExecutionError(
             reason,
-            where="--executor cuda",
+            field="executor",
             fix="use threads, processes or torchrun, or a host with a GPU and torch's build for it",
         )
     return Cuda()

@@ -145,7 +145,8 @@ def run_lanes(
 def error_words(error: BaseException) -> tuple[str, str, str]:
     """What, where and fix of anything that a task raised."""
     if isinstance(error, AlrsimError):
-        return error.what, error.where, error.fix
+        fixes = [*([error.fix] if error.fix else []), *(f"`{field}={value}`" for field, value in error.fixes)]
+        return error.what, error.where or error.field, " or ".join(fixes)
     try:
         text = f"{type(error).__name__}: {error}"
     except Exception:  # an error that cannot even say what it is
@@ -160,7 +161,7 @@ def _hanging(graph: TaskGraph, lane: int, shared: _Shared, limit: float | None) 
     return LaneError(
         f"hung: nothing began or ended for {limit:g} s",
         where=f"task {graph.tasks[task].id}" if task != NONE else "run",
-        fix="give it more time with --limit, or look into the task",
+        fix="give it more time with `limit`, or look into the task",
         lane=lane,
         task=task,
         times=shared.times,

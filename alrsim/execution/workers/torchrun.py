@@ -1,312 +1,66 @@
-"""The executor ``torchrun``: every rank of a program that torchrun started is one unit, on one host or on several.
+"""The executor ``torchrun``: a rank of torch.distributed per unit.
 
-All ranks run the same program and prepare the same jobs, so a rank has what it needs without a message; a session
-carries out the rank's own lane, and gathers afterwards what the others saw and computed. Messages are torch.distributed
-sends and receives: gloo for tensors on a CPU, with all receives of a step posted before it starts; NCCL for tensors on
-CUDA devices, where sends and receives wait for each other and come in the order of :mod:`alrsim.schedule.actions`.
+In a program that torchrun itself started, perhaps on several hosts, its ranks are the units, and each calls this
+(:mod:`alrsim.execution.workers.rank_session`). In any other program the session forks them, as ``processes`` does; they
+meet through a file in a folder that only this user can read, and reach each other over this host's loopback alone.
 """
 
 import gc
-import hashlib
-import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import numpy as np
-import torch
 from torch import distributed
 
-from alrsim.errors import ExecutionError
-from alrsim.execution.job import Run
-from alrsim.execution.kernels.ledger import Ledger
-from alrsim.execution.kernels.store import Store
-from alrsim.execution.prepared import Prepared, Scheduled, division_of, empty_body, new_run, task_body
-from alrsim.execution.session import Exchange, Fact, InterruptedRun, Limits, Record, Results, RunError
-from alrsim.execution.workers.messages import transfer_spans
-from alrsim.execution.workers.rank import NO_MAIL, Marks, run_actions
-from alrsim.execution.workers.rank_clock import RankClock, common_start
-from alrsim.execution.workers.rank_messages import open_mail
-from alrsim.execution.workers.rank_results import gathered_results
-from alrsim.execution.workers.rank_watch import INTERRUPTED, Failure
-from alrsim.execution.workers.ranks import Ints, Ranks, join
-from alrsim.execution.workers.thread_workers import Times, available_cores, error_words
-from alrsim.execution.workers.unit_part import Division
-from alrsim.schedule.actions import Action
-from alrsim.tasks.token import NONE
-from alrsim.units import Bytes, Ns
-
-EXCHANGES = 256
-"""Most messages of one measurement of a link."""
-
-_EXCHANGE_TAG = 0x7FFFFFFE
+from alrsim.execution.prepared import Scheduled
+from alrsim.execution.session import Fact, Limits, Session
+from alrsim.execution.workers.arena import Arena
+from alrsim.execution.workers.forking import frozen_heap, missing_fork
+from alrsim.execution.workers.gloo import TRANSPORT, GroupTransport, join_on_this_host
+from alrsim.execution.workers.process_worker import Jobs, LostUnitError
+from alrsim.execution.workers.processes import forked_session
+from alrsim.execution.workers.rank_session import RankSession
+from alrsim.execution.workers.ranks import join, rank_place
+from alrsim.execution.workers.unit_actions import Transport
 
 
 @contextmanager
-def torchrun(jobs: Sequence[Scheduled], limits: Limits) -> Iterator["RankSession"]:
-    """Join the other ranks, if that has not happened, and agree on the jobs.
+def torchrun(jobs: Sequence[Scheduled], limits: Limits) -> Iterator[Session]:
+    """Fork ranks; or, under torchrun, join the other ranks and agree on the jobs.
 
     Raises:
-        ExecutionError: torchrun did not start this program, a rank never came, there are too few ranks, or ranks have
-            prepared different jobs.
+        ExecutionError: the system cannot fork, a rank never came, there are too few ranks, or ranks have prepared
+            different jobs.
     """
-    session = RankSession(join(limits.join_seconds), jobs, limits)
-    gc.collect()
-    gc.freeze()  # collections between runs look at what runs made, not at the whole program
-    try:
-        yield session
-    finally:
-        gc.unfreeze()
-
-
-class RankSession:
-    """See :class:`alrsim.execution.session.Session`. All ranks call the same methods in the same order."""
-
-    def __init__(self, ranks: Ranks, jobs: Sequence[Scheduled], limits: Limits) -> None:
-        self._ranks, self._jobs, self._limits = ranks, jobs, limits
-        self._rank = ranks.place.rank
-        widest = max((job.schedule.lanes for job in jobs), key=len)
-        refuse_small_world(len(widest), ranks.place.world)
-        self._names = [lane.unit for lane in widest] + [f"rank {r}" for r in range(len(widest), ranks.place.world)]
-        ranks.watch.names = self._names
-        self._cuda = any(job.prepared.job.program.device.type == "cuda" for job in jobs)
-        self._early = not _meeting(self._cuda)
-        self._divisions = [division_of(job, "buffered" if self._early else "rendezvous") for job in jobs]
-        self._tasks = max(len(job.prepared.job.graph.tasks) for job in jobs)
-        self._parcels = max(EXCHANGES, *(len(one.parcels) for one in self._divisions))
-        with self._waiting():
-            _require_same_jobs(ranks, jobs, self._divisions)
-            self._own, self._boards = ranks.share(3 * (self._tasks + self._parcels))
-            self._clock = RankClock(ranks)
-        self._slots: dict[int, list[list[torch.Tensor]]] = {}
-        self._last: dict[int, Run] = {}
-
-    @property
-    def facts(self) -> Mapping[str, Fact]:
-        return {
-            "executor": "torchrun",
-            "transport": "NCCL" if self._cuda else "gloo, receives posted early",
-            "ranks": self._ranks.place.world,
-            **self._clock.facts,
-        }
-
-    def run(self, job: int) -> Record:
-        one, division = self._jobs[job].prepared, self._divisions[job]
-        if self._rank >= len(division.actions):
-            self._alone(job, lambda _origin: None)
-            return self._record(job, self._gathered())
-        run = new_run(one, recording=False, part=division.parts[self._rank])
-        slots = self._slots.setdefault(job, [])
-        mail, settle = open_mail(self._ranks, division, one, run.store, slots, early=self._early)
-        body, actions = self._body(one, run), division.actions[self._rank]
-
-        def work(origin: int) -> None:
-            run_actions(actions, division.items, body, mail, self._marks, origin)
-            settle()
-
-        self._alone(job, work)
-        self._last[job] = run
-        return self._record(job, self._gathered())
-
-    def results(self, job: int) -> Results:
-        division, run = self._divisions[job], self._last.get(job)
-        part = division.parts[self._rank] if run is not None else None
-        with self._waiting():
-            self._clock.check()
-            return gathered_results(self._ranks, self._jobs[job].prepared, run, part)
-
-    def sample(self, job: int, workers: int) -> list[Times]:
-        prepared = self._jobs[job].prepared
-        count = len(prepared.job.graph.tasks)
-        if self._rank < workers:
-            body = self._body(prepared, new_run(prepared, recording=False))
-            actions, items = [Action("run", index) for index in range(count)], [(index,) for index in range(count)]
-            self._alone(job, lambda origin: run_actions(actions, items, body, NO_MAIL, self._marks, origin))
-        else:
-            self._alone(job, lambda _origin: None)
-        return [_times(board, self._tasks, count) for board in self._gathered()[:workers]]
-
-    def exchange(self, source: int, target: int, size: Bytes, repeats: int) -> list[Exchange]:
-        repeats = min(repeats, EXCHANGES)
-        first = 3 * self._tasks
-        sent, left, arrived = (self._own[first + part * self._parcels :][:repeats] for part in range(3))
-        group, value = self._ranks.group, torch.ones(max(1, size), dtype=torch.uint8)
-
-        def send(origin: int) -> None:
-            for index in range(repeats):
-                time.sleep(0.0003)  # the receiver waits by now
-                sent[index] = time.perf_counter_ns() - origin
-                work = group.send([value], target, _EXCHANGE_TAG)
-                left[index] = time.perf_counter_ns() - origin
-                self._ranks.wait(work, target)
-
-        def receive(origin: int) -> None:
-            for index in range(repeats):
-                self._ranks.wait(group.recv([value], source, _EXCHANGE_TAG), source)
-                arrived[index] = time.perf_counter_ns() - origin
-
-        self._alone(None, send if self._rank == source else receive if self._rank == target else lambda _origin: None)
-        boards = self._gathered()
-        found = [boards[unit][first:].reshape(3, -1)[:, :repeats].tolist() for unit in (source, target)]
-        return [Exchange(b - a, max(b, c) - a) for a, b, c in zip(found[0][0], found[0][1], found[1][2], strict=True)]
-
-    def overhead(self, tasks: int) -> Ns:
-        found = []
-        for _ in range(5):
-            nothing = empty_body(Store(Ledger(), recording=False, tasks=tasks))
-
-            def work(origin: int, body: Callable[[int], None] = nothing) -> None:
-                if self._rank == 0:
-                    run_actions([Action("run", 0)] * tasks, [(0,)], body, NO_MAIL, self._marks, origin)
-                    self._own[0] = (time.perf_counter_ns() - origin) // tasks
-
-            self._alone(None, work)
-            found.append(int(self._gathered()[0][0]))
-        return sorted(found)[2]
-
-    @property
-    def _marks(self) -> Marks:
-        low, tasks, parcels = 3 * self._tasks, self._tasks, self._parcels
-        start, end, cpu = (self._own[part * tasks : (part + 1) * tasks].data for part in range(3))
-        sent, left, arrived = (self._own[low + part * parcels : low + (part + 1) * parcels].data for part in range(3))
-        return Marks(start, end, cpu, sent, left, arrived, self._ranks.watch.state)
-
-    def _body(self, prepared: Prepared, run: Run) -> Callable[[int], None]:
-        body = task_body(prepared, run)
-        if not self._cuda:
-            return body
-
-        def finished(task: int) -> None:
-            body(task)
-            torch.cuda.synchronize()
-
-        return finished
-
-    def _alone(self, job: int | None, work: Callable[[int], None]) -> None:
-        """Start at the same time as the other ranks. What this rank raises, all ranks learn."""
-        self._own.fill(NONE)
-        watch = self._ranks.watch
-        watch.tokens = lambda rank, task: "" if job is None else self._token(job, rank, task)
+    if rank_place() is not None:
+        session = RankSession(join(limits.join_seconds), jobs, limits)
         gc.collect()
-        try:
-            with at_work(self._ranks.place.local_rank):
-                with self._waiting():
-                    origin = common_start(self._ranks, self._clock)
-                with watch.expecting(self._limits.task_seconds):
-                    work(origin)
-            watch.state[0] = NONE
-        except (RunError, InterruptedRun) as stopped:
-            stopped.record = None if job is None else self._record(job, self._seen())
-            raise
-        except KeyboardInterrupt:
-            watch.report(Failure(INTERRUPTED))
-            watch.acknowledge()
-            raise InterruptedRun(None if job is None else self._record(job, self._seen())) from None
-        except Exception as error:
-            raise self._failed(job, error) from error
-
-    def _token(self, job: int, rank: int, task: int) -> str:
-        """The task that a rank is at; between tasks the next one of its lane."""
-        division, board = self._divisions[job], self._boards.get(rank)
-        if task < 0 and rank < len(division.actions) and board is not None:
-            lane = [task for one in division.actions[rank] if one.verb == "run" for task in division.items[one.index]]
-            task = next((index for index in lane if board[index] < 0), lane[-1] if lane else NONE)
-        return str(self._jobs[job].prepared.job.graph.tasks[task].id) if task >= 0 else ""
-
-    @contextmanager
-    def _waiting(self) -> Iterator[None]:
-        """For ranks that prepare something, as long as joining may take."""
-        with self._ranks.watch.expecting(self._limits.join_seconds):
-            yield
-
-    def _failed(self, job: int | None, error: Exception) -> RunError:
-        watch = self._ranks.watch
-        what, _where, fix = error_words(error)
-        told = watch.report(Failure(what, self._rank, self._names[self._rank], watch.at(self._rank), fix))
-        watch.acknowledge()
-        record = None if job is None else self._record(job, self._seen())
-        return RunError(told.what, record=record, unit=told.unit, token=told.token, fix=told.fix)
-
-    def _gathered(self) -> list[Ints]:
-        """The boards of all ranks, in the time of the common start."""
-        with self._ranks.watch.expecting(self._limits.task_seconds):
-            return [one.numpy() for one in self._ranks.gather(torch.from_numpy(self._clock.corrected(self._own)))]
-
-    def _seen(self) -> list[Ints]:
-        """The boards that can still be read when a run has failed: of this host."""
-        return list(self._boards.values())
-
-    def _record(self, job: int, boards: Sequence[Ints]) -> Record:
-        """What all boards say: each number is on one of them."""
-        merged = np.maximum.reduce(list(boards))
-        tasks = self._jobs[job].prepared.job.graph.tasks
-        parcels = self._divisions[job].parcels
-        rows = merged[3 * self._tasks :].reshape(3, -1)[:, : len(parcels)].tolist()
-        spans = transfer_spans(parcels, [str(task.id) for task in tasks], self._names, *rows)
-        return Record(_times(merged, self._tasks, len(tasks)), spans)
+        with frozen_heap():  # collections between runs look at what runs made, not at the whole program
+            yield session
+        return
+    with ExitStack() as stack:
+        with TemporaryDirectory(prefix="alrsim-") as folder:  # mode 0700, gone before anything runs
+            connect = partial(_connect, str(Path(folder) / "meeting"))
+            facts = {**_FACTS, "ranks": max(len(job.schedule.lanes) for job in jobs)}
+            forked = stack.enter_context(forked_session(jobs, limits, connect, facts))
+        yield forked
 
 
-@contextmanager
-def at_work(local_rank: int) -> Iterator[None]:
-    """One thread on a core of its own, where the system allows it, and no collections; put back afterwards."""
-    cores, threads, collecting = available_cores(), torch.get_num_threads(), gc.isenabled()
-    torch.set_num_threads(1)
-    gc.disable()
-    if cores:
-        os.sched_setaffinity(0, {cores[local_rank % len(cores)]})
-    try:
-        yield
-    finally:
-        if cores:
-            os.sched_setaffinity(0, cores)
-        if collecting:
-            gc.enable()
-        torch.set_num_threads(threads)
+_FACTS: Mapping[str, Fact] = {"executor": "torchrun", "transport": TRANSPORT}
+
+
+def _connect(meeting: str, units: int, _arena: Arena, work: Jobs) -> Callable[[int], Transport]:
+    return lambda unit: GroupTransport(join_on_this_host(unit, units, meeting), unit, work, _lost)
 
 
 def missing_gloo() -> str:
     """Why this host cannot run ranks; empty if it can."""
     if not (distributed.is_available() and distributed.is_gloo_available()):
         return "this build of torch has no gloo"
-    return ""
+    return "" if rank_place() is not None else missing_fork()
 
 
-def refuse_small_world(units: int, world: int) -> None:
-    """Raises:
-    ExecutionError: the schedule has more units than there are ranks.
-    """
-    if units > world:
-        raise ExecutionError(
-            f"the schedule has {units} units, but torchrun started {world} rank{'s' * (world > 1)}",
-            where="--executor torchrun",
-            fix=f"start {units} ranks: torchrun --nproc-per-node {units} (over several hosts: {units} in all)",
-        )
-
-
-def _meeting(cuda: bool) -> bool:
-    """Whether a send and its receive wait for each other: NCCL's do; gloo keeps what nobody has asked for."""
-    return cuda
-
-
-def _require_same_jobs(ranks: Ranks, jobs: Sequence[Scheduled], divisions: Sequence[Division]) -> None:
-    about = [
-        (
-            job.schedule.lanes,
-            division.actions,
-            [(one.key, one.source, one.target, one.template.leaves) for one in division.parcels],
-        )
-        for job, division in zip(jobs, divisions, strict=True)
-    ]
-    digests = ranks.gather_bytes(hashlib.sha256(repr(about).encode()).digest())
-    other = next((rank for rank, digest in enumerate(digests) if digest != digests[0]), None)
-    if other is not None:
-        raise ExecutionError(
-            f"ranks 0 and {other} have prepared different schedules or data",
-            where=f"rank {other}",
-            fix="start every rank with the same arguments, model and versions",
-        )
-
-
-def _times(board: Ints, tasks: int, count: int) -> Times:
-    start, end, cpu = (board[part * tasks : part * tasks + count].tolist() for part in range(3))
-    return Times(start, end, cpu)
+def _lost(cause: str, unit: int) -> LostUnitError:
+    return LostUnitError(f"lost unit {unit}: {cause}")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from alrsim.estimators.policy import HYBRID_STAGES
+from alrsim.estimators.variance_law import Array
 from alrsim.execution.job import Settings
 from alrsim.experiments.context import Context
 from alrsim.experiments.measures.site import (
@@ -23,7 +24,7 @@ from alrsim.experiments.measures.site import (
 )
 from alrsim.experiments.rules import Measured
 from alrsim.quality.gradcheck import OVERALL
-from alrsim.quality.metrics import Array, accuracy, copy_weights, fit_law, mean_interval, stability
+from alrsim.quality.metrics import accuracy, copy_weights, fit_law, mean_interval, stability
 from alrsim.quality.paper import METHODS
 from alrsim.quality.sampler import Sampler
 from alrsim.training import TrainJob

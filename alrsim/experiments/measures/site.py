@@ -15,6 +15,7 @@ from alrsim.cost.stages import build_stages
 from alrsim.datasets import load_splits, train_batch
 from alrsim.estimators.codes import decode, encode
 from alrsim.estimators.policy import preset
+from alrsim.estimators.variance_law import Array
 from alrsim.execution.executor import Batch
 from alrsim.execution.job import Settings
 from alrsim.execution.kernels.losses import sample_losses
@@ -25,7 +26,7 @@ from alrsim.frontend.torch_export import export_model
 from alrsim.hardware.precision import Precision
 from alrsim.models import build
 from alrsim.quality.gradcheck import LAYER_MEAN, Quality, gradcheck
-from alrsim.quality.metrics import Array, cosine
+from alrsim.quality.metrics import cosine
 from alrsim.quality.reference import true_gradient, warm_start
 from alrsim.quality.sampler import Subject, subject_of
 from alrsim.rules.options import RuleOptions

@@ -1,1 +1,1 @@
-"""The fast engine's loops in machine code. Only these modules import numba, and only when the engine runs."""
+"""The fast engine's loops in machine code. They are compiled, hence imported only when the engine runs."""

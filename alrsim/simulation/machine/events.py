@@ -15,7 +15,7 @@ Every turn of the loop does the first of these that there is to do:
 
 import numpy as np
 
-from alrsim.estimators.kernels.machine.compile import machine_code
+from alrsim.compiled import machine_code
 from alrsim.simulation.machine.tables import Tables, Times
 
 

@@ -10,7 +10,7 @@ Units are taken in turn; each runs until something that it waits for is not know
 
 import numpy as np
 
-from alrsim.estimators.kernels.machine.compile import machine_code
+from alrsim.compiled import machine_code
 from alrsim.simulation.machine.tables import Tables, Times
 
 

@@ -1,9 +1,8 @@
 """A user's own model, as a factory; what it imports of alrsim is what a user may import."""
 
 import torch
-from torch import nn
-
 from alrsim.frontend.source import TorchModel
+from torch import nn
 
 
 def make() -> TorchModel:

@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils as _cgutils
 from numba.extending import intrinsic
 
-from alrsim.estimators.kernels.machine.compile import machine_code
+from alrsim.compiled import machine_code
 from alrsim.estimators.kernels.machine.popcount import HIGH, LANES, Reals, Words, and_count, count_ones
 
 Indices = npt.NDArray[np.int64]

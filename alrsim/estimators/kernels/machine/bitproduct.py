@@ -12,7 +12,7 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
-from alrsim.estimators.kernels.machine.compile import machine_code
+from alrsim.compiled import machine_code
 from alrsim.estimators.kernels.machine.popcount import HIGH, LANES, Reals, Words, and_count, count_ones
 
 SCRATCH = 1 << 15

@@ -7,7 +7,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from alrsim.estimators.kernels.machine.compile import machine_code
+from alrsim.compiled import machine_code
 
 Words = npt.NDArray[np.uint32]
 

@@ -14,7 +14,7 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
-from alrsim.estimators.kernels.machine.compile import machine_code
+from alrsim.compiled import machine_code
 from alrsim.estimators.kernels.machine.hadamard import mixed_row, turn
 
 Words = npt.NDArray[np.uint32]
@@ -225,27 +225,6 @@ def fill(kind: int, key: tuple[int, int], lane: int, copy: int, sample: int, low
         _words_of(kind, key, (sample + row, copy, lane), (first, count), bits, signs, _NEVER, words)
         _make(kind, words, count, buffer[: count * per])
         out[row, start : start + size] = buffer[:size]
-
-
-@machine_code
-def fill_bits(
-    kind: int, key: tuple[int, int], lane: int, copy: int, sample: int, low: int, high: int, order: int, out: Words
-) -> None:
-    """Signs as bits, 1 is -1: ``out`` is ``(samples, 4 * blocks)``; bits behind the last element are random too.
-
-    Args:
-        order: Elements of a sample.
-    """
-    blocks = out.shape[1] // 4
-    pieces, bits = (blocks + TILE - 1) // TILE, _order_bits(order)
-    words, signs = np.empty((4, TILE), dtype=np.uint32), np.empty((4, TILE), dtype=np.uint32)
-    for piece in range(low, high):
-        row, first = piece // pieces, piece % pieces * TILE
-        count = min(TILE, blocks - first)
-        _words_of(kind, key, (sample + row, copy, lane), (first, count), bits, signs, _NEVER, words)
-        for i in range(count):
-            for word in range(4):
-                out[row, 4 * (first + i) + word] = words[word, i]
 
 
 @machine_code

@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils as _cgutils
 from numba.extending import intrinsic
 
-from alrsim.estimators.kernels.machine.compile import machine_code
+from alrsim.compiled import machine_code
 
 LANES = 8
 """64-bit words of a vector."""

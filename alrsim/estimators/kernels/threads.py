@@ -1,4 +1,4 @@
-"""How a loop becomes machine code, and how it is spread over threads.
+"""How the work of a compiled loop is spread over threads.
 
 Threads are Python's own, because compiled loops let go of the interpreter. Numba's ``prange`` is not used: its default
 threading layer ends the process when two executor workers enter it at once, and its launch costs milliseconds.
@@ -10,29 +10,16 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache, partial
 from itertools import pairwise
 from math import prod
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 STEPS_PER_THREAD = 1 << 17
 """Vector operations that take about as long as waking a thread."""
 
 LINE = 64
 """Bytes of a line of the cache, and of the longest vector."""
-
-F = TypeVar("F", bound=Callable[..., object])
-
-
-def machine_code(function: F) -> F:
-    """Compile at the first call; keep the result on disk where a cache folder is writable, else in memory."""
-    build: Any = njit
-    try:
-        compiled = build(cache=True, nogil=True, error_model="numpy")(function)
-    except RuntimeError:  # numba finds no folder that it may write its cache to
-        compiled = build(nogil=True, error_model="numpy")(function)
-    return cast(F, compiled)
 
 
 def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:

@@ -7,13 +7,22 @@ from typing import Protocol
 
 from torch import Tensor
 
+from alrsim.execution.kernels.ledger import Ledger
 from alrsim.execution.kernels.store import KEPT, Store
 from alrsim.execution.kernels.sums import FOLDS
+from alrsim.execution.prepared import empty_body
+from alrsim.execution.session import Exchange
 from alrsim.execution.workers.messages import Parcel
 from alrsim.execution.workers.packing import build, copied
 from alrsim.execution.workers.thread_workers import Body
 from alrsim.schedule.actions import Action
 from alrsim.tasks.token import NONE
+from alrsim.units import Ns
+
+EXCHANGES = 256
+"""Most messages of one measurement of a link."""
+
+_RECEIVER_WAITS_SECONDS = 0.0003
 
 
 class Clock(Protocol):
@@ -47,29 +56,50 @@ class Marks:
     state: Clock
 
 
+def _nothing() -> None:
+    return None
+
+
 @dataclass(frozen=True)
-class Mail:
-    """How a unit's data leaves and arrives.
+class Endpoint:
+    """How a unit's messages leave and arrive.
 
     Attributes:
-        send: Takes the parcel's number; returns when the sender may go on.
-        receive: Takes the parcel's number; returns when it is in the store, and whether the unit had to wait.
+        send: Takes the message's number; returns when the sender may go on.
+        receive: Takes the message's number; returns when it is in the store, and whether the unit had to wait.
+        settle: Waits until all that was sent has left.
     """
 
     send: Callable[[int], object]
     receive: Callable[[int], bool]
+    settle: Callable[[], None] = _nothing
 
 
-def _nothing(_index: int) -> bool:
+def _no_message(_index: int) -> bool:
     raise AssertionError("a step in reference order sends nothing")
 
 
-NO_MAIL = Mail(_nothing, _nothing)
+NO_MESSAGES = Endpoint(_no_message, _no_message)
 """Of a unit that runs everything itself."""
 
 
+class Transport(Protocol):
+    """What a unit has to reach the other units."""
+
+    def endpoint(self, job: int, store: Store) -> Endpoint:
+        """For one run of a job on this unit."""
+
+    def probe(self, source: int, target: int, size: int) -> Endpoint:
+        """For messages of ``size`` bytes from one unit to another, to measure them; all have number 0."""
+
+
 def run_actions(
-    actions: Sequence[Action], items: Sequence[tuple[int, ...]], body: Body, mail: Mail, marks: Marks, origin: int
+    actions: Sequence[Action],
+    items: Sequence[tuple[int, ...]],
+    body: Body,
+    endpoint: Endpoint,
+    marks: Marks,
+    origin: int,
 ) -> None:
     """Carry the actions out.
 
@@ -94,11 +124,57 @@ def run_actions(
                 state[1] += 1
         elif action.verb == "send":
             marks.sent[index] = now() - origin
-            mail.send(index)
+            endpoint.send(index)
             marks.left[index] = now() - origin
         else:
-            waited = mail.receive(index)
+            waited = endpoint.receive(index)
             marks.arrived[index] = now() - origin if waited else 0
+    endpoint.settle()
+
+
+def run_alone(tasks: int, body: Body, marks: Marks, origin: int) -> None:
+    """All tasks of a step in reference order, without messages."""
+    actions = [Action("run", index) for index in range(tasks)]
+    run_actions(actions, [(index,) for index in range(tasks)], body, NO_MESSAGES, marks, origin)
+
+
+def run_empty(tasks: int, marks: Marks, start: Callable[[], int]) -> Ns:
+    """Time per task besides its kernel.
+
+    Args:
+        start: Waits for the common start and gives its time.
+    """
+    body = empty_body(Store(Ledger(), recording=False, tasks=tasks))
+    origin = start()
+    run_actions([Action("run", 0)] * tasks, [(0,)], body, NO_MESSAGES, marks, origin)
+    return (time.perf_counter_ns() - origin) // tasks
+
+
+def send_probes(endpoint: Endpoint, sent: Clock, left: Clock, repeats: int, origin: int) -> None:
+    """Send messages one after the other, each to a receiver who waits for it by then."""
+    for index in range(repeats):
+        time.sleep(_RECEIVER_WAITS_SECONDS)
+        sent[index] = time.perf_counter_ns() - origin
+        endpoint.send(0)
+        left[index] = time.perf_counter_ns() - origin
+        endpoint.settle()
+
+
+def receive_probes(endpoint: Endpoint, arrived: Clock, repeats: int, origin: int) -> None:
+    """Wait for the messages of :func:`send_probes`."""
+    for index in range(repeats):
+        endpoint.receive(0)
+        arrived[index] = time.perf_counter_ns() - origin
+
+
+def exchanges_of(sent: Sequence[Ns], left: Sequence[Ns], arrived: Sequence[Ns]) -> list[Exchange]:
+    """What was measured with :func:`send_probes` and :func:`receive_probes`."""
+    return [Exchange(b - a, max(b, c) - a) for a, b, c in zip(sent, left, arrived, strict=True)]
+
+
+def median_of_five(measure: Callable[[], Ns]) -> Ns:
+    """Of five measurements."""
+    return sorted(measure() for _ in range(5))[2]
 
 
 def take(store: Store, parcel: Parcel, tensors: Sequence[Tensor]) -> None:

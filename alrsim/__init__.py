@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from alrsim.study.sweeping import sweep as sweep
     from alrsim.tasks.problem import Problem as Problem
     from alrsim.timeline.timeline import Timeline as Timeline
+    from alrsim.validation.replaying import replay as replay
+    from alrsim.validation.validating import validate as validate
 
 __version__ = "0.1.0"
 
@@ -79,7 +81,9 @@ _HOMES = {
     "load_schedule": "study.stepping",
     "machine": "plugins",
     "model": "plugins",
+    "replay": "validation.replaying",
     "rule": "plugins",
+    "validate": "validation.validating",
     "scheduler": "plugins",
     "simulate": "study.stepping",
     "step": "study.stepping",

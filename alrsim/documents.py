@@ -25,7 +25,10 @@ KINDS = {
     "calibrate": "alrsim.reports.calibration:CalibrateResult",
     "costs": "alrsim.reports.calibration:CostsResult",
     "figure2": "alrsim.steps.figure2_charts:Figure2Result",
+    "replay": "alrsim.validation.replayed:ReplayResult",
+    "validate": "alrsim.validation.result:ValidateResult",
     "sweep": "alrsim.sweeps.result:SweepResult",
+    "order": "alrsim.reports.step_result:ScheduleResult",
     "step": "alrsim.reports.step_result:StepResult",
 }
 """Where the type of every document is."""

@@ -25,6 +25,12 @@ KINDS = {
     "calibrate": "alrsim.reports.calibration:CalibrateResult",
     "costs": "alrsim.reports.calibration:CostsResult",
     "figure2": "alrsim.steps.figure2_charts:Figure2Result",
+    "export": "alrsim.reports.model_counts:ExportResult",
+    "graph-counts": "alrsim.reports.model_counts:GraphResult",
+    "machines": "alrsim.reports.machines:MachinesResult",
+    "profile": "alrsim.reports.machines:ProfileResult",
+    "profile-review": "alrsim.reports.machines:ReviewResult",
+    "stage-counts": "alrsim.reports.model_counts:StagesResult",
     "sweep": "alrsim.sweeps.result:SweepResult",
     "step": "alrsim.reports.step_result:StepResult",
 }

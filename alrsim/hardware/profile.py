@@ -219,7 +219,7 @@ def _source(name: str) -> tuple[str, str, Path | None]:
     if name not in names:
         raise ProfileError(
             f"no hardware profile is called {name!r}",
-            where="--hardware",
+            field="hardware",
             fix=f"{_close_names(name, names)}; or give the path of a .yaml file",
         )
     entry = profile_folder() / f"{name}.yaml"

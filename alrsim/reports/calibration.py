@@ -166,7 +166,7 @@ def costs_rows(result: CostsResult) -> list[dict[str, Any]]:
 def calibrate_text(result: CalibrateResult) -> str:
     """Tables and sentences."""
     section = result.profile.spec.calibration
-    return "\n".join([*(to_text(table) for table in calibration_tables(section)), *calibration_lines(section)])
+    return "".join(map(to_text, calibration_tables(section))) + "\n".join(calibration_lines(section))
 
 
 def calibrate_rows(result: CalibrateResult) -> list[dict[str, Any]]:

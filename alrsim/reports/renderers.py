@@ -23,7 +23,7 @@ def compare_text(result: CompareResult) -> str:
     """Headline, table, cost model, verdict and every note."""
     from alrsim.reports.tables import compare_table, headline, to_text
 
-    lines = [headline(result), to_text(compare_table(result)), f"{cost_model_note(result)}."]
+    lines = [headline(result), to_text(compare_table(result)).rstrip("\n") + "\n", f"{cost_model_note(result)}."]
     executor = next((one.measured.executor for one in result.methods if one.measured), "")
     lines += [f"measured by executor {executor}."] if executor else []
     lines.append(result.verdict())
@@ -245,5 +245,11 @@ RENDERERS: dict[str, Renderer | str] = {
     "costs": Parts(costs_text, costs_rows, no_picture, no_files),
     "order": Parts(schedule_text, schedule_rows, draw_schedule, no_files),
     "timeline": Parts(timeline_text, timeline_rows, draw_timeline, no_files),
+    "export": "alrsim.reports.model_counts:EXPORT",
+    "graph-counts": "alrsim.reports.model_counts:GRAPH",
+    "machines": "alrsim.reports.machines:MACHINES",
+    "profile": "alrsim.reports.machines:PROFILE",
+    "profile-review": "alrsim.reports.machines:REVIEW",
+    "stage-counts": "alrsim.reports.model_counts:STAGES",
     "step": Parts(step_text, step_rows, draw_step, step_files),
 }

@@ -153,8 +153,8 @@ class MachineOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MethodOptions(Options):
-    """What decides which tasks a step has, besides rule and scheduler."""
+class CutOptions(Options):
+    """How a batch and a model are cut."""
 
     microbatches: int = keyword(
         "Micro-batches that the batch is split into.", default=4, metavar="M", short="m", least=1, panel=MODEL
@@ -166,6 +166,12 @@ class MethodOptions(Options):
         metavar="SPEC",
         panel=MODEL,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodOptions(CutOptions):
+    """What decides which tasks a step has, besides rule and scheduler."""
+
     copies: int = keyword("LR: noisy copies of each micro-batch.", default=1, metavar="C", least=1, panel=METHOD)
     group: int | None = keyword(
         "LR: copies stacked in one task. Default: all.", default=None, metavar="N", least=1, panel=METHOD

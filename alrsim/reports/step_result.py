@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from alrsim.documents import Document, Live
 from alrsim.errors import OptionError
+from alrsim.files import save_value
 from alrsim.reports.bound import Bound, bound_of
 from alrsim.schedule.proof import Gap
 from alrsim.timeline.memory import memory_by_category, peak_memory, resident_peaks
@@ -116,6 +117,15 @@ class StepResult(Document):
     def exact_makespan(self) -> Fraction:
         """The makespan as an exact rational, in the document's time unit."""
         return typed(self._timeline(), self._timeline().makespan)
+
+    def write(self, path: str | Path) -> None:
+        """Write the timeline to a file, to be loaded again.
+
+        Raises:
+            OptionError: a result that was read from a file.
+            FileError: the file cannot be written.
+        """
+        save_value("timeline", self._timeline(), Path(path))
 
     def plot_beside(self, other: "StepResult", *, across_machines: bool = False) -> Any:
         """This timeline above another one, on one time axis.

@@ -10,6 +10,8 @@ Every name below is loaded when it is first used, so that importing the package 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from alrsim.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from alrsim.errors import AlrsimError as AlrsimError
     from alrsim.errors import AlrsimWarning as AlrsimWarning
@@ -48,8 +50,6 @@ if TYPE_CHECKING:
     from alrsim.timeline.timeline import Timeline as Timeline
     from alrsim.validation.replaying import replay as replay
     from alrsim.validation.validating import validate as validate
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "AlrsimError": "errors",

@@ -27,6 +27,7 @@ KINDS = {
     "figure2": "alrsim.steps.figure2_charts:Figure2Result",
     "sweep": "alrsim.sweeps.result:SweepResult",
     "step": "alrsim.reports.step_result:StepResult",
+    "plan": "alrsim.reports.plan_result:PlanResult",
 }
 """Where the type of every document is."""
 

@@ -1,6 +1,6 @@
 """How each kind of result is shown: as text, as rows of a data frame, as a picture, as files.
 
-Kinds whose types lie above the reports are named by the import path of their renderer.
+Kinds that have a file of their own, some above the reports, are named by the import path of their renderer.
 """
 
 from collections.abc import Sequence
@@ -211,4 +211,5 @@ RENDERERS: dict[str, Renderer | str] = {
     "costs": Parts(costs_text, costs_rows, no_picture, no_files),
     "timeline": Parts(timeline_text, timeline_rows, draw_timeline, no_files),
     "step": Parts(step_text, step_rows, draw_step, step_files),
+    "plan": "alrsim.reports.plan_view:RENDERER",
 }

@@ -300,10 +300,11 @@ def cut_key(stages: StageGraph) -> CutKey:
     return tuple(stage.ops for stage in stages.stages)
 
 
-def cut_stages(graph: Graph, spec: str, *, weights: "Weights | None" = None) -> StageGraph:
+def cut_stages(graph: Graph, cut: str | CutKey, *, weights: "Weights | None" = None) -> StageGraph:
     """Cut a graph and count what every stage does.
 
     Args:
+        cut: A specification, or the operators of every stage.
         weights: What ``balanced`` balances; default: FLOPs.
 
     Raises:
@@ -313,4 +314,4 @@ def cut_stages(graph: Graph, spec: str, *, weights: "Weights | None" = None) -> 
     from alrsim.cost.cut import cut_graph
     from alrsim.cost.stages import build_stages
 
-    return build_stages(graph, cut_graph(graph, spec, weights=weights))
+    return build_stages(graph, cut_graph(graph, cut, weights=weights) if isinstance(cut, str) else cut)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,9 +13,9 @@ from alrsim.planner.space import RULES_OF_PLANS
 from alrsim.schedulers import SearchOptions
 from alrsim.schedulers.search import parse_search
 from alrsim.steps.options import MachineOptions, ModelOptions, StepOptions, TaskOptions, TransferOptions
-from alrsim.steps.textbook import parse_durations
+from alrsim.steps.textbook import TEXTBOOK, DurationOptions
 
-CHOICE, COSINE, TEXTBOOK = "What to choose from", "Target", "Durations instead of a model"
+CHOICE, COSINE = "What to choose from", "Target"
 """Panels of the help."""
 
 EXACT_AND_LR = ("bp", "bp-split", "lr")
@@ -69,7 +68,7 @@ def _above_zero(given: Any, name: str) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanOptions(TaskOptions, TransferOptions, MachineOptions, ModelOptions):
+class PlanOptions(DurationOptions, TaskOptions, TransferOptions, MachineOptions, ModelOptions):
     """Options of :func:`alrsim.planner.planning.plan`."""
 
     target: str = keyword(
@@ -133,19 +132,6 @@ class PlanOptions(TaskOptions, TransferOptions, MachineOptions, ModelOptions):
         "One cut instead of a choice, as `compare` takes it.", default=None, metavar="SPEC", panel=CHOICE
     )
     what_if: bool = keyword("Plan again for one unit more, to tell what it would bring.", default=True, panel=CHOICE)
-    durations: dict[str, Fraction] | None = keyword(
-        "Instead of a model: f=2,b=3,w=1,u=0,l=0,g=1,c=0,transfer=0.25 per stage; a full backward is b+w.",
-        default=None,
-        metavar="TABLE",
-        parse=parse_durations,
-        panel=TEXTBOOK,
-    )
-    stages: int | None = keyword(
-        "With durations. Default: one per unit.", default=None, metavar="N", least=1, panel=TEXTBOOK
-    )
-    loss_unit: int | None = keyword(
-        "With durations: the loss has this unit.", default=None, metavar="N", least=0, panel=TEXTBOOK
-    )
     loss_row: bool = keyword(
         "With durations: the loss has gradient cells and an update, as in Figure 2.", default=False, panel=TEXTBOOK
     )

@@ -9,12 +9,12 @@ from alrsim.errors import OptionError
 from alrsim.hardware.machine import require_unit_count
 from alrsim.planner.options import EXACT_AND_LR, PlanOptions
 from alrsim.planner.search import covers
-from alrsim.steps.figure2_cells import with_loss_row
 from alrsim.rules.options import RuleOptions
 from alrsim.schedule.bounds import makespan_bound
 from alrsim.schedule.proof import Freedom
 from alrsim.schedulers import SearchOptions, solve
 from alrsim.schedulers.lr_free import FREE_KINDS
+from alrsim.steps.figure2_cells import with_loss_row
 from alrsim.steps.options import StepOptions
 from alrsim.steps.step import Step
 from alrsim.steps.textbook import Outline, file_problem, unit_names

@@ -38,6 +38,7 @@ KINDS = {
     "step": "alrsim.reports.step_result:StepResult",
     "gradcheck": "alrsim.quality.result:GradcheckResult",
     "trajectory": "alrsim.quality.trajectory:TrajectoryResult",
+    "plan": "alrsim.reports.plan_result:PlanResult",
 }
 """Where the type of every document is."""
 

@@ -67,9 +67,19 @@ class OperatorCounts:
     @classmethod
     def of(cls, op: Op, cost: OpCost) -> Self:
         """An operator with its cost."""
-        passes = map(WorkCounts.of, (cost.forward, cost.input_gradient, cost.weight_gradient))
-        rest = cost.parameters, cost.output_elements, cost.saved, cost.kept
-        return cls(op.name, op.kind, op.module, tuple(op.fx_nodes), *passes, *rest)
+        return cls(
+            op.name,
+            op.kind,
+            op.module,
+            tuple(op.fx_nodes),
+            WorkCounts.of(cost.forward),
+            WorkCounts.of(cost.input_gradient),
+            WorkCounts.of(cost.weight_gradient),
+            cost.parameters,
+            cost.output_elements,
+            cost.saved,
+            cost.kept,
+        )
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,59 @@ class CutOptions(StageOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EstimatorOptions(StageOptions):
+class FormatOptions(Options):
+    """Number formats."""
+
+    precision: str | PrecisionPlan | None = keyword(
+        "One format for all (fp32, bf16, fp16) or params=bf16,activations=bf16,saved=int8,noise=regenerated. Signs of "
+        "signed inputs are -1, 0, 1 in saved=int8, but one bit in saved=sign1, where zeros become 1; threshold codes "
+        "take two bits there.",
+        default=None,
+        metavar="SPEC",
+        parse=_precision,
+        panel=METHOD,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskOptions(StageOptions, FormatOptions):
+    """What decides which tasks any step has, and how their order is searched."""
+
+    optimizer: str = keyword(
+        "sgd | momentum | adam.", default="sgd", metavar="O", choices=get_args(Optimizer), panel=METHOD
+    )
+    update: bool = keyword("Parameter updates are tasks.", default=True, panel=METHOD)
+    loss: bool = keyword("The loss is a task.", default=True, panel=METHOD)
+    time_limit: float | None = keyword(
+        "Seconds for schedulers that search (auto, cpsat, local-search). Default: a fixed amount of work, which gives "
+        "the same schedule on every host.",
+        default=None,
+        metavar="S",
+        parse=_time_limit,
+        panel=METHOD,
+    )
+    search: dict[str, str] | None = keyword(
+        "For schedulers that search: placement=fixed|stages|free, gradients=free, live=N (micro-batches that a unit "
+        "may hold), priority=..., base=..., effort=..., seed=..., workers=..., memory=no, exact=no. Repeatable.",
+        default=None,
+        metavar="KEY=VALUE",
+        many=True,
+        parse=_search,
+        panel=METHOD,
+    )
+
+    @property
+    def searching(self) -> "SearchOptions | None":
+        """What a scheduler that searches is asked for; ``None`` where nothing was said."""
+        if not self.search and self.time_limit is None:
+            return None
+        from alrsim.schedulers.search import parse_search
+
+        return parse_search(self.search or {}, time_limit=self.time_limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimatorOptions(StageOptions, FormatOptions):
     """How gradients are estimated, and where noise goes."""
 
     baseline: str = keyword(
@@ -223,15 +275,6 @@ class EstimatorOptions(StageOptions):
         choices=get_args(Injection),
         panel=METHOD,
     )
-    precision: str | PrecisionPlan | None = keyword(
-        "One format for all (fp32, bf16, fp16) or params=bf16,activations=bf16,saved=int8,noise=regenerated. Signs of "
-        "signed inputs are -1, 0, 1 in saved=int8, but one bit in saved=sign1, where zeros become 1; threshold codes "
-        "take two bits there.",
-        default=None,
-        metavar="SPEC",
-        parse=_precision,
-        panel=METHOD,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,46 +302,15 @@ class CopyOptions(EstimatorOptions, CutOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MethodOptions(CopyOptions):
+class MethodOptions(CopyOptions, TaskOptions):
     """What decides which tasks a step has, besides rule and scheduler."""
 
-    optimizer: str = keyword(
-        "sgd | momentum | adam.", default="sgd", metavar="O", choices=get_args(Optimizer), panel=METHOD
-    )
-    update: bool = keyword("Parameter updates are tasks.", default=True, panel=METHOD)
-    loss: bool = keyword("The loss is a task.", default=True, panel=METHOD)
     first_input_gradient: bool = keyword(
         "BP: stage 0 computes an input gradient too, and pays for it.", default=False, panel=METHOD
     )
     chunks: int | None = keyword(
         "Stages per unit of interleaved-1f1b and zb-v. Default 2.", default=None, metavar="V", least=1, panel=METHOD
     )
-    time_limit: float | None = keyword(
-        "Seconds for schedulers that search (auto, cpsat, local-search). Default: a fixed amount of work, which gives "
-        "the same schedule on every host.",
-        default=None,
-        metavar="S",
-        parse=_time_limit,
-        panel=METHOD,
-    )
-    search: dict[str, str] | None = keyword(
-        "For schedulers that search: placement=fixed|stages|free, gradients=free, live=N (micro-batches that a unit "
-        "may hold), priority=..., base=..., effort=..., seed=..., workers=..., memory=no, exact=no. Repeatable.",
-        default=None,
-        metavar="KEY=VALUE",
-        many=True,
-        parse=_search,
-        panel=METHOD,
-    )
-
-    @property
-    def searching(self) -> "SearchOptions | None":
-        """What a scheduler that searches is asked for; ``None`` where nothing was said."""
-        if not self.search and self.time_limit is None:
-            return None
-        from alrsim.schedulers.search import parse_search
-
-        return parse_search(self.search or {}, time_limit=self.time_limit)
 
 
 def cost_names() -> tuple[str, ...]:
@@ -309,7 +321,16 @@ def cost_names() -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictionOptions(Options):
+class TransferOptions(Options):
+    """How messages occupy links."""
+
+    transfer_semantics: str = keyword(
+        "latency | link | blocking.", default="link", metavar="T", choices=SEMANTICS, panel=PREDICTION
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionOptions(TransferOptions):
     """How a step is priced and simulated."""
 
     cost: str = keyword(
@@ -318,9 +339,6 @@ class PredictionOptions(Options):
         metavar="C",
         choices=cost_names,
         panel=PREDICTION,
-    )
-    transfer_semantics: str = keyword(
-        "latency | link | blocking.", default="link", metavar="T", choices=SEMANTICS, panel=PREDICTION
     )
     engine: str = keyword(
         "simpy: the reference. fast: compiled, the same times. auto: fast for large problems where it is exact.",

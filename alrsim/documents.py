@@ -36,6 +36,8 @@ KINDS = {
     "sweep": "alrsim.sweeps.result:SweepResult",
     "order": "alrsim.reports.step_result:ScheduleResult",
     "step": "alrsim.reports.step_result:StepResult",
+    "gradcheck": "alrsim.quality.result:GradcheckResult",
+    "trajectory": "alrsim.quality.trajectory:TrajectoryResult",
 }
 """Where the type of every document is."""
 

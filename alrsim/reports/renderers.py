@@ -252,4 +252,7 @@ RENDERERS: dict[str, Renderer | str] = {
     "profile-review": "alrsim.reports.machines:REVIEW",
     "stage-counts": "alrsim.reports.model_counts:STAGES",
     "step": Parts(step_text, step_rows, draw_step, step_files),
+    "gradcheck": "alrsim.quality.gradcheck_report:RENDERER",
+    "trajectory": "alrsim.quality.trajectory_report:RENDERER",
 }
+"""A renderer by kind of result; as text where it stands, for kinds above this package."""

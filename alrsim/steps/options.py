@@ -153,12 +153,9 @@ class MachineOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CutOptions(Options):
-    """How a batch and a model are cut."""
+class StageOptions(Options):
+    """Where a model is cut into stages."""
 
-    microbatches: int = keyword(
-        "Micro-batches that the batch is split into.", default=4, metavar="M", short="m", least=1, panel=MODEL
-    )
     cut: str | None = keyword(
         "balanced:K | module[:DEPTH] | operator | layer | block | names:op1,op2. Default: balanced over the units for "
         "BP (equally slow on the machine), layer for LR.",
@@ -169,13 +166,18 @@ class CutOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MethodOptions(CutOptions):
-    """What decides which tasks a step has, besides rule and scheduler."""
+class CutOptions(StageOptions):
+    """How a batch and a model are cut."""
 
-    copies: int = keyword("LR: noisy copies of each micro-batch.", default=1, metavar="C", least=1, panel=METHOD)
-    group: int | None = keyword(
-        "LR: copies stacked in one task. Default: all.", default=None, metavar="N", least=1, panel=METHOD
+    microbatches: int = keyword(
+        "Micro-batches that the batch is split into.", default=4, metavar="M", short="m", least=1, panel=MODEL
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimatorOptions(StageOptions):
+    """How gradients are estimated, and where noise goes."""
+
     baseline: str = keyword(
         "LR: clean | copy-mean | antithetic | none.",
         default="clean",
@@ -214,13 +216,6 @@ class MethodOptions(CutOptions):
         choices=get_args(NoiseCode),
         panel=METHOD,
     )
-    estimators: Plan | None = keyword(
-        "Method lr: one estimator per stage, from a file that gradcheck suggested.",
-        default=None,
-        metavar="FILE",
-        parse=_estimators,
-        panel=METHOD,
-    )
     inject: str = keyword(
         "LR: noise on pre-activations (pre) or behind activation, pooling, residual sum (post); sets the cut.",
         default="pre",
@@ -237,11 +232,16 @@ class MethodOptions(CutOptions):
         parse=_precision,
         panel=METHOD,
     )
-    optimizer: str = keyword(
-        "sgd | momentum | adam.", default="sgd", metavar="O", choices=get_args(Optimizer), panel=METHOD
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyOptions(EstimatorOptions, CutOptions):
+    """How a step is split into micro-batches, copies and segments."""
+
+    copies: int = keyword("LR: noisy copies of each micro-batch.", default=1, metavar="C", least=1, panel=METHOD)
+    group: int | None = keyword(
+        "LR: copies stacked in one task. Default: all.", default=None, metavar="N", least=1, panel=METHOD
     )
-    update: bool = keyword("Parameter updates are tasks.", default=True, panel=METHOD)
-    loss: bool = keyword("The loss is a task.", default=True, panel=METHOD)
     segments: tuple[int, ...] | None = keyword(
         "Method segments: first stage of every later segment.",
         default=None,
@@ -249,6 +249,24 @@ class MethodOptions(CutOptions):
         parse=parse_segments,
         panel=METHOD,
     )
+    estimators: Plan | None = keyword(
+        "Method lr: one estimator per stage, from a file that gradcheck suggested.",
+        default=None,
+        metavar="FILE",
+        parse=_estimators,
+        panel=METHOD,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodOptions(CopyOptions):
+    """What decides which tasks a step has, besides rule and scheduler."""
+
+    optimizer: str = keyword(
+        "sgd | momentum | adam.", default="sgd", metavar="O", choices=get_args(Optimizer), panel=METHOD
+    )
+    update: bool = keyword("Parameter updates are tasks.", default=True, panel=METHOD)
+    loss: bool = keyword("The loss is a task.", default=True, panel=METHOD)
     first_input_gradient: bool = keyword(
         "BP: stage 0 computes an input gradient too, and pays for it.", default=False, panel=METHOD
     )

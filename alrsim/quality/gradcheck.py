@@ -11,7 +11,7 @@ from alrsim.estimators.policy import PRESETS, SigmaRule, WeightCode, preset
 from alrsim.graph.stages import StageGraph
 from alrsim.options import choose, keyword, options_of, parse_list
 from alrsim.progress import stretch
-from alrsim.quality.options import DATA, DataOptions, NoiseOptions, noise_cut
+from alrsim.quality.options import DATA, DataOptions, NoiseOptions, noise_cut, share
 from alrsim.rules.options import RuleOptions
 from alrsim.steps.chain import build_tasks, estimator_changes, rule_options, trainable
 from alrsim.steps.method import parse_method
@@ -28,11 +28,15 @@ if TYPE_CHECKING:
     from alrsim.quality.result import GradcheckResult
     from alrsim.quality.sampler import Subject
 
-METHODS = tuple(name for name in PRESETS if name != "bp")
 POINTS = 16
 """Numbers of copies that a range is measured at, evenly spaced on a logarithmic axis."""
 
 MOST_COPIES = 1_000_000
+
+
+def noisy_methods() -> tuple[str, ...]:
+    """Names of the methods with estimated gradients."""
+    return tuple(name for name in PRESETS if name != "bp")
 
 
 def parse_names(given: Any, name: str) -> tuple[str, ...]:
@@ -43,7 +47,7 @@ def parse_names(given: Any, name: str) -> tuple[str, ...]:
     """
     names = parse_list(given if isinstance(given, str) else [getattr(one, "label", one) for one in given], name)
     for one in names:
-        choose(one, METHODS, field=name, what="method with estimated gradients")
+        choose(one, noisy_methods(), field=name, what="method with estimated gradients")
     return names
 
 
@@ -70,18 +74,12 @@ def parse_copies(given: Any, name: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(round(low * ratio**step) for step in range(POINTS)))
 
 
-def _share(given: Any, name: str) -> float | None:
-    if given is not None and not 0 < given < 1:
-        raise OptionError(f"is {given}, must be between 0 and 1", field=name, fixes=[(name, 0.7)])
-    return cast("float | None", given)
-
-
 @dataclass(frozen=True, kw_only=True)
 class GradcheckOptions(NoiseOptions, DataOptions, ModelOptions):
     """Options of :func:`gradcheck`."""
 
     methods: tuple[str, ...] = keyword(
-        f"Of {', '.join(METHODS)}.", default=("lr", "alr"), metavar="M1,M2", parse=parse_names, panel=METHOD
+        f"Of {', '.join(noisy_methods())}.", default=("lr", "alr"), metavar="M1,M2", parse=parse_names, panel=METHOD
     )
     copies: tuple[int, ...] = keyword(
         f"A range such as 10..2000 ({POINTS} numbers) or a list.",
@@ -99,7 +97,7 @@ class GradcheckOptions(NoiseOptions, DataOptions, ModelOptions):
         "and how many copies each needs for this cosine.",
         default=None,
         metavar="COS",
-        parse=_share,
+        parse=share,
         panel=METHOD,
     )
     train_steps: int = keyword("First train with BP and Adam for N steps.", default=0, metavar="N", least=0, panel=DATA)

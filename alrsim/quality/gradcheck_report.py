@@ -8,7 +8,7 @@ from alrsim.quality.curves import LAYER_MEAN, Curve, Quality, short_name
 from alrsim.quality.metrics import Interval
 from alrsim.quality.ordering import Constants, Ordering
 from alrsim.quality.result import READINGS, GradcheckResult, Scores, Table4
-from alrsim.reports.renderers import Parts, axes_or_new
+from alrsim.reports.parts import Parts, axes_or_new
 from alrsim.reports.tables import plain_table, to_text
 
 

@@ -1,7 +1,7 @@
 """Options that gradient checks and training share: data, and the numbers of the noise."""
 
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,15 +16,43 @@ DATA = "Data"
 MASKS = ("none", "reach")
 
 
+def number(given: Any, name: str) -> float:
+    """A finite number, as such or as text.
+
+    Raises:
+        OptionError: anything else.
+    """
+    try:
+        found = float(given)
+    except (TypeError, ValueError):
+        found = nan
+    if not isfinite(found):
+        raise OptionError(f"{given!r} is no number", field=name)
+    return found
+
+
 def positive(given: Any, name: str) -> float:
     """A number above 0.
 
     Raises:
         OptionError: anything else.
     """
-    if not (isfinite(given) and given > 0):
+    found = number(given, name)
+    if found <= 0:
         raise OptionError(f"is {given}, must be positive", field=name)
-    return float(given)
+    return found
+
+
+def share(given: Any, name: str) -> float:
+    """A number between 0 and 1.
+
+    Raises:
+        OptionError: anything else.
+    """
+    found = number(given, name)
+    if not 0 < found < 1:
+        raise OptionError(f"is {given}, must be between 0 and 1", field=name, fixes=[(name, 0.7)])
+    return found
 
 
 def _dataset(given: Any, name: str) -> str:

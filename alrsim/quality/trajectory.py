@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from alrsim.documents import Document, Live
 from alrsim.errors import OptionError
 from alrsim.options import Options, keyword
-from alrsim.quality.options import positive
+from alrsim.quality.options import number, positive
 from alrsim.verbs import verb
 
 if TYPE_CHECKING:
@@ -47,9 +47,10 @@ def parse_start(given: Any, name: str) -> tuple[float, float]:
 
 
 def _steps(given: Any, name: str) -> int:
-    if given > MOST_STEPS:
-        raise OptionError(f"is {given}, must be at most {MOST_STEPS}", field=name)
-    return int(given)
+    steps = int(number(given, name))
+    if steps > MOST_STEPS:
+        raise OptionError(f"is {steps}, must be at most {MOST_STEPS}", field=name)
+    return steps
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from alrsim.quality.charts import COLOURS
 from alrsim.quality.trajectory import OPTIMUM, TrajectoryResult, Walker
 from alrsim.reports.canvas import quiet, render
 from alrsim.reports.palette import INK
-from alrsim.reports.renderers import Parts, axes_or_new
+from alrsim.reports.parts import Parts, axes_or_new
 from alrsim.reports.tables import plain_table, to_text
 
 

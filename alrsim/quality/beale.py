@@ -19,7 +19,7 @@ from alrsim.estimators.kernels.philox import philox_noise
 from alrsim.estimators.variance_law import Array
 from alrsim.estimators.vjp import linear_vjp
 from alrsim.hardware.precision import Precision
-from alrsim.quality.trajectory import ESCAPED, NEAR, TrajectoryOptions, Walker
+from alrsim.quality.trajectory_options import ESCAPED, NEAR, TrajectoryOptions, Walker
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from matplotlib.lines import Line2D
 from alrsim.estimators.variance_law import Array
 from alrsim.quality.beale import Walk, beale
 from alrsim.quality.charts import COLOURS
-from alrsim.quality.trajectory import OPTIMUM, TrajectoryResult, Walker
+from alrsim.quality.trajectory import TrajectoryResult
+from alrsim.quality.trajectory_options import OPTIMUM, Walker
 from alrsim.reports.canvas import quiet, render
 from alrsim.reports.palette import INK
 from alrsim.reports.parts import Parts, axes_or_new

@@ -16,7 +16,7 @@ from alrsim.quality.beale import beale, estimated, exact, walk, walk_all
 from alrsim.quality.curves import LAYER_MEAN, OVERALL, Quality, measure_quality
 from alrsim.quality.reference import true_gradient, warm_start
 from alrsim.quality.sampler import Sampler, Subject, subject_of
-from alrsim.quality.trajectory import TrajectoryOptions
+from alrsim.quality.trajectory_options import TrajectoryOptions
 from alrsim.rules import RULES
 from alrsim.rules.options import RuleOptions
 

@@ -6,7 +6,7 @@ from alrsim.experiments.context import Context
 from alrsim.experiments.rules import Measured
 from alrsim.quality.beale import walk
 from alrsim.quality.metrics import mean_interval
-from alrsim.quality.trajectory import TrajectoryOptions
+from alrsim.quality.trajectory_options import TrajectoryOptions
 
 
 def _terms(context: Context) -> TrajectoryOptions:

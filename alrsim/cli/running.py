@@ -63,4 +63,4 @@ def _sort(entry: Entry, verb: Verb[Any], typed: Mapping[str, Any]) -> tuple[Targ
     written = tuple((one.typed[-1], Path(rest[one.name])) for one in entry.given if one.target and one.name in rest)
     several = next((name for name, one in verb.positional.items() if one.kind is Parameter.VAR_POSITIONAL), "")
     values = rest.pop(several, [])
-    return Targets(json, out, file, entry.saving.method if entry.saving else "", written), values, rest
+    return Targets(json, out, file, entry.saving.endings if entry.saving else (), written), values, rest

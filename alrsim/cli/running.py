@@ -57,7 +57,9 @@ def _sort(entry: Entry, verb: Verb[Any], typed: Mapping[str, Any]) -> tuple[Targ
     """Where results go, and the values and keywords of the verb."""
     rest: dict[str, Any] = {name: list(value) if isinstance(value, tuple) else value for name, value in typed.items()}
     rest.pop("plugin", None)
-    json, out, file = (rest.pop(name, None) for name in ("json", "out", "output"))
+    json = rest.pop("json", None)
+    out = rest.pop("out", None) if entry.out else None  # else it is an option of the verb itself
+    file = rest.pop("output", None) if entry.saving else None
     if out is None and isinstance(entry.out, str):
         out = Path(entry.out)
     written = tuple((one.typed[-1], Path(rest[one.name])) for one in entry.given if one.target and one.name in rest)

@@ -25,15 +25,17 @@ class Given:
 
 @dataclass(frozen=True)
 class Saving:
-    """What ``-o FILE`` writes.
+    """What ``-o FILE`` writes, by ``result.write(FILE)``.
 
     Attributes:
         help: One sentence.
-        method: Of the result; called with the path.
+        endings: Of the names that it takes; empty: any.
+        required: It must be given.
     """
 
     help: str
-    method: str = "write"
+    endings: tuple[str, ...] = ()
+    required: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from alrsim.errors import AlrsimWarning, FileError, OptionError, Spelling, respe
 from alrsim.progress import Listener, Progress
 
 if TYPE_CHECKING:
-    from alrsim.documents import Document
+    pass
 
 STDOUT = "-"
 
@@ -25,14 +25,14 @@ class Targets:
         json: A file, or ``-``.
         out: A folder.
         file: For later verbs.
-        method: Of the result; writes ``file``.
+        endings: That the name of ``file`` may have; empty: any.
         written: Files that the verb itself writes, each with its option.
     """
 
     json: str | None = None
     out: Path | None = None
     file: Path | None = None
-    method: str = "write"
+    endings: tuple[str, ...] = ()
     written: tuple[tuple[str, Path], ...] = ()
 
 
@@ -41,10 +41,14 @@ def check_targets(targets: Targets) -> None:
 
     Raises:
         FileError: a folder that does not exist, or a file where a folder is wanted.
-        OptionError: a JSON target of length 0.
+        OptionError: a JSON target of length 0, or a file with a wrong ending.
     """
     if targets.json == "":
         raise OptionError("needs - (standard output) or a file name", where="--json")
+    if targets.file is not None and targets.endings and targets.file.suffix not in targets.endings:
+        wanted = " nor in ".join(targets.endings) if len(targets.endings) > 1 else targets.endings[0]
+        verb = "ends neither in" if len(targets.endings) > 1 else "does not end in"
+        raise OptionError(f"{targets.file.name!r} {verb} {wanted}", where="--output")
     files = [*targets.written]
     files += [("--json", Path(targets.json))] if targets.json not in (None, STDOUT) else []
     files += [("--output", targets.file)] if targets.file is not None else []
@@ -59,13 +63,13 @@ def check_targets(targets: Targets) -> None:
             raise FileError(f"{first} is a file, not a folder", where=f"--out {targets.out}")
 
 
-def publish(result: "Document", targets: Targets, spelling: Spelling) -> None:
+def publish(result: Any, targets: Targets, spelling: Spelling) -> None:
     """Write files, then JSON, then text for people. With ``--json -`` stdout holds the JSON and nothing else."""
     encoded = result.to_json()
     text = "" if targets.json == STDOUT else respell(result.table(), spelling).rstrip("\n")
     written = [] if targets.out is None else [str(path) for path in result.save(targets.out)]
     if targets.file is not None:
-        getattr(result, targets.method)(targets.file)
+        result.write(targets.file)
         written.append(str(targets.file))
     if targets.json not in (None, STDOUT):
         from alrsim.files import write_atomically

@@ -24,7 +24,7 @@ UNBROKEN = "\N{NO-BREAK SPACE}"
 _NUMBERS = {int: click.INT, float: click.FLOAT}
 
 
-class Words(click.ParamType):  # type: ignore[type-arg] - generic in newer releases only
+class Words(click.ParamType):  # type: ignore[type-arg]  # newer releases only
     """A value as it is typed; the option's own check makes something of it.
 
     Attributes:
@@ -135,17 +135,15 @@ def _given(one: Given, parameter: Parameter) -> click.Parameter:
 
 def _outputs(entry: Entry) -> list[click.Parameter]:
     path = click.Path(path_type=Path)
-    found = [
-        Option(["--json"], panel=OUTPUT, metavar="FILE", help="Write JSON to a file, or to stdout with -."),
-    ]
+    found = [Option(["--json"], panel=OUTPUT, metavar="FILE", help="Write JSON to a file, or to stdout with -.")]
     if entry.out:
         words = "Folder for the result, pictures and traces; made if missing."
         shown = f" {default_words(entry.out)}" if isinstance(entry.out, str) else ""
         found.append(Option(["--out"], panel=OUTPUT, metavar="DIR", type=path, help=words + shown))
-    if entry.saving is not None:
-        found.append(
-            Option(["--output", "-o"], panel=OUTPUT, metavar="FILE", type=path, help=entry.saving.help),
-        )
+    if (saving := entry.saving) is not None:
+        ending = saving.endings[0] if len(saving.endings) == 1 else ""
+        settings: dict[str, Any] = {"type": path, "help": saving.help, "required": saving.required}
+        found.append(Option(["--output", "-o"], panel=OUTPUT, metavar=f"FILE{ending}", **settings))
     return [*found, plugin_option()]
 
 

@@ -10,9 +10,10 @@ from alrsim.errors import Spelling
 RENAMED: dict[tuple[str, str], str] = {
     ("", "--plan"): "--estimators",
     ("plan", "--rules"): "--methods",
+    ("sweep", "--csv"): "--out",
     ("train", "--schedule"): "--scheduler",
 }
-"""Verb (empty: any) and an option that it had -> what it is called now."""
+"""Verb (empty: any) and an option that it had -> what does it now."""
 
 
 def spelling_of(parameters: Iterable[click.Parameter]) -> Spelling:
@@ -46,7 +47,7 @@ def no_such_option(verb: str, name: str, known: Iterable[str]) -> str:
     renamed = RENAMED.get((verb, name)) or RENAMED.get(("", name))
     known = list(known)
     if renamed in known:
-        return f"No such option: {name}; it is {renamed} now"
+        return f"No such option: {name}; use {renamed}"
     return f"No such option: {name}{did_you_mean(name, known)}"
 
 

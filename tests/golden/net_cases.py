@@ -52,7 +52,7 @@ CASES: dict[str, str] = {
     "schedule heft": "schedule {made}/mlp.json --method bp:heft --hardware hetero-h100-l4-cpu --search time_limit=3600",
     "schedule local search": "schedule {made}/mlp.json --method lr:local-search --units 2 --hardware h100 --search seed=1 --search placement=stages --search time_limit=3600",
     "schedule cpsat": "schedule {made}/mlp.json --method bp:cpsat --units 2 --hardware h100 -m 2 --search time_limit=3600",
-    "schedule suggested estimators": "schedule mlp --option hidden=8 --method lr:lr-free --plan {made}/suggested.json --units 2 --batch 16",
+    "schedule suggested estimators": "schedule mlp --option hidden=8 --method lr:lr-free --estimators {made}/suggested.json --units 2 --batch 16",
     # simulate
     "simulate zb-h1": "simulate {made}/mlp.json --method bp:zb-h1 --units 2 --hardware h100",
     "simulate lr free": "simulate {made}/mlp.json --method lr:lr-free --units 2 --copies 2 --baseline antithetic",
@@ -158,7 +158,7 @@ CASES: dict[str, str] = {
 
 ONLY: dict[str, tuple[str, ...]] = {
     "execute 1f1b": (
-        "model",
+        "about",
         "rule",
         "stages",
         "microbatches",

@@ -98,6 +98,30 @@ VERBS: tuple[Entry | Section, ...] = (
         saving=Saving("The profile to write; predict with it by --hardware FILE.yaml.", (".yaml",), required=True),
     ),
     Entry(
+        "plan",
+        "The best plan for a model on a machine, with a lower bound over the whole decision space and the gap.",
+        "alrsim.planner.planning:plan",
+        (
+            Given("model", "[MODEL]", "A model, as in `alrsim compare`; without one: --durations.", known=MODEL.known),
+            HARDWARE,
+        ),
+        saving=Saving("Write the plan's schedule to a file for later verbs.", (".json", ".csv")),
+    ),
+    Entry(
+        "gradcheck",
+        "How close estimated gradients come to the true one, and what a copy buys.",
+        "alrsim.quality.gradcheck:gradcheck",
+        (TORCH_MODEL,),
+        out=True,
+        saving=Saving("Write the estimators that --suggest found, one per stage, for --estimators."),
+    ),
+    Entry(
+        "trajectory",
+        "BP, LR and ALR on Beale's function, as in the ALR paper's Figure 6.",
+        "alrsim.quality.trajectory:trajectory",
+        out=True,
+    ),
+    Entry(
         "sweep",
         "Evaluate every configuration of SPEC with `compare` or `plan`; what is recorded is not evaluated again.",
         "alrsim.study.sweeping:sweep",

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from alrsim.documents import Document
+from alrsim.errors import OptionError
 from alrsim.options import choose
 from alrsim.quality.choose import Suggestion
 from alrsim.quality.curves import LAYER_MEAN, OVERALL, Quality
@@ -108,6 +110,17 @@ class GradcheckResult(Document):
     methods: tuple[Quality, ...]
     table4: Table4
     suggestion: Suggestion | None = None
+
+    def write(self, path: str | Path) -> None:
+        """Write the suggested estimators, one per stage, to a file.
+
+        Raises:
+            OptionError: nothing was suggested.
+            FileError: the file cannot be written.
+        """
+        if self.suggestion is None:
+            raise OptionError("nothing was suggested", field="suggest", fixes=[("suggest", 0.7)])
+        self.suggestion.write(path)
 
     def __getitem__(self, method: str) -> Quality:
         """A method by its name.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from alrsim.documents import Document, Live
@@ -208,6 +209,15 @@ class PlanResult(Document):
         if self.chosen.step is None:
             raise OptionError("was read from a file, which holds no tasks", where=self.chosen.label)
         return self.chosen.step
+
+    def write(self, path: str | Path) -> None:
+        """Write the plan's schedule: ``.json`` is alrsim's own form, ``.csv`` PyTorch's.
+
+        Raises:
+            OptionError: another ending, or a result that was read from a file.
+            FileError: the file cannot be written.
+        """
+        self.step.write(path)
 
     def why(self) -> str:
         """What makes the step as long as it is, in a sentence."""

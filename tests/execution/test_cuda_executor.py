@@ -264,6 +264,7 @@ def test_a_task_that_hangs_is_named_within_its_limit(subject, problem_of, device
     assert caught.value.token == "1G0.1"
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_a_run(subject, problem_of, devices):
     devices(1)
     _, job = job_of(subject, problem_of, "lr-fixed", kernels=failing(_thread.interrupt_main))

@@ -52,7 +52,7 @@ from alrsim.cli.output import check_targets, progress, publish, say, show
 from alrsim.cli.parse import DEFAULT_METHODS, parse_methods, require_positive
 from alrsim.cli.pipeline import Planned, find_machine, refuse_unread, settings_from
 from alrsim.cli.planning import Setup, plan_all
-from alrsim.cli.ranks import take_place, writes
+from alrsim.cli.ranks import writes
 from alrsim.cli.results import compare_result, cost_model_note, report_files
 from alrsim.cli.running import Running, check_running, keeping_partial
 from alrsim.errors import OptionError
@@ -118,7 +118,7 @@ def run(
     asked = request(model, option, bind, batch, microbatches)
     if measure:
         require_measurable(profile, asked.source)
-    take_place(running, len(machine.units))
+    running.take_place(len(machine.units))
     loaded = load_with_warnings(asked)
     setup = Setup(loaded, settings, profile, machine)
     measured: list[Timeline | None] = [None] * len(chosen)

@@ -51,7 +51,7 @@ from alrsim.cli.output import check_targets, publish
 from alrsim.cli.parse import parse_method, require_positive
 from alrsim.cli.pipeline import Settings, find_machine, refuse_unread, settings_from
 from alrsim.cli.planning import Setup
-from alrsim.cli.ranks import take_place, writes
+from alrsim.cli.ranks import writes
 from alrsim.cli.running import check_running, keeping_partial
 from alrsim.cli.simulating import Simulated, simulation_document, simulation_files, tell
 from alrsim.errors import OptionError
@@ -121,7 +121,7 @@ def run(
     require_measurable(profile, asked.source)
     if file is not None:
         asked = replace(asked, batch=batch_of(file, batch, torch_model=True))
-    take_place(running, len(machine.units))
+    running.take_place(len(machine.units))
     bench = open_bench(Setup(load_with_warnings(asked), settings, profile, machine), seed, running)
     with keeping_partial(output, out):
         if chosen is not None:

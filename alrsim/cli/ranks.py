@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING
 from alrsim.errors import OptionError
 
 if TYPE_CHECKING:
-    from alrsim.cli.running import Running
     from alrsim.execution.workers.ranks import Ranks
 
 _TORCHRUN = "torchrun"
 
 
-def take_place(running: "Running", units: int) -> None:
+def take_place(executor: str, units: int, join_seconds: float) -> None:
     """Under torchrun: join the other ranks. Nothing happens elsewhere.
 
     Args:
         units: Of the machine.
+        join_seconds: Longest time to wait for the others.
 
     Raises:
         OptionError: there are more or fewer ranks than units.
         ExecutionError: a rank never came.
     """
-    if running.executor != _TORCHRUN:
+    if executor != _TORCHRUN:
         return
     from alrsim.execution.workers.ranks import join, rank_place
 
@@ -40,7 +40,7 @@ def take_place(running: "Running", units: int) -> None:
             field="executor",
             fix=f"`units={place.world}`, or start {units} ranks",
         )
-    join(running.limits.join_seconds)
+    join(join_seconds)
 
 
 def writes() -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from alrsim.cli.output import publish, tell_progress
 from alrsim.cli.parse import choose
-from alrsim.cli.ranks import may_complain
+from alrsim.cli.ranks import may_complain, take_place
 from alrsim.errors import AlrsimError, OptionError
 from alrsim.files import save_value
 
@@ -37,6 +37,10 @@ class Running:
         from alrsim.execution.session import Limits
 
         return Limits() if self.limit is None else replace(Limits(), task_seconds=self.limit)
+
+    def take_place(self, units: int) -> None:
+        """See :func:`alrsim.cli.ranks.take_place`."""
+        take_place(self.executor, units, self.limits.join_seconds)
 
 
 def check_running(executor: str, limit: float | None) -> Running:

@@ -10,7 +10,7 @@ import typer
 from alrsim.cli.options import ExecutorName, JsonTarget, Limit, Seed
 from alrsim.cli.output import check_targets, encode, publish, say, show, tell_progress, warn
 from alrsim.cli.parse import require_positive
-from alrsim.cli.ranks import take_place, writes
+from alrsim.cli.ranks import writes
 from alrsim.cli.running import Running, check_running
 from alrsim.errors import AlrsimError
 
@@ -84,7 +84,7 @@ def run(
     check_targets(json, folder)
     check_targets(None, record)
     running = check_running(executor, limit)
-    take_place(running, chosen[0].units)
+    running.take_place(chosen[0].units)
     journal = measure(grid, chosen, running, seed, folder, check_gradients=check_gradients)
     if writes():
         finish(journal, chosen, folder, record or folder / "traces", json)

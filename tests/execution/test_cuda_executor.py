@@ -144,7 +144,7 @@ def test_units_that_add_to_the_same_term_have_copies_of_it(
     """Terms go by reference on one device, and the first one becomes the sum; without copies it is corrupted."""
     devices(1)
     one, job = job_of(subject, problem_of, "accumulate", units=3)
-    for place in ("unit_part", "messages"):
+    for place in ("division", "messages"):
         monkeypatch.setattr(f"alrsim.execution.workers.{place}.sum_sites", everywhere)
     if shared:
         graph = job.prepared.job.graph

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from alrsim.plugins import scheduler as scheduler
     from alrsim.quality.gradcheck import gradcheck as gradcheck
     from alrsim.quality.trajectory import trajectory as trajectory
+    from alrsim.schedule.schedule import Lane as Lane
     from alrsim.schedule.schedule import Schedule as Schedule
     from alrsim.steps.method import Method as Method
     from alrsim.steps.model import Model as Model
@@ -57,6 +58,7 @@ _HOMES = {
     "AlrsimError": "errors",
     "AlrsimWarning": "errors",
     "Graph": "graph.graph",
+    "Lane": "schedule.schedule",
     "Link": "hardware.machine",
     "Machine": "hardware.machine",
     "Method": "steps.method",

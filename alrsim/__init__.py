@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from alrsim.hardware.machine import Unit as Unit
     from alrsim.hardware.profile import load_machine as load_machine
     from alrsim.hardware.profile import machines as machines
+    from alrsim.planner.planning import plan as plan
     from alrsim.plugins import cost_model as cost_model
     from alrsim.plugins import estimator as estimator
     from alrsim.plugins import executor as executor
@@ -86,6 +87,7 @@ _HOMES = {
     "load_schedule": "study.stepping",
     "machine": "plugins",
     "model": "plugins",
+    "plan": "planner.planning",
     "replay": "validation.replaying",
     "rule": "plugins",
     "validate": "validation.validating",

@@ -31,11 +31,13 @@ class Saving:
         help: One sentence.
         endings: Of the names that it takes; empty: any.
         required: It must be given.
+        needs: Keyword without which there is nothing to write.
     """
 
     help: str
     endings: tuple[str, ...] = ()
     required: bool = False
+    needs: str = ""
 
 
 @dataclass(frozen=True)

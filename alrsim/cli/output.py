@@ -1,12 +1,13 @@
 """Where results go: JSON, files and text, each only after everything has been computed; warnings; the progress bar."""
 
+import re
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from alrsim.errors import AlrsimWarning, FileError, OptionError, Spelling, respell
 from alrsim.progress import Listener, Progress
@@ -66,7 +67,7 @@ def check_targets(targets: Targets) -> None:
 def publish(result: Any, targets: Targets, spelling: Spelling) -> None:
     """Write files, then JSON, then text for people. With ``--json -`` stdout holds the JSON and nothing else."""
     encoded = result.to_json()
-    text = "" if targets.json == STDOUT else respell(result.table(), spelling).rstrip("\n")
+    text = "" if targets.json == STDOUT else _lines(respell(result.table(), spelling))
     written = [] if targets.out is None else [str(path) for path in result.save(targets.out)]
     if targets.file is not None:
         result.write(targets.file)
@@ -79,6 +80,11 @@ def publish(result: Any, targets: Targets, spelling: Spelling) -> None:
         sys.stdout.write(encoded)
         return
     print("\n".join([text, *(f"wrote {name}" for name in written)]))
+
+
+def _lines(text: str) -> str:
+    """Text with one empty line, not more, where paragraphs and tables meet."""
+    return re.sub(r"\n{3,}", "\n\n", text).rstrip("\n")
 
 
 @contextmanager

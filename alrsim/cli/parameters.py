@@ -18,6 +18,9 @@ from alrsim.verbs import Verb
 OUTPUT, OTHER = "Output", "Options"
 """Panels of the help: the options of this module, and those that name no panel."""
 
+MOST_SHOWN = 8
+"""Items of a default that is a list; longer ones are cut."""
+
 UNBROKEN = "\N{NO-BREAK SPACE}"
 """A space at which help is not wrapped; it is printed as a plain one."""
 
@@ -111,8 +114,10 @@ def _default(one: "Field[Any]") -> str:
         return ""
     if value is True:
         return default_words(dashed)
-    items = value if isinstance(value, (tuple, list)) else (value,)
-    return default_words(",".join(map(str, items)))
+    items = [str(item) for item in (value if isinstance(value, (tuple, list)) else (value,))]
+    if len(items) > MOST_SHOWN:
+        items = [*items[:3], "...", items[-1]]
+    return default_words(",".join(items))
 
 
 def default_words(value: object) -> str:

@@ -9,7 +9,7 @@ from alrsim.cli.entry import Entry
 from alrsim.cli.output import Targets, check_targets, publish, showing_progress, telling_warnings
 from alrsim.cli.partial import keeping_partial
 from alrsim.cli.ranks import hush, writes
-from alrsim.errors import AlrsimError, Spelling, spell
+from alrsim.errors import AlrsimError, OptionError, Spelling, spell
 from alrsim.verbs import Verb
 
 
@@ -63,6 +63,8 @@ def _sort(entry: Entry, verb: Verb[Any], typed: Mapping[str, Any]) -> tuple[Targ
     if out is None and isinstance(entry.out, str):
         out = Path(entry.out)
     written = tuple((one.typed[-1], Path(rest[one.name])) for one in entry.given if one.target and one.name in rest)
+    if file is not None and entry.saving and (needed := entry.saving.needs) and needed not in rest:
+        raise OptionError(f"what it writes is made by `{needed}`", where="--output", fix=f"add `{needed}`")
     several = next((name for name, one in verb.positional.items() if one.kind is Parameter.VAR_POSITIONAL), "")
     values = rest.pop(several, [])
     return Targets(json, out, file, entry.saving.endings if entry.saving else (), written), values, rest

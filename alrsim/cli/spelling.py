@@ -9,8 +9,10 @@ from alrsim.errors import Spelling
 
 RENAMED: dict[tuple[str, str], str] = {
     ("", "--plan"): "--estimators",
+    ("gradcheck", "--data"): "--dataset",
     ("plan", "--rules"): "--methods",
     ("sweep", "--csv"): "--out",
+    ("train", "--data"): "--dataset",
     ("train", "--schedule"): "--scheduler",
 }
 """Verb (empty: any) and an option that it had -> what does it now."""

@@ -148,6 +148,21 @@ VERBS: tuple[Entry | Section, ...] = (
         ),
     ),
     Entry(
+        "gradcheck",
+        "Cosine of estimated with true gradients over the number of copies, per layer; the papers' Acc and Sta; the "
+        "effective noise dimension rho of every layer.",
+        "alrsim.quality.gradcheck:gradcheck",
+        (TORCH_MODEL,),
+        out=True,
+        saving=Saving("Write the estimators that --suggest found, for --estimators.", needs="suggest"),
+    ),
+    Entry(
+        "trajectory",
+        "Minimise Beale's function from (-3, 2) by BP, LR and ALR, and say honestly where each of them ends.",
+        "alrsim.quality.trajectory:trajectory",
+        out=True,
+    ),
+    Entry(
         "validate",
         "Predict a grid of training steps, run them for real, and score the predictions.",
         "alrsim.validation.validating:validate",

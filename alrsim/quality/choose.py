@@ -56,16 +56,13 @@ class Suggestion:
     Attributes:
         plan: One estimator per stage, as :func:`alrsim.estimators.policy.hybrid_plan` makes it. Layer-wise noise has
             copies of each stage's own, joint noise the largest number of all; never more than was allowed.
+        copies: The most copies that a layer takes.
     """
 
     target: float
+    copies: int
     layers: tuple[LayerChoice, ...]
     plan: Plan
-
-    @property
-    def copies(self) -> int:
-        """The most copies that a layer takes."""
-        return max(one.copies for one in self.plan)
 
     def write(self, path: str | Path) -> None:
         """Write the plan to a file, as option ``estimators`` reads it.
@@ -138,7 +135,8 @@ def suggest_plan(
         kind, name = "es" if flags[at] else "lr", subject.stages.stages[stage].name
         drowned = None if by_value[at] == float("inf") else by_value[at]
         layers.append(LayerChoice(stage, name, end - start, drowned, by_weight[at], ceilings[at], kind, count))
-    return Suggestion(target, tuple(layers), _with_copies(subject, plan, layers, most))
+    chosen = _with_copies(subject, plan, layers, most)
+    return Suggestion(target, max(one.copies for one in chosen), tuple(layers), chosen)
 
 
 def _with_copies(subject: Subject, plan: Plan, layers: Sequence[LayerChoice], most: int) -> Plan:

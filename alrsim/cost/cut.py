@@ -48,7 +48,7 @@ def cut_graph(graph: Graph, spec: str, *, weights: Weights | None = None) -> Cut
     kind, _, argument = spec.partition(":")
     atoms = find_atoms(graph)
     if not atoms.runs:
-        raise OptionError(f"model {graph.name!r} has no operators to cut", where="--cut")
+        raise OptionError(f"model {graph.name!r} has no operators to cut", field="cut")
     if kind == "balanced":
         sizes = cut_weights(graph) if weights is None else weights
         return _join(atoms, _balanced(atoms, _positive(argument, spec), sizes))
@@ -62,7 +62,7 @@ def cut_graph(graph: Graph, spec: str, *, weights: Weights | None = None) -> Cut
         return _join(atoms, cut_layers(graph, atoms))
     if spec == "block":
         return _join(atoms, cut_blocks(atoms))
-    raise OptionError(f"unknown cut {spec!r}", where="--cut", fix=f"use one of {', '.join(CUTS)}")
+    raise OptionError(f"unknown cut {spec!r}", field="cut", fix=f"use one of {', '.join(CUTS)}")
 
 
 def cut_weights(graph: Graph) -> dict[str, float]:
@@ -173,7 +173,7 @@ def _balanced(atoms: Atoms, parts: int, weights: Weights) -> list[int]:
         reason = f" (operators that share {', '.join(atoms.shared[:3])} stay together)" if atoms.shared else ""
         raise OptionError(
             f"cannot cut into {parts} stages: the model has {len(atoms.runs)} pieces that can be apart{reason}",
-            where="--cut",
+            field="cut",
             fix=f"use balanced:{len(atoms.runs)} or fewer stages, or a larger model",
         )
     tables = [weights] if isinstance(weights, Mapping) else list(weights)
@@ -198,7 +198,7 @@ def _by_module(graph: Graph, atoms: Atoms, depth: int) -> list[int]:
     if not current:
         raise OptionError(
             f"model {graph.name!r} does not say which module its operators came from",
-            where="--cut module",
+            field="cut",
             fix="use layer, balanced:K or names:..., or give the torch model instead of a plain .onnx file",
         )
     return starts
@@ -206,7 +206,7 @@ def _by_module(graph: Graph, atoms: Atoms, depth: int) -> list[int]:
 
 def _by_names(graph: Graph, atoms: Atoms, names: Sequence[str]) -> list[int]:
     if not any(name.strip() for name in names):
-        raise OptionError("names: needs at least one operator", where="--cut", fix="names:OP1,OP2")
+        raise OptionError("names: needs at least one operator", field="cut", fix="names:OP1,OP2")
     where: dict[str, int] = {}
     for index, run in enumerate(atoms.runs):
         for op in run:
@@ -218,13 +218,13 @@ def _by_names(graph: Graph, atoms: Atoms, names: Sequence[str]) -> list[int]:
             close = difflib.get_close_matches(name, where, n=3) or list(where)[:5]
             raise OptionError(
                 f"model {graph.name!r} has no operator {name!r}",
-                where="--cut names",
+                field="cut",
                 fix=f"close names: {', '.join(close)}",
             )
         if where[name] in starts and where[name]:
             raise OptionError(
                 f"operator {name!r} cannot start a stage of its own: it stays with one that another name starts",
-                where="--cut names",
+                field="cut",
                 fix=f"remove {name!r}",
             )
         starts.add(where[name])
@@ -234,7 +234,7 @@ def _by_names(graph: Graph, atoms: Atoms, names: Sequence[str]) -> list[int]:
 def _positive(text: str, spec: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         kind = spec.partition(":")[0]
-        raise OptionError(f"{spec!r} needs a positive whole number", where="--cut", fix=f"for example {kind}:2")
+        raise OptionError(f"{spec!r} needs a positive whole number", field="cut", fix=f"for example {kind}:2")
     return int(text)
 
 

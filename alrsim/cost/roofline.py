@@ -62,7 +62,7 @@ def _peak(unit: Unit, precision: Precision) -> float:
     raise ProfileError(
         f"unit {unit.name} ({unit.device}) has no peak for {precision}; it has {has}",
         where="roofline",
-        fix=f"--precision activations={next(iter(unit.peak_flops))}" if unit.peak_flops else "use the unit cost model",
+        fix=f"`precision=activations={next(iter(unit.peak_flops))}`" if unit.peak_flops else "use the unit cost model",
     )
 
 

@@ -91,13 +91,13 @@ def _input_shape(model: TorchModel) -> tuple[int, ...]:
     if len(example) != 1 or not example[0].is_floating_point() or not square:
         what = " and ".join(f"{tuple(item.shape[1:])} {str(item.dtype).removeprefix('torch.')}" for item in example)
         raise OptionError(
-            f"digits are square images, {model.name} takes {what}", where="--data", fix="use --data random"
+            f"digits are square images, {model.name} takes {what}", field="data", fixes=[("data", "random")]
         )
     if model.classes < CLASSES:
         raise OptionError(
             f"digits have {CLASSES} classes, {model.name} has {model.classes}",
-            where="--data",
-            fix=f"build it with --option classes={CLASSES}, or use --data random",
+            field="data",
+            fix=f"build it with --option classes={CLASSES}, or use `data=random`",
         )
     return shape
 

@@ -25,7 +25,7 @@ def require_classes(name: str, model: TorchModel, classes: int) -> None:
     if model.classes < classes:
         raise OptionError(
             f"{name} has {classes} classes, {model.name} has {model.classes}",
-            where="--data",
+            field="data",
             fix=f"build the model with --option classes={classes}",
         )
 
@@ -114,7 +114,7 @@ def _misfit(name: str, model: TorchModel, needs: str, fix: str) -> OptionError:
         f"{tuple(item.shape[1:])} {str(item.dtype).removeprefix('torch.')}" for item in model.example(1)
     )
     verb = "build it with " if fix.startswith("--option") else "use "
-    return OptionError(f"{name} needs a model for {needs}, {model.name} takes {takes}", where="--data", fix=verb + fix)
+    return OptionError(f"{name} needs a model for {needs}, {model.name} takes {takes}", field="data", fix=verb + fix)
 
 
 def _statistics(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,7 @@ def first_marker(model: TorchModel, _folder: Path | None, seed: int) -> Splits:
     if length < 2 or classes < 2:
         raise OptionError(
             f"synthetic-text needs texts of 2 tokens and 2 classes, {model.name} has {length} and {classes}",
-            where="--data",
+            field="data",
             fix="build it with --option sequence=16 --option classes=4",
         )
     generator = torch.Generator().manual_seed(seed)

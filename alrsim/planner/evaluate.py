@@ -342,6 +342,6 @@ def require_power(setting: Setting) -> None:
         OptionError: an idle share outside 0 to 1.
     """
     if not 0 <= setting.idle <= 1:
-        raise OptionError(f"is {setting.idle}, must be between 0 and 1", where="--idle-power", fix="for example 0.2")
+        raise OptionError(f"is {setting.idle}, must be between 0 and 1", field="idle_power", fix="for example 0.2")
     if setting.target == "energy":
         unit_powers(setting.machine)

@@ -100,5 +100,5 @@ def _uneven(name: str, low: int, high: int) -> ModelError:
     return ModelError(
         f"does not grow evenly from {low} to {high} samples, so that other sizes of a micro-batch cannot be derived",
         where=name,
-        fix="name one number of micro-batches: --microbatches 4",
+        fix="name one number of micro-batches: `microbatches=4`",
     )

@@ -38,10 +38,10 @@ class Space:
     layers: tuple[str, ...] = ("layer", "block")
 
     def __post_init__(self) -> None:
-        for name, values, known in (("--rules", self.rules, RULES_OF_PLANS), ("--modes", self.modes, tuple(MODES))):
+        for name, values, known in (("rules", self.rules, RULES_OF_PLANS), ("modes", self.modes, tuple(MODES))):
             for value in values:
                 if value not in known:
-                    raise OptionError(f"{value!r} is no choice", where=name, fix=f"choose from {', '.join(known)}")
+                    raise OptionError(f"{value!r} is no choice", field=name, fix=f"choose from {', '.join(known)}")
 
     def words(self) -> str:
         """The space for people."""

@@ -119,7 +119,7 @@ def gradcheck(
             raise ExecutionError(
                 "its true gradient is exactly zero, so that there is no direction to compare with",
                 where=f"stage {index} ({subject.stages.stages[index].name})",
-                fix="use other data (--data), another --seed or --train-steps; behind a step function (a spike) "
+                fix="use other data (`data`), another `seed` or `train_steps`; behind a step function (a spike) "
                 "autograd finds zero and there is nothing to compare with",
             )
     results = []

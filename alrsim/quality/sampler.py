@@ -187,7 +187,7 @@ class Sampler:
             if copies * self.subject.elements > MOST_ELEMENTS:
                 raise OptionError(
                     f"copy-mean needs all {copies} copies in one run, and {MOST_ELEMENTS // self.subject.elements} fit",
-                    where="--baseline",
+                    field="baseline",
                     fix="use clean, fewer copies, or a smaller batch",
                 )
             return [copies]

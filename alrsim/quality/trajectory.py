@@ -75,14 +75,14 @@ class Terms:
     start: tuple[float, float] = START
 
     def __post_init__(self) -> None:
-        for option, count in (("--steps", self.steps), ("--copies", self.copies), ("--runs", self.runs)):
+        for option, count in (("steps", self.steps), ("copies", self.copies), ("runs", self.runs)):
             if count < 1:
-                raise OptionError(f"is {count}, must be at least 1", where=option)
-        for option, number in (("--lr", self.rate), ("--sigma", self.sigma)):
+                raise OptionError(f"is {count}, must be at least 1", field=option)
+        for option, number in (("lr", self.rate), ("sigma", self.sigma)):
             if not (isfinite(number) and number > 0):
-                raise OptionError(f"is {number}, must be positive", where=option)
+                raise OptionError(f"is {number}, must be positive", field=option)
         if not all(isfinite(number) and abs(number) <= ESCAPED for number in self.start):
-            raise OptionError(f"{self.start} is not within -{ESCAPED:g}..{ESCAPED:g}", where="--start")
+            raise OptionError(f"{self.start} is not within -{ESCAPED:g}..{ESCAPED:g}", field="start")
 
 
 def beale(points: Tensor) -> Tensor:

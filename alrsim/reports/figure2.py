@@ -106,7 +106,7 @@ def figure2(layers: int = 4, microbatches: int = 3) -> Figure2:
         OptionError: fewer than one layer or micro-batch.
     """
     if layers < 1:
-        raise OptionError(f"layers is {layers}, must be at least 1", where="--layers")
+        raise OptionError(f"layers is {layers}, must be at least 1", field="layers")
     bp, lr = unit_grid(bp_cells(layers, microbatches)), unit_grid(lr_cells(layers, microbatches))
     return Figure2(
         layers,

@@ -117,7 +117,7 @@ def does_not_fit(shortages: Sequence[tuple[str, int, int, str]], where: str) -> 
     return ScheduleError(
         shortage_words(shortages),
         where=where,
-        fix="allow more, use more units or more and smaller micro-batches, or keep state in fewer bits (--precision)",
+        fix="allow more, use more units or more and smaller micro-batches, or keep state in fewer bits (`precision`)",
     )
 
 

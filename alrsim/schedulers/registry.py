@@ -82,7 +82,7 @@ def solve(problem: Problem, name: str, options: SearchOptions | None = None) -> 
     entry = SCHEDULERS.get(name)
     if entry is None:
         raise OptionError(
-            f"there is no scheduler {name!r}", where="--scheduler", fix=f"choose one of {', '.join(SCHEDULERS)}"
+            f"there is no scheduler {name!r}", field="scheduler", fix=f"choose one of {', '.join(SCHEDULERS)}"
         )
     rule = rule_name(problem)
     if rule in _KNOWN_RULES and rule not in entry.rules:

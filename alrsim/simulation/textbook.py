@@ -31,14 +31,14 @@ def fill_durations(durations: Mapping[str, Fraction | int]) -> dict[str, Fractio
     if unknown:
         raise OptionError(
             f"no duration is called {', '.join(unknown)}",
-            where="--durations",
+            field="durations",
             fix=f"use {', '.join(DURATION_KEYS)}; b is the input gradient only, a full backward takes b + w",
         )
     filled = {key: Fraction(durations.get(key, 0)) for key in DURATION_KEYS}
     filled["g"] = Fraction(durations.get("g", filled["w"]))
     for key, value in filled.items():
         if value < 0:
-            raise OptionError(f"{key} is {value}, must not be negative", where="--durations")
+            raise OptionError(f"{key} is {value}, must not be negative", field="durations")
     return filled
 
 
@@ -72,9 +72,9 @@ def textbook_problem(
         OptionError: an unknown rule or duration, a negative number, fewer than one unit, or no stage.
     """
     if rule not in RULES:
-        raise OptionError(f"there is no rule {rule!r}", where="--rule", fix=f"choose one of {', '.join(RULES)}")
+        raise OptionError(f"there is no rule {rule!r}", field="rule", fix=f"choose one of {', '.join(RULES)}")
     if units < 1:
-        raise OptionError(f"units is {units}, must be at least 1", where="--units")
+        raise OptionError(f"units is {units}, must be at least 1", field="units")
     filled = fill_durations(durations)
     scale = finer * common_denominator(filled.values())
     ticks = {key: int(value * scale) for key, value in filled.items()}

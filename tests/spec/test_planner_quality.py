@@ -97,7 +97,7 @@ def test_the_space_is_the_product_of_its_choices():
     assert len(set(listed)) == len(listed)
     assert sum(one.rule == "bp" for one in listed) == 2 * 2
     assert sum(one.rule == "lr" for one in listed) == 2 * (1 + 2) * 2  # 1 copy in 1 group, 4 copies in 1 or 4
-    with pytest.raises(OptionError, match="--rules: 'magic' is no choice"):
+    with pytest.raises(OptionError, match="rules: 'magic' is no choice"):
         Space(("magic",), (1,), cuts)
     assert microbatch_counts(24, 3) == (1, 2, 3, 4, 6, 8, 12)
 

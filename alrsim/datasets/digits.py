@@ -90,9 +90,7 @@ def _input_shape(model: TorchModel) -> tuple[int, ...]:
     square = isqrt(shape[0]) ** 2 == shape[0] if len(shape) == 1 else len(shape) == 3 and shape[1] == shape[2]
     if len(example) != 1 or not example[0].is_floating_point() or not square:
         what = " and ".join(f"{tuple(item.shape[1:])} {str(item.dtype).removeprefix('torch.')}" for item in example)
-        raise OptionError(
-            f"digits are square images, {model.name} takes {what}", field="data", fixes=[("data", "random")]
-        )
+        raise OptionError(f"digits are square images, {model.name} takes {what}", field="data", fix="use `data=random`")
     if model.classes < CLASSES:
         raise OptionError(
             f"digits have {CLASSES} classes, {model.name} has {model.classes}",

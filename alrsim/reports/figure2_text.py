@@ -1,12 +1,9 @@
 """Figure 2 as text: both charts cell by cell, every named count, and the paper's three numbers beside them."""
 
-from collections.abc import Mapping
-
 from alrsim.reports.figure2 import PAPER, Chart, Figure2, explain_24_percent
+from alrsim.reports.text import draw_cells
 from alrsim.timeline.metrics import named_shares, speedup, work
-from alrsim.timeline.timeline import Timeline
 
-IDLE_CELL = "."
 _COUNTS = ("idle_fraction", "layer_rows_idle", "grid_idle")
 
 
@@ -15,10 +12,10 @@ def draw_figure2(figure: Figure2) -> str:
     ratio = float(figure.speedup)
     parts = [
         _title(figure.bp),
-        draw_cells(figure.bp.timeline),
+        *draw_cells(figure.bp.timeline),
         "",
         _title(figure.lr),
-        draw_cells(figure.lr.timeline),
+        *draw_cells(figure.lr.timeline),
         "",
         _table(figure),
         "",
@@ -28,18 +25,6 @@ def draw_figure2(figure: Figure2) -> str:
         explain_24_percent(figure),
     ]
     return "\n".join(parts)
-
-
-def draw_cells(timeline: Timeline) -> str:
-    """One line per row, one aligned column per step of a unit-time grid; a dot is an idle cell."""
-    cells: Mapping[str, list[str]] = {unit: [IDLE_CELL] * timeline.makespan for unit in timeline.units}
-    for span in timeline.spans:
-        cells[span.unit][span.start : span.end] = [str(span.task)] * (span.end - span.start)
-    width = max((len(token) for row in cells.values() for token in row), default=1) + 1
-    margin = max(map(len, timeline.units)) + 2
-    head = " " * margin + "".join(f"{step + 1:<{width}}" for step in range(timeline.makespan))
-    rows = [unit.ljust(margin) + "".join(f"{token:<{width}}" for token in cells[unit]) for unit in timeline.units]
-    return "\n".join(line.rstrip() for line in (head, *rows))
 
 
 def free_rows(figure: Figure2) -> str:

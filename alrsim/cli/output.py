@@ -12,9 +12,6 @@ from typing import Any
 from alrsim.errors import AlrsimWarning, FileError, OptionError, Spelling, respell
 from alrsim.progress import Listener, Progress
 
-if TYPE_CHECKING:
-    pass
-
 STDOUT = "-"
 
 

@@ -20,12 +20,12 @@ def pick_claims(text: str | None) -> list[Claim]:
         return list(CLAIMS.values())
     wanted = [part.strip() for part in text.split(",") if part.strip()]
     if not wanted:
-        raise OptionError("names no claim", where="--claims", fix="alrsim reproduce --list shows them")
+        raise OptionError("names no claim", field="claims", fix="alrsim reproduce --list shows them")
     chosen: set[str] = set()
     for part in wanted:
         hits = [name for name in CLAIMS if name == part] or [name for name in CLAIMS if name.startswith(part)]
         if not hits:
-            raise OptionError(f"there is no claim {part!r}", where="--claims", fix=_hint(part))
+            raise OptionError(f"there is no claim {part!r}", field="claims", fix=_hint(part))
         chosen.update(hits)
     return [claim for name, claim in CLAIMS.items() if name in chosen]
 

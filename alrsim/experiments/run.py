@@ -86,7 +86,7 @@ def missing(claim: Claim, context: Context) -> str:
         return ""
     layouts = [DATASETS[name].layout for name in lacking]
     names = " and ".join(f"{layout.official} as {layout.dataset}/" for layout in layouts if layout is not None)
-    return f"needs {names} in --data-dir"
+    return f"needs {names} in `data_dir`"
 
 
 def claim_key(claim: Claim, context: Context) -> str:

@@ -16,7 +16,8 @@ from alrsim.schedule.event_graph import EventGraph, Times
 from alrsim.schedule.lower import Lowered
 from alrsim.schedule.schedule import Schedule
 from alrsim.simulation.contention import stretches
-from alrsim.simulation.fast import Marks, refusal, run_fast
+from alrsim.simulation.fast import refusal, run_fast
+from alrsim.simulation.machine.tables import Marks
 from alrsim.simulation.run import run
 from alrsim.simulation.terms import terms
 from alrsim.tasks.problem import SEMANTICS, Problem, Semantics

@@ -61,7 +61,7 @@ def with_plan(job: TrainJob, plan: Plan) -> TrainJob:
 def with_stored_plan(job: TrainJob, stored: Mapping[str, Any]) -> TrainJob:
     """The job with the plan of a checkpoint's job: a run goes on with what it measured when it began."""
     if not stored.get("plan"):
-        raise OptionError("the checkpoint holds no plan", where="--resume", fix="begin anew")
+        raise OptionError("the checkpoint holds no plan", field="resume", fix="begin anew")
     plan = TypeAdapter(tuple[Estimator, ...]).validate_python(stored["plan"])
     return replace(job, plan=plan, copies=int(stored["copies"]))
 

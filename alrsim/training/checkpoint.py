@@ -73,13 +73,13 @@ def load_checkpoint(path: Path, job: TrainJob, state: TrainState) -> None:
         raise FileError(
             "was written by another job: " + "; ".join(found or ["its options are those of another version"]),
             where=str(path),
-            fix="repeat the command as it was, or start anew with another --checkpoint",
+            fix="repeat the command as it was, or start anew with another `checkpoint`",
         )
     if document["step"] > job.steps:
         raise FileError(
             f"has done {document['step']} steps, more than the {job.steps} asked for",
             where=str(path),
-            fix=f"--steps {document['step']} or more",
+            fix=f"`steps={document['step']}` or more",
         )
     with torch.no_grad():
         for name, value in document["parameters"].items():
@@ -109,7 +109,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise FileError("no such checkpoint", where=str(path), fix=fix or "leave --resume out to begin") from None
+        raise FileError("no such checkpoint", where=str(path), fix=fix or "leave `resume` out to begin") from None
     except OSError as error:
         raise FileError(f"cannot be read: {error.strerror}", where=str(path)) from None
     try:

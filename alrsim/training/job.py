@@ -97,7 +97,7 @@ class TrainJob:
         if self.batch % self.microbatches:
             raise OptionError(
                 f"a batch of {self.batch} samples cannot be split evenly into {self.microbatches} micro-batches",
-                where="--microbatches",
+                field="microbatches",
                 fix="choose a divisor of the batch",
             )
         for name in ("rate", "rate_factor", "sigma_rate"):
@@ -111,37 +111,37 @@ class TrainJob:
         if self.group is not None and (self.group < 1 or (self.copies % self.group and self.method != "auto")):
             raise OptionError(
                 f"copy groups of {self.group} do not divide {self.copies} copies",
-                where="--group",
+                field="group",
                 fix=f"choose a divisor of {self.copies}",
             )
         if (self.segments is not None) != (self.method == "segments"):
             raise OptionError(
                 "method segments needs the first stage of every segment after the first, and no other method has them",
-                where="--segments",
-                fix="for example --method segments --segments 2,4",
+                field="segments",
+                fix="for example `method=segments` and `segments=2,4`",
             )
         self._check_monitor()
         self._check_halves()
 
     def _check_monitor(self) -> None:
         if self.monitor < 0:
-            raise OptionError(f"is {self.monitor}, must be at least 0", where="--monitor")
+            raise OptionError(f"is {self.monitor}, must be at least 0", field="monitor")
         if self.target_cosine is not None and not 0 < self.target_cosine < 1:
-            raise OptionError(f"is {self.target_cosine}, must be between 0 and 1", where="--target-cosine")
+            raise OptionError(f"is {self.target_cosine}, must be between 0 and 1", field="target_cosine")
         if self.target_cosine is not None and not self.monitor and self.method != "auto":
             raise OptionError(
-                "needs the monitor that it steers by", where="--target-cosine", fix="add, for example, --monitor 20"
+                "needs the monitor that it steers by", field="target_cosine", fix="add, for example, `monitor=20`"
             )
         if self.monitor and self.copies % 2 and not self.open:
             raise OptionError(
                 f"the monitor splits the copies in two halves, and {self.copies} is odd",
-                where="--copies",
+                field="copies",
                 fix=f"use {self.copies + 1}",
             )
         if self.target_cosine is not None and not 2 <= self.copies_min <= self.copies_max:
             raise OptionError(
                 f"{self.copies_min} to {self.copies_max} copies is no range that starts at 2 or more",
-                where="--copies-min",
+                field="copies_min",
             )
 
     def _check_halves(self) -> None:
@@ -158,16 +158,16 @@ class TrainJob:
         if what is None:
             return
         if self.copies < 4:
-            raise OptionError(f"{what}, and there are {self.copies}", where="--copies", fix="use 4 or more")
+            raise OptionError(f"{what}, and there are {self.copies}", field="copies", fix="use 4 or more")
         if self.target_cosine is not None and self.copies_min < 4:
             raise OptionError(
-                f"{what}, and the copies may fall to {self.copies_min}", where="--copies-min", fix="use 4 or more"
+                f"{what}, and the copies may fall to {self.copies_min}", field="copies_min", fix="use 4 or more"
             )
         if "learned" in learned and self.group is not None and gcd(self.group, self.copies // 2) < 2:
             raise OptionError(
                 f"a learned sigma needs 2 pairs in every copy group, and in the monitor's halves of {self.copies // 2} "
                 f"copies groups of {self.group} become groups of 1",
-                where="--group",
+                field="group",
                 fix="leave it out",
             )
 

@@ -180,7 +180,7 @@ def _by_rule(name: str, make: Callable[[TrainJob, Program], Learner]) -> Maker:
     ) -> Method:
         if placement is not None:
             raise OptionError(
-                f"{name} has no task graph, so no schedule can run it", where="--schedule", fix="leave --schedule out"
+                f"{name} has no task graph, so no schedule can run it", field="schedule", fix="leave `schedule` out"
             )
         refuse_noise(job, f"{name} has no noise")
         step, once = local_macs(program)

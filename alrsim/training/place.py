@@ -29,10 +29,10 @@ class Placement:
     def __post_init__(self) -> None:
         if self.scheduler not in SCHEDULERS:
             raise OptionError(
-                f"there is no scheduler {self.scheduler!r}", where="--schedule", fix=f"one of {', '.join(SCHEDULERS)}"
+                f"there is no scheduler {self.scheduler!r}", field="schedule", fix=f"one of {', '.join(SCHEDULERS)}"
             )
         if self.units < 1:
-            raise OptionError(f"is {self.units}, must be at least 1", where="--units")
+            raise OptionError(f"is {self.units}, must be at least 1", field="units")
 
     @property
     def split_backward(self) -> bool:

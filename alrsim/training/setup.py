@@ -56,7 +56,7 @@ def open_training(
         OptionError, ModelError, FileError, ExecutionError: whatever does not fit together.
     """
     if job.method not in LEARNERS:
-        raise OptionError(f"there is no method {job.method!r}", where="--method", fix=f"one of {', '.join(LEARNERS)}")
+        raise OptionError(f"there is no method {job.method!r}", field="method", fix=f"one of {', '.join(LEARNERS)}")
     model = model or build(job.model, **job.model_options)
     if splits is None:
         folder = None if job.data_folder is None else Path(job.data_folder)
@@ -81,11 +81,11 @@ def _refuse_cut(job: TrainJob, graph: Graph, stages: int, wanted: int) -> NoRetu
     fitting = [
         cut for cut in usual if cut != job.cut and len(build_stages(graph, cut_graph(graph, cut)).stages) == wanted
     ]
-    known = f"--cut {' or --cut '.join(fitting)} has {wanted}" if fitting else "no usual cut has so many"
+    known = f"{' or '.join(f'`cut={cut}`' for cut in fitting)} has {wanted}" if fitting else "no usual cut has so many"
     raise OptionError(
         f"the plan has {wanted} stages, cut {job.cut} of {job.model} has {stages}",
-        where="--plan",
-        fix=f"give the --cut that the plan was made with: {known}",
+        field="plan",
+        fix=f"give the `cut` that the plan was made with: {known}",
     )
 
 

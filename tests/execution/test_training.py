@@ -316,7 +316,7 @@ GRAPH = {"nodes": "24", "features": "16", "hidden": "4", "classes": "3"}
     ("change", "words"),
     [
         ({"copies": 3, "monitor": 2}, "3 is odd"),
-        ({"target_cosine": 0.5}, "--monitor"),
+        ({"target_cosine": 0.5}, "monitor=20"),
         ({"group": 3}, "do not divide 4"),
         ({"copies": 2, "monitor": 2, "changes": {"baseline": "copy-mean"}}, "half that the monitor"),
         (
@@ -328,7 +328,7 @@ GRAPH = {"nodes": "24", "features": "16", "hidden": "4", "classes": "3"}
             "2 antithetic pairs",
         ),
         ({"segments": (1,)}, "no other method"),
-        ({"method": "segments"}, "--segments"),
+        ({"method": "segments"}, "segments=2,4"),
         ({"monitor": 2, "target_cosine": 1.5}, "between 0 and 1"),
         ({"batch": 13}, "cannot be split evenly"),
         ({"rate": float("nan")}, "--lr"),

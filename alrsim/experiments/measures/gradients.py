@@ -173,7 +173,6 @@ def unbiased(context: Context) -> Measured:
     site = replace(mlp_site(context, (context.pick(200, 1000),)), draws=context.pick(20, 60))
 
     def measure() -> list[float]:
-        context.tell(f"projections of LR: {site.words()}")
         opened = open_site(site)
         options = options_of(opened.subject, "lr", {"baseline": "antithetic"})
         sampler = Sampler(opened.subject, options, Settings(sigma=site.sigma, seed=site.seed))
@@ -184,7 +183,7 @@ def unbiased(context: Context) -> Measured:
             for estimate in sampler.curve(site.copies, draw, fresh=False)
         ]
 
-    values = np.array(context.once({"part": "unbiased", "site": repr(site)}, measure))
+    values = np.array(context.once({"part": "unbiased", "site": repr(site)}, measure, words=f"projections of LR: {site.words()}"))
     band = mean_interval(values)
     how = f"{site.words()}: antithetic LR projected on the gradient of the loss without noise"
     return Measured(band.value, band.low, band.high, how, detail={"standard deviation": float(values.std(ddof=1))})

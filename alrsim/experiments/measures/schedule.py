@@ -1,36 +1,39 @@
 """Figure 2 of the ALR paper, counted by the simulator."""
 
 from functools import cache
-from typing import Any
 
 from alrsim.experiments.context import Context
 from alrsim.experiments.rules import Measured
-from alrsim.steps.figure2_charts import Figure2, explain_24_percent, figure2
+from alrsim.steps.figure2_charts import Figure2Result, draw_charts
 
 HOW = "simulated unit-time grid, 4 layers and a loss row, 3 micro-batches"
 
 
 @cache
-def _figure() -> Figure2:
-    return figure2(4, 3)
+def _figure() -> Figure2Result:
+    return draw_charts(4, 3)
+
+
+def _percent(share: float | None) -> float:
+    return 100 * (share or 0.0)
 
 
 def bp_idle(_context: Context) -> Measured:
     """Idle share of all cells under BP, in percent."""
-    counts = _figure().bp.as_dict()
-    detail = {"steps": counts["steps"], "busy cells": counts["busy_cells"], "cells": counts["cells"]}
-    return Measured(100 * counts["idle_fraction"], None, None, HOW, detail=detail)
+    chart = _figure().bp
+    detail = {"steps": chart.steps, "busy cells": chart.busy_cells, "cells": chart.cells}
+    return Measured(_percent(chart.idle_fraction), None, None, HOW, detail=detail)
 
 
 def lr_idle(_context: Context) -> Measured:
     """The paper's 24 %: idle cells of the layer rows over all cells."""
-    counts: dict[str, Any] = _figure().lr.as_dict()
+    figure = _figure()
     detail = {
-        "counted on layer rows only, in %": 100 * counts["layer_rows_idle"],
-        "counted on all rows, in %": 100 * counts["idle_fraction"],
-        "BP by the paper's count, in %": 100 * _figure().bp.as_dict()["grid_idle"],
+        "counted on layer rows only, in %": _percent(figure.lr.layer_rows_idle),
+        "counted on all rows, in %": _percent(figure.lr.idle_fraction),
+        "BP by the paper's count, in %": _percent(figure.bp.grid_idle),
     }
-    return Measured(100 * counts["grid_idle"], None, None, HOW, explain_24_percent(_figure()), detail)
+    return Measured(_percent(figure.lr.grid_idle), None, None, HOW, figure.explanation, detail)
 
 
 def speedup(_context: Context, free: bool = False) -> Measured:

@@ -126,7 +126,6 @@ def curves(context: Context, site: Site, method: str, changes: Changes | None = 
     changes = changes or {}
 
     def measure() -> dict[str, Any]:
-        context.tell(f"gradients of {method}{''.join(f' {v}' for v in changes.values())}: {site.words()}")
         opened = open_site(site)
         options = {method: options_of(opened.subject, method, changes)}
         settings = Settings(sigma=site.sigma, seed=site.seed)
@@ -134,7 +133,8 @@ def curves(context: Context, site: Site, method: str, changes: Changes | None = 
         return _as_plain(quality)
 
     what = {"part": "gradients", "site": repr(site), "method": method, "changes": dict(changes)}
-    plain: dict[str, Any] = context.once(what, measure)
+    words = f"gradients of {method}{''.join(f' {v}' for v in changes.values())}: {site.words()}"
+    plain: dict[str, Any] = context.once(what, measure, words=words)
     return plain
 
 

@@ -10,6 +10,8 @@ Every name below is loaded when it is first used, so that importing the package 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from alrsim.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from alrsim.errors import AlrsimError as AlrsimError
     from alrsim.errors import AlrsimWarning as AlrsimWarning
@@ -46,8 +48,8 @@ if TYPE_CHECKING:
     from alrsim.study.sweeping import sweep as sweep
     from alrsim.tasks.problem import Problem as Problem
     from alrsim.timeline.timeline import Timeline as Timeline
-
-__version__ = "0.1.0"
+    from alrsim.validation.replaying import replay as replay
+    from alrsim.validation.validating import validate as validate
 
 _HOMES = {
     "AlrsimError": "errors",
@@ -79,7 +81,9 @@ _HOMES = {
     "load_schedule": "study.stepping",
     "machine": "plugins",
     "model": "plugins",
+    "replay": "validation.replaying",
     "rule": "plugins",
+    "validate": "validation.validating",
     "scheduler": "plugins",
     "simulate": "study.stepping",
     "step": "study.stepping",

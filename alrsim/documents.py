@@ -25,6 +25,8 @@ KINDS = {
     "calibrate": "alrsim.reports.calibration:CalibrateResult",
     "costs": "alrsim.reports.calibration:CostsResult",
     "figure2": "alrsim.steps.figure2_charts:Figure2Result",
+    "replay": "alrsim.validation.replayed:ReplayResult",
+    "validate": "alrsim.validation.result:ValidateResult",
     "export": "alrsim.reports.model_counts:ExportResult",
     "graph-counts": "alrsim.reports.model_counts:GraphResult",
     "machines": "alrsim.reports.machines:MachinesResult",
@@ -33,6 +35,7 @@ KINDS = {
     "profile-review": "alrsim.reports.machines:ReviewResult",
     "stage-counts": "alrsim.reports.model_counts:StagesResult",
     "sweep": "alrsim.sweeps.result:SweepResult",
+    "order": "alrsim.reports.step_result:ScheduleResult",
     "step": "alrsim.reports.step_result:StepResult",
 }
 """Where the type of every document is."""

@@ -9,6 +9,8 @@ from html import escape
 from importlib import import_module
 from typing import Any, ClassVar, Protocol
 
+from alrsim.extras import require
+
 TABLE = "alrsim.reports.renderers"
 """Module whose ``RENDERERS`` maps a kind to a :class:`Renderer`."""
 
@@ -47,7 +49,8 @@ class Shown:
         Raises:
             OptionError: pandas is not installed.
         """
-        return _pandas().DataFrame(renderer(self).rows(self))
+        require("pandas", "a frame")
+        return import_module("pandas").DataFrame(renderer(self).rows(self))
 
     def plot(self, ax: Any = None) -> Any:
         """The result drawn with matplotlib.
@@ -81,12 +84,3 @@ def load_attribute(path: str) -> Any:
 def files(value: Shown) -> Mapping[str, bytes]:
     """Pictures and traces of a value, by file name."""
     return renderer(value).files(value)
-
-
-def _pandas() -> Any:
-    from alrsim.errors import OptionError
-
-    try:
-        return import_module("pandas")
-    except ImportError:
-        raise OptionError("a frame needs pandas", fix="pip install 'alrsim[frame]'") from None

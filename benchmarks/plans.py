@@ -15,9 +15,10 @@ from typing import Any
 from alrsim.cli.measuring import Bench, open_bench, program_of
 from alrsim.cli.model import load, request
 from alrsim.cli.pipeline import Settings
+from alrsim.cli.planning import Setup
+
 from alrsim.cli.plan_asked import Asked
 from alrsim.cli.plan_model import Answer, plan_model
-from alrsim.cli.planning import Setup
 from alrsim.cli.running import check_running
 from alrsim.cost.calibrated import calibrated_problem
 from alrsim.cost.costs import MeasuredCosts

@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
-from alrsim import __version__
 from alrsim.cli.commands import Verbs
 from alrsim.cli.parameters import plugin_option
 from alrsim.cli.ranks import broken, may_complain
 from alrsim.cli.running import UserError, load_plugins
 from alrsim.cli.table import VERBS
 from alrsim.errors import AlrsimError
+from alrsim.version import __version__
 
 OK, USER_ERROR, BUG, INTERRUPTED = 0, 1, 2, 130
 _NAME, _COMPLETE = "alrsim", "_ALRSIM_COMPLETE"

@@ -96,12 +96,12 @@ def measure(
     """Measure, keep and judge; an interrupt says how to go on."""
     import torch
 
-    from alrsim import __version__
     from alrsim.execution.measuring.timelines import device_name
     from alrsim.execution.workers.thread_workers import core_count
     from alrsim.experiments.context import Context
     from alrsim.experiments.document import reproduce_document
     from alrsim.experiments.run import keeper, open_run, run_claims
+    from alrsim.version import __version__
 
     version = f"alrsim {__version__}, torch {torch.__version__}"
     context = Context("quick" if quick else "full", seed, data_dir, version, tell=tell_progress)

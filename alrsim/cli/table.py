@@ -79,6 +79,61 @@ VERBS: tuple[Entry | Section, ...] = (
         ),
     ),
     Entry(
+        "schedule",
+        "Place and order the tasks. -o FILE.json is alrsim's own form, -o FILE.csv PyTorch's.",
+        "alrsim.study.stepping:schedule",
+        (MODEL, HARDWARE),
+        saving=Saving("Write the schedule to a file for later verbs."),
+    ),
+    Entry(
+        "simulate",
+        "Simulate a schedule file or a method. -o FILE saves the timeline, --out DIR draws it.",
+        "alrsim.study.stepping:simulate",
+        (
+            Given("what", "[SCHEDULE] [MODEL]", "A schedule file (.json of alrsim, .csv of PyTorch) and/or a model."),
+            HARDWARE,
+        ),
+        out=True,
+        saving=Saving("Write the timeline to a file."),
+    ),
+    Entry(
+        "execute",
+        "Run a schedule on this host, one worker per unit; the timeline is that of the median repeat.",
+        "alrsim.study.stepping:execute",
+        (TORCH_MODEL, HARDWARE),
+        out=True,
+        saving=Saving("Write the timeline to a file."),
+    ),
+    Entry(
+        "calibrate",
+        "Measure kernels, links, overhead and a model's tasks here; write them as a hardware profile.",
+        "alrsim.study.calibration:calibrate",
+        (
+            Given(
+                "model", "[MODEL]", "A zoo name or a factory: its tasks are measured.", known="alrsim.cli.known:models"
+            ),
+        ),
+        saving=Saving("Write the profile, a .yaml file."),
+    ),
+    Entry(
+        "validate",
+        "Predict a grid of training steps, run them for real, and score the predictions.",
+        "alrsim.validation.validating:validate",
+    ),
+    Entry(
+        "replay",
+        "Predict recorded runs with this version of the program, with the error beside that at record time.",
+        "alrsim.validation.replaying:replay",
+        (Given("traces", "TRACE...", "Files that a validation recorded, or folders of them."),),
+    ),
+    Entry(
+        "sweep",
+        "Evaluate every configuration of a specification with `compare` or `plan`; a killed sweep goes on.",
+        "alrsim.study.sweeping:sweep",
+        (Given("what", "SPEC.yaml", "verb, fixed, grid, ranges, sample, quality. Factories that it names are run."),),
+        out=True,
+    ),
+    Entry(
         "figure2",
         "Draw the paper's Figure 2: steps, every idle share by name, and speed-up beside the paper's numbers.",
         "alrsim.study.paper_figure:figure2",

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-import alrsim
 from alrsim.errors import FileError, ProfileError
 from alrsim.files import read_text
 from alrsim.hardware.build import machine_from
@@ -57,7 +56,7 @@ def profile_folder(package: Traversable | None = None, checkout: Path | None = N
         FileError: in neither place.
     """
     package = resources.files("alrsim.hardware") if package is None else package
-    checkout = Path(alrsim.__file__).parents[1] if checkout is None else checkout
+    checkout = Path(__file__).parents[2] if checkout is None else checkout
     for folder in (package / "profiles", checkout / "hardware_profiles"):
         if folder.is_dir():
             return folder

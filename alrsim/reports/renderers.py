@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from alrsim.reports.calibration import calibrate_rows, calibrate_text, costs_rows, costs_text
 from alrsim.reports.parts import Parts, axes_or_new, no_files, no_picture
 from alrsim.reports.result import BUBBLES, CompareResult
-from alrsim.reports.step_result import StepResult
+from alrsim.reports.step_result import ScheduleResult, StepResult
 from alrsim.showing import Renderer
 from alrsim.timeline.timeline import Timeline
 from alrsim.units import format_ns
@@ -179,6 +179,38 @@ def step_files(result: StepResult) -> dict[str, bytes]:
     return files
 
 
+def schedule_text(result: ScheduleResult) -> str:
+    """The lanes, the bound, and what the time is made of."""
+    from alrsim.reports.bound import bound_line
+    from alrsim.reports.tables import format_time
+    from alrsim.timeline.terms import Terms, terms_line
+
+    def time(ticks: float) -> str:
+        return format_time(ticks, result.cost_model)
+
+    lines = [f"{result.method} for {result.model}: {result.stages} stages, {result.tasks} tasks"]
+    lines += [f"{unit}: {lane}" for unit, lane in result.schedule.items()]
+    bound = "" if result.bound is None else f"; {bound_line(result.bound, time)}"
+    lines.append(f"makespan {time(result.makespan_ns)}{bound}")
+    if result.terms_ns is not None:
+        lines.append(terms_line(Terms(**result.terms_ns)))
+    return "\n".join(lines)
+
+
+def schedule_rows(result: ScheduleResult) -> list[dict[str, Any]]:
+    """One row per task, in lane order."""
+    return [
+        {"unit": unit, "position": at, "task": task}
+        for unit, lane in result.schedule.items()
+        for at, task in enumerate(lane.split())
+    ]
+
+
+def draw_schedule(result: ScheduleResult, axes: Any = None) -> Any:
+    """The Gantt chart of the predicted times."""
+    return draw_timeline(result.step.timeline, axes)
+
+
 def timeline_rows(line: Timeline) -> list[dict[str, Any]]:
     """One row per span; times in ticks."""
     return [
@@ -204,11 +236,14 @@ def timeline_text(line: Timeline) -> str:
 
 
 RENDERERS: dict[str, Renderer | str] = {
+    "replay": "alrsim.validation.replaying:RENDERER",
+    "validate": "alrsim.validation.validating:RENDERER",
     "sweep": "alrsim.sweeps.result:RENDERER",
     "figure2": "alrsim.steps.figure2_text:RENDERER",
     "compare": Parts(compare_text, compare_rows, draw_compare, compare_files),
     "calibrate": Parts(calibrate_text, calibrate_rows, no_picture, no_files),
     "costs": Parts(costs_text, costs_rows, no_picture, no_files),
+    "order": Parts(schedule_text, schedule_rows, draw_schedule, no_files),
     "timeline": Parts(timeline_text, timeline_rows, draw_timeline, no_files),
     "export": "alrsim.reports.model_counts:EXPORT",
     "graph-counts": "alrsim.reports.model_counts:GRAPH",

@@ -3,14 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, ClassVar
 
 from alrsim.documents import Document, Live
 from alrsim.errors import OptionError
+from alrsim.files import save_value
 from alrsim.reports.bound import Bound, bound_of
 from alrsim.schedule.proof import Gap
 from alrsim.timeline.memory import memory_by_category, peak_memory, resident_peaks
 from alrsim.timeline.metrics import bubble_size, named_shares, rank_span, typed, work
+from alrsim.timeline.terms import terms_of
 from alrsim.timeline.timeline import Timeline
 from alrsim.units import Bytes
 
@@ -115,6 +118,15 @@ class StepResult(Document):
         """The makespan as an exact rational, in the document's time unit."""
         return typed(self._timeline(), self._timeline().makespan)
 
+    def write(self, path: str | Path) -> None:
+        """Write the timeline to a file, to be loaded again.
+
+        Raises:
+            OptionError: a result that was read from a file.
+            FileError: the file cannot be written.
+        """
+        save_value("timeline", self._timeline(), Path(path))
+
     def plot_beside(self, other: "StepResult", *, across_machines: bool = False) -> Any:
         """This timeline above another one, on one time axis.
 
@@ -212,3 +224,68 @@ def step_result(
 def number(value: Fraction) -> Number:
     """An integer where the value is whole, else the nearest float."""
     return value.numerator if value.denominator == 1 else float(value)
+
+
+@dataclass(frozen=True)
+class ScheduleResult(Document):
+    """An order of tasks on units, with its predicted time.
+
+    Attributes:
+        tasks: Number of tasks.
+        digest: Of the order: equal digests are the same schedule.
+        makespan_ns: Predicted (in steps on abstract units).
+        bound: The makespan beside its lower bounds; ``None`` where fused pairs leave none.
+        terms_ns: What the makespan is made of; ``None`` in steps.
+        schedule: Lane by unit, as text.
+        step: Live: the scheduled step.
+    """
+
+    kind: ClassVar[str] = "order"
+    version: ClassVar[int] = 2
+
+    model: str
+    hardware: str
+    method: str
+    rule: str
+    stages: int
+    microbatches: int
+    tasks: int
+    digest: str
+    makespan_ns: int
+    bound: Bound | None
+    terms_ns: Mapping[str, int] | None
+    cost_model: str
+    schedule: Mapping[str, str]
+    step: Live = field(default=None, repr=False, compare=False)
+
+    def write(self, path: str | Path) -> None:
+        """Write the schedule: ``.json`` is alrsim's own form, ``.csv`` PyTorch's.
+
+        Raises:
+            OptionError: another ending, or a result that was read from a file.
+            FileError: the file cannot be written.
+        """
+        if self.step is None:
+            raise OptionError("was read from a file, which does not hold what it was made for", where=self.method)
+        self.step.write(path)
+
+
+def schedule_result(step: Any) -> ScheduleResult:
+    """A scheduled step of a model, as a result."""
+    line, found, terms, tasks = step.timeline, step.gap, terms_of(step.timeline), step.problem.tasks
+    return ScheduleResult(
+        model=step.about["model"],
+        hardware=step.about["hardware"],
+        method=step.name,
+        rule=tasks.rule,
+        stages=tasks.stages,
+        microbatches=tasks.microbatches,
+        tasks=len(tasks.tasks),
+        digest=step.schedule.digest,
+        makespan_ns=line.makespan,
+        bound=None if found is None else bound_of(found),
+        terms_ns=None if terms is None else terms.named,
+        cost_model=step.problem.cost_model,
+        schedule=step.schedule.as_dict(),
+        step=step,
+    )

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.util import find_spec
 from time import monotonic
 
 from alrsim.errors import ScheduleError
+from alrsim.extras import did_without, has
 from alrsim.schedule.bounds import makespan_bound, placed_bound
 from alrsim.schedule.proof import Freedom, Proof
 from alrsim.schedule.schedule import Schedule
@@ -45,7 +45,10 @@ def auto_solution(problem: Problem, options: SearchOptions) -> Solution:
     if options.placement is None and options.gradients is None:
         options = replace(options, placement="stages", gradients="free")
     known = candidates(problem, options)
-    exact = options.exact and find_spec("ortools") is not None and len(problem.durations) <= _SOLVABLE
+    exact = options.exact and len(problem.durations) <= _SOLVABLE
+    if exact and not has("ortools"):
+        did_without("ortools", "auto")
+        exact = False
     if not known:
         if exact:
             return _finish(cpsat.cpsat_solution(problem, _narrow(options)))

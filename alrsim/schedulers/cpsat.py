@@ -11,9 +11,9 @@ where the two meet there is nothing left to search.
 """
 
 from dataclasses import replace
-from importlib.util import find_spec
 
-from alrsim.errors import OptionError, ScheduleError
+from alrsim.errors import ScheduleError
+from alrsim.extras import require
 from alrsim.schedule.bounds import makespan_bound, placed_bound
 from alrsim.schedule.proof import Freedom, Proof
 from alrsim.schedule.schedule import Schedule
@@ -57,20 +57,6 @@ def cpsat_solution(problem: Problem, options: SearchOptions) -> Solution:
     return improve(problem, options, candidates(problem, options), units, gradients=free, name="cpsat")
 
 
-def require_ortools() -> None:
-    """Refuse where OR-Tools is missing.
-
-    Raises:
-        OptionError: with the command that installs it.
-    """
-    if find_spec("ortools") is None:
-        raise OptionError(
-            "needs OR-Tools, which is not installed",
-            where="scheduler cpsat",
-            fix="pip install 'ortools>=9.15,<10' (it needs protobuf 6), or use auto, local-search or list",
-        )
-
-
 def improve(
     problem: Problem,
     options: SearchOptions,
@@ -87,7 +73,7 @@ def improve(
         units: Unit per task where placement is given; ``None``: open, as ``options.placement`` says.
         gradients: LR gradients may leave their unit all the same.
     """
-    require_ortools()
+    require("ortools", "scheduler cpsat")
     caps = caps_of(problem, options)
     freedom: Freedom = "free" if options.placement == "free" else "stages"
     if units is not None:

@@ -16,7 +16,7 @@ from alrsim.rules.options import RuleOptions
 from alrsim.steps.chain import takes_estimators
 from alrsim.steps.method import Method
 from alrsim.steps.model import CutKey, Model, cut_key
-from alrsim.steps.options import RunOptions
+from alrsim.steps.options import ExecutorOptions
 from alrsim.steps.pricing import Priced
 from alrsim.steps.step import (
     Draft,
@@ -53,8 +53,11 @@ class Running:
     seed: int
 
 
-def running_of(asked: RunOptions) -> Running:
+def running_of(asked: ExecutorOptions, repeats: int = 1) -> Running:
     """The options of measured runs, if this host can do what they say.
+
+    Args:
+        repeats: Where the options say none.
 
     Raises:
         OptionError: an unknown executor, one that this host cannot run (says why), or a limit that is no time.
@@ -67,7 +70,7 @@ def running_of(asked: RunOptions) -> Running:
         others = [("executor", name) for name in EXECUTORS if not unavailable(name)]
         raise OptionError(f"{asked.executor} cannot run here: {reason}", field="executor", fixes=others)
     limits = Limits() if asked.limit is None else replace(Limits(), task_seconds=asked.limit)
-    return Running(asked.executor, limits, asked.repeats, asked.seed)
+    return Running(asked.executor, limits, getattr(asked, "repeats", None) or repeats, asked.seed)
 
 
 def require_measurable(machine: Machine, model: Model) -> None:

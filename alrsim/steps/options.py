@@ -339,8 +339,8 @@ RUN = "Measured runs"
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(Options):
-    """How schedules are run for real."""
+class ExecutorOptions(Options):
+    """What runs schedules for real."""
 
     executor: str = keyword(
         "What runs the schedule: threads (workers of this process) | processes (one pinned process per unit) | "
@@ -355,5 +355,11 @@ class RunOptions(Options):
         metavar="SECONDS",
         panel=RUN,
     )
-    repeats: int = keyword("Measured runs; the median is reported.", default=5, metavar="N", least=1, panel=RUN)
     seed: int = keyword("Seed of noise and data in measured runs.", default=0, metavar="N", least=0, panel=RUN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(ExecutorOptions):
+    """How schedules are run for real."""
+
+    repeats: int = keyword("Measured runs; the median is reported.", default=5, metavar="N", least=1, panel=RUN)

@@ -7,7 +7,6 @@ from re import sub
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from alrsim import __version__
 from alrsim.cost.cost_tables import Sought, launches_of, rows_of, table_of
 from alrsim.cost.costs import LinkFit, MeasuredCosts
 from alrsim.cost.curve_fit import fit_sum
@@ -26,6 +25,7 @@ from alrsim.steps.model import Model, load_model
 from alrsim.steps.options import StepOptions
 from alrsim.steps.step import Draft, Workload, draft_step
 from alrsim.tasks.problem import cost_key
+from alrsim.version import __version__
 from alrsim.warning import warn
 
 if TYPE_CHECKING:

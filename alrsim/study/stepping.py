@@ -9,7 +9,7 @@ from alrsim.errors import OptionError
 from alrsim.hardware.machine import Machine
 from alrsim.hardware.profile import load_machine
 from alrsim.options import keyword
-from alrsim.reports.step_result import StepResult
+from alrsim.reports.step_result import ScheduleResult, StepResult, schedule_result
 from alrsim.steps.method import Method, parse_method
 from alrsim.steps.model import Model, load_model
 from alrsim.steps.options import MODEL, FileOptions, RunOptions, StepOptions
@@ -52,6 +52,19 @@ def step(model: Any, hardware: Hardware = "cpu-2core", *, asked: MethodChoice) -
     loaded, machine = load_model(model, **loading(asked)), load_machine(hardware, asked.units)
     (made,) = make_steps(workload(loaded, machine, asked), [asked.method])
     return made
+
+
+@verb(MethodChoice, then=("method",))
+def schedule(model: Any, hardware: Hardware = "cpu-2core", *, asked: MethodChoice) -> ScheduleResult:
+    """Place and order the tasks of a model's step: what :func:`step` gives, as a result to be shown and saved.
+
+    Args:
+        model: As :func:`load_model` takes it.
+        hardware: A profile by name or path, or a machine.
+    """
+    loaded, machine = load_model(model, **loading(asked)), load_machine(hardware, asked.units)
+    (made,) = make_steps(workload(loaded, machine, asked), [asked.method])
+    return schedule_result(made)
 
 
 def textbook(method: str | Method = "bp:1f1b", **keywords: Any) -> Step:

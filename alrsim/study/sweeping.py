@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from alrsim import __version__, registry
+from alrsim import registry
 from alrsim.errors import AlrsimError, OptionError
 from alrsim.options import Options, keyword
 from alrsim.progress import stretch
@@ -19,6 +19,7 @@ from alrsim.sweeps.result import SweepResult, sweep_result
 from alrsim.sweeps.spec import Spec, read_spec
 from alrsim.sweeps.store import Result, Store, open_store
 from alrsim.verbs import verb
+from alrsim.version import __version__
 
 
 @dataclass(frozen=True, kw_only=True)

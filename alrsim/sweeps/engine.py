@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from alrsim.errors import AlrsimError, OptionError
+from alrsim.extras import require
 from alrsim.sweeps.grid import Configuration
 from alrsim.sweeps.store import Result
 
@@ -151,12 +152,8 @@ def _follow(parent: int) -> None:
 
 @contextmanager
 def _dask(address: str) -> Iterator[None]:
-    try:
-        from dask.distributed import Client
-    except ImportError:
-        raise OptionError(
-            "Dask is not installed", field="cluster", fix="pip install 'alrsim[cluster]', or use `workers`"
-        ) from None
+    require("dask", "a sweep on a cluster")
+    from dask.distributed import Client
     from joblib import parallel_config
 
     try:

@@ -1,46 +1,46 @@
-"""From a cell to tasks: zoo model, export, cut, rule. The same public steps as `alrsim compare` takes."""
+"""From a cell to tasks, by the same steps as every other verb takes."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
-from alrsim.cost.cut import cut_graph, time_weights
-from alrsim.cost.models import roofline
-from alrsim.cost.stages import build_stages
-from alrsim.datasets import default_dataset, load_samples
 from alrsim.errors import OptionError
-from alrsim.estimators.policy import preset
-from alrsim.execution.executor import Batch, Prepared, prepare
-from alrsim.execution.job import Settings
-from alrsim.execution.programs.program import Program, build_program
-from alrsim.frontend.torch_export import Exported, export_model
+from alrsim.execution.executor import Batch, Prepared
+from alrsim.execution.session import Limits
 from alrsim.graph.stages import StageGraph
 from alrsim.hardware.machine import Machine
-from alrsim.hardware.precision import PrecisionPlan
-from alrsim.hardware.profile import load_profile, machine_from
-from alrsim.models import build
-from alrsim.rules import RULES
+from alrsim.hardware.profile import load_machine
 from alrsim.rules.options import RuleOptions
-from alrsim.rules.policy import default_precision, plan_options
 from alrsim.schedule.schedule import Lane, Schedule
+from alrsim.steps.measuring import Bench, JobKey, Running, job_key, open_bench
+from alrsim.steps.measuring import prepare_draft as prepare_step
+from alrsim.steps.method import parse_method
+from alrsim.steps.model import Model, load_model
+from alrsim.steps.options import StepOptions
+from alrsim.steps.step import Draft as StepDraft
+from alrsim.steps.step import Workload, draft_step
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.validation.cells import CALIBRATION_MICROBATCHES, FORMATS, Cell, ModelSpec
 
 PROFILE = "cpu-2core"
 
-JobKey = tuple[tuple[tuple[str, ...], ...], str, RuleOptions]
-"""What the costs of tasks depend on: the stages' operators, the rule, and its options for one micro-batch."""
-
 
 @dataclass(frozen=True)
 class Opened:
-    """A model at the size of one micro-batch, with data for the largest step, and its programs by cut."""
+    """A model with data for the largest step.
+
+    Attributes:
+        bench: With one batch that is long enough for every step.
+    """
 
     spec: ModelSpec
-    exported: Exported
-    batch: Batch
-    dataset: str
-    seed: int
-    programs: dict[tuple[tuple[str, ...], ...], Program] = field(default_factory=dict)
+    model: Model
+    bench: Bench
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set."""
+        return self.bench.dataset
 
 
 @dataclass(frozen=True)
@@ -48,19 +48,30 @@ class Draft:
     """A cell with its tasks, before there are costs to schedule them by."""
 
     cell: Cell
-    stages: StageGraph
-    options: RuleOptions
-    tasks: TaskGraph
+    step: StepDraft
 
     @property
-    def cut(self) -> tuple[tuple[str, ...], ...]:
-        return tuple(stage.ops for stage in self.stages.stages)
+    def stages(self) -> StageGraph:
+        """The stages that the model was cut into."""
+        return self.step.stages
+
+    @property
+    def options(self) -> RuleOptions:
+        """Of the cell's rule."""
+        return self.step.options
+
+    @property
+    def tasks(self) -> TaskGraph:
+        """All tasks of the step."""
+        return self.step.tasks
 
     @property
     def key(self) -> JobKey:
-        return self.cut, self.cell.rule, replace(self.options, microbatches=1)
+        """What the costs of tasks depend on: stages, rule, and its options for one micro-batch."""
+        cut, rule, options = job_key(self.step)
+        return cut, rule, replace(options, microbatches=1)
 
-    @property
+    @cached_property
     def reference(self) -> Schedule:
         """The tasks in reference order on the first unit: what a calibration runs
         (:func:`alrsim.execution.measuring.calibrate.calibration_job`)."""
@@ -70,39 +81,31 @@ class Draft:
 
 
 def open_model(spec: ModelSpec, microbatches: int, seed: int) -> Opened:
-    """Build, export, and draw data for steps of up to so many micro-batches (digits where they fit, else random)."""
-    microbatches = max(microbatches, CALIBRATION_MICROBATCHES)
-    model = build(spec.name, **dict(spec.options))
-    exported = export_model(model, spec.samples)
-    dataset = default_dataset(model)
-    samples = load_samples(dataset, model, spec.samples * microbatches, seed)
-    return Opened(spec, exported, Batch(samples.inputs, samples.labels), dataset, seed)
+    """Load a model and draw data for steps of up to so many micro-batches (digits where they fit, else random)."""
+    model = load_model(spec.name, option=dict(spec.options))
+    most = max(microbatches, CALIBRATION_MICROBATCHES)
+    asked = StepOptions(microbatches=most)
+    work = Workload(model, model.at(spec.samples * most, most), find_host(1), asked)
+    return Opened(spec, model, open_bench(work, Running("threads", Limits(), 1, seed)))
 
 
 def find_host(units: int) -> Machine:
     """This host's units."""
-    return machine_from(load_profile(PROFILE), units)
+    return load_machine(PROFILE, units)
 
 
 def draft(opened: Opened, cell: Cell) -> Draft:
-    """Cut the model (BP: into one stage per unit of equal predicted time; LR: into layers) and build the tasks."""
-    graph = opened.exported.graph
-    if cell.word == "bp":
-        weights = time_weights(graph, roofline, find_host(cell.units).units[0], PrecisionPlan())
-        stages = build_stages(graph, cut_graph(graph, f"balanced:{cell.units}", weights=weights))
-    else:
-        stages = build_stages(graph, cut_graph(graph, "layer"))
-    options = _options(cell, stages)
-    return Draft(cell, stages, options, RULES[cell.rule](stages, options))
-
-
-def _options(cell: Cell, stages: StageGraph) -> RuleOptions:
-    base = RuleOptions(microbatches=cell.microbatches)
-    if cell.word == "bp":
-        return base
-    trainable = [stage.parameters > 0 for stage in stages.stages]
-    options = plan_options(preset(cell.word).plan(trainable, copies=cell.copies or 1), base)
-    return replace(options, precision=FORMATS[cell.formats] if cell.formats else default_precision(options))
+    """Cut the model (BP: into one stage per unit of equal predicted time; LR: into layers) and settle the options."""
+    asked = StepOptions.take(
+        {
+            "microbatches": cell.microbatches,
+            **({} if cell.copies is None else {"copies": cell.copies}),
+            **({"precision": FORMATS[cell.formats]} if cell.formats else {}),
+        }
+    )
+    sized = opened.model.at(opened.spec.samples * cell.microbatches, cell.microbatches)
+    work = Workload(opened.model, sized, find_host(cell.units), asked)
+    return Draft(cell, draft_step(work, parse_method(cell.method)))
 
 
 def calibration_draft(opened: Opened, one: Draft) -> Draft:
@@ -112,11 +115,9 @@ def calibration_draft(opened: Opened, one: Draft) -> Draft:
 
 def prepare_draft(opened: Opened, one: Draft) -> Prepared:
     """Ready to be run: the program, the tasks and as many samples as they take."""
-    if one.cut not in opened.programs:
-        opened.programs[one.cut] = build_program(opened.exported.graph, opened.exported.program, one.stages)
-    count = opened.spec.samples * one.cell.microbatches
-    batch = Batch(tuple(value[:count] for value in opened.batch.inputs), opened.batch.targets[:count])
-    return prepare(opened.programs[one.cut], one.tasks, batch, one.options, Settings(seed=opened.seed))
+    work, whole = one.step.work, opened.bench.batch
+    batch = Batch(tuple(value[: work.samples] for value in whole.inputs), whole.targets[: work.samples])
+    return prepare_step(replace(opened.bench, work=work, batch=batch, prepared={}, costs={}), one.step)
 
 
 def require_disjoint(calibrations: Iterable[Draft], cells: Iterable[Draft], schedules: Mapping[str, Schedule]) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from alrsim import __version__
 from alrsim.validation.records import Host
+from alrsim.version import __version__
 
 HOSTS: Mapping[str, str] = {"cuda": "cuda"}
 """Kind of device by executor; ``cpu`` where it is not named."""

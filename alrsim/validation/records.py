@@ -7,9 +7,9 @@ from statistics import median_low
 
 from alrsim.errors import FileError
 from alrsim.graph.stages import StageGraph
-from alrsim.rules import RULES
 from alrsim.rules.options import RuleOptions
 from alrsim.schedule.schedule import Schedule
+from alrsim.steps.chain import build_tasks
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.timeline.memory import peak_memory
@@ -104,9 +104,7 @@ def now() -> str:
 
 def tasks_of(one: Prediction) -> TaskGraph:
     """The tasks of the step, built by the rule again."""
-    if one.rule not in RULES:
-        raise FileError(f"is of rule {one.rule!r}, which does not exist", where=one.cell.name)
-    return RULES[one.rule](one.stages, one.options)
+    return build_tasks(one.stages, one.rule, one.options)
 
 
 def problem_again(one: Prediction) -> Problem:

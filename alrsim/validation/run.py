@@ -1,6 +1,6 @@
 """A validation run: per model calibrate, predict and write down, then measure in turns and write down."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from alrsim.cost.calibrated import calibrated_problem
@@ -8,12 +8,13 @@ from alrsim.execution.executor import Scheduled
 from alrsim.execution.measuring.calibrate import calibrate_all
 from alrsim.execution.session import Limits
 from alrsim.execution.workers.agreement import same_on_all_ranks
-from alrsim.schedulers import solve
+from alrsim.progress import stretch
+from alrsim.steps.chain import build_schedule
+from alrsim.steps.measuring import JobKey
 from alrsim.validation.bench import calibration_note, open_runner
 from alrsim.validation.cells import MODELS, Cell, Grid, ModelSpec
 from alrsim.validation.draft import (
     Draft,
-    JobKey,
     Opened,
     calibration_draft,
     draft,
@@ -24,6 +25,7 @@ from alrsim.validation.draft import (
 )
 from alrsim.validation.journal import CLOCK, Journal, plain_predictions, predictions_from
 from alrsim.validation.records import Prediction, blank_prediction, now, predicted, problem_again, step_of
+from alrsim.warning import warn
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,6 @@ class Plan:
     Attributes:
         cells: Of the grid, those that are asked for.
         check_gradients: Compare every cell's gradients with the reference order's.
-        tell: Says what is going on, one line at a time.
         models: Sizes by the name that cells give.
     """
 
@@ -43,7 +44,6 @@ class Plan:
     limits: Limits = field(default_factory=Limits)
     seed: int = 0
     check_gradients: bool = False
-    tell: Callable[[str], None] = lambda _text: None
     calibration_repeats: int = 7
     models: Mapping[str, ModelSpec] = field(default_factory=lambda: MODELS)
 
@@ -57,14 +57,11 @@ def run_validation(plan: Plan, journal: Journal) -> None:
     if plan.executor == "torchrun":  # every rank runs this; the first one has the journal
         journal.load(same_on_all_ranks(journal.dump()))
     models = list(dict.fromkeys(cell.model for cell in plan.cells))
-    for number, model in enumerate(models, 1):
+    for model in models:
         cells = [cell for cell in plan.cells if cell.model == model]
         left = journal.left(cells)
         if not left:
             continue
-        plan.tell(
-            f"[{number}/{len(models)}] {model}: {len(cells)} cell{'s' * (len(cells) != 1)}, {left} steps to measure"
-        )
         opened = open_model(plan.models[model], max(cell.microbatches for cell in cells), plan.seed)
         drafts = {cell.name: draft(opened, cell) for cell in cells}
         _predict_all(plan, journal, opened, [one for name, one in drafts.items() if name not in journal.predictions])
@@ -80,19 +77,24 @@ def _predict_all(plan: Plan, journal: Journal, opened: Opened, drafts: Sequence[
         if one.key not in calibrations:
             calibrations[one.key] = calibration_draft(opened, one)
     require_disjoint(calibrations.values(), drafts, {})
-    plan.tell(f"  calibrate: {len(calibrations)} kind{'s' * (len(calibrations) != 1)} of step")
     jobs = [prepare_draft(opened, one) for one in calibrations.values()]
     units = max(one.cell.units for one in drafts)
-    costs = calibrate_all(
-        jobs, executor=plan.executor, limits=plan.limits, units=units, repeats=plan.calibration_repeats
-    )
+    with stretch(2 * len(jobs) * (plan.calibration_repeats + 1), f"calibrate {opened.spec.name}") as advance:
+        costs = calibrate_all(
+            jobs,
+            executor=plan.executor,
+            limits=plan.limits,
+            units=units,
+            repeats=plan.calibration_repeats,
+            progress=lambda count, _all: advance(f"step {count}"),
+        )
     table = dict(zip(calibrations, costs, strict=True))
     journal.note(f"calibration of {opened.spec.name}", calibration_note(costs))
     found = []
     for one in drafts:
         machine = find_host(one.cell.units)
         problem = calibrated_problem(one.tasks, machine, one.options, table[one.key])
-        schedule = solve(problem, one.cell.scheduler).schedule
+        schedule = build_schedule(problem, one.step.method.scheduler, one.step.work.asked).schedule
         blank = blank_prediction(
             one.cell,
             now(),
@@ -110,14 +112,15 @@ def _predict_all(plan: Plan, journal: Journal, opened: Opened, drafts: Sequence[
         found = predictions_from(same_on_all_ranks(plain_predictions(found)))
     for prediction in found:
         journal.predict(prediction)
-    plan.tell(f"  predicted and written down: {len(found)} cell{'s' * (len(found) != 1)}")
 
 
 def _measure_all(plan: Plan, journal: Journal, opened: Opened, drafts: Sequence[Draft]) -> None:
     """All cells of a model in turn, A B C A B C; every step is on disk before the next begins."""
     jobs = [_scheduled(opened, one, journal.predictions[one.cell.name]) for one in drafts]
     header = journal.header
-    with open_runner(jobs, plan.executor, plan.limits, header.warmup) as runner:
+    total = header.repeats * len(jobs)
+    runners = open_runner(jobs, plan.executor, plan.limits, header.warmup)
+    with runners as runner, stretch(total, f"measure {opened.spec.name}") as advance:
         journal.note(CLOCK, runner.clock)
         for _ in range(header.warmup):
             for index in range(len(jobs)):
@@ -128,15 +131,15 @@ def _measure_all(plan: Plan, journal: Journal, opened: Opened, drafts: Sequence[
                 if len(journal.steps.get(cell.name, ())) != turn:
                     continue  # measured before an interruption
                 job = jobs[index]
+                advance(f"{cell.name}, step {turn + 1}")
                 journal.measure(cell, step_of(turn, job.schedule, job.problem.tasks, runner.run(index)))
-            plan.tell(f"  turn {turn + 1} of {header.repeats}")
         journal.note(f"peak resident memory of {opened.spec.name}", runner.resident)
         if plan.check_gradients:
             for index, one in enumerate(drafts):
                 wrong = runner.differing_gradients(index)
                 journal.note(f"gradients of {one.cell.name}", wrong)
                 if wrong:
-                    plan.tell(f"  {one.cell.name}: the gradient of {wrong[0]} is not that of the reference order")
+                    warn(f"{one.cell.name}: the gradient of {wrong[0]} is not that of the reference order")
 
 
 def _scheduled(opened: Opened, one: Draft, prediction: Prediction) -> Scheduled:

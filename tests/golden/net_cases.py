@@ -6,6 +6,7 @@ case, and ``{made}/NAME`` a file that the command makes first, as :data:`MADE` s
 
 Left out: `calibrate`, `validate` and `demo` say only what was measured; of `execute` only what no clock decides is kept
 (:data:`ONLY`); of `reproduce` only the claims whose measurement is a count or a formula, and quick.
+Searches stop by the work they did; the guard by the clock is set out of reach of a busy host (`time_limit`).
 """
 
 MADE: dict[str, str] = {
@@ -48,9 +49,9 @@ CASES: dict[str, str] = {
     "schedule 1f1b": "schedule mlp --units 2",
     "schedule zb-v": "schedule {made}/resnet5.json --method bp:zb-v --units 2 --hardware h100 -m 6",
     "schedule alr free": "schedule {made}/resnet5.json --method alr:lr-free --units 3 --hardware h100 --copies 4 --group 2",
-    "schedule heft": "schedule {made}/mlp.json --method bp:heft --hardware hetero-h100-l4-cpu",
-    "schedule local search": "schedule {made}/mlp.json --method lr:local-search --units 2 --hardware h100 --search seed=1 --search placement=stages",
-    "schedule cpsat": "schedule {made}/mlp.json --method bp:cpsat --units 2 --hardware h100 -m 2",
+    "schedule heft": "schedule {made}/mlp.json --method bp:heft --hardware hetero-h100-l4-cpu --search time_limit=3600",
+    "schedule local search": "schedule {made}/mlp.json --method lr:local-search --units 2 --hardware h100 --search seed=1 --search placement=stages --search time_limit=3600",
+    "schedule cpsat": "schedule {made}/mlp.json --method bp:cpsat --units 2 --hardware h100 -m 2 --search time_limit=3600",
     "schedule suggested estimators": "schedule mlp --option hidden=8 --method lr:lr-free --plan {made}/suggested.json --units 2 --batch 16",
     # simulate
     "simulate zb-h1": "simulate {made}/mlp.json --method bp:zb-h1 --units 2 --hardware h100",
@@ -96,16 +97,16 @@ CASES: dict[str, str] = {
     ),
     "compare packed signs": "compare {made}/mlp.json --hardware h100 --units 2 --precision saved=sign1,noise=sign1 --methods alr:lr-free,alr:lr-fixed",
     "compare bf16 adam": "compare {made}/mlp.json --hardware h100 --units 4 --precision bf16 --optimizer adam -m 8 --methods bp:1f1b,bp:zb-h1,lr:lr-free",
-    "compare searches": "compare {made}/mlp.json --methods bp:gpipe,bp:heft,bp:local-search,bp:auto,lr:auto,lr:heft",
+    "compare searches": "compare {made}/mlp.json --methods bp:gpipe,bp:heft,bp:local-search,bp:auto,lr:auto,lr:heft --search time_limit=3600",
     "compare lstm": "compare lstm --hardware h100 --units 2 --batch 8 --methods bp:1f1b,lr:lr-free",
     "compare gat": "compare gat --units 2 -m 1 --batch 1 --methods bp:gpipe,lr:lr-fixed",
     # plan
-    "plan step time": "plan mlp --hardware h100 --units 2 --batch 8",
-    "plan memory": "plan mlp --hardware h100 --units 2 --batch 8 --target memory --no-what-if --rules bp,lr",
-    "plan energy": "plan mlp --hardware h100 --units 2 --batch 8 --target energy --idle-power 0.3 --no-what-if",
-    "plan time to cosine": "plan mlp --target time-to-cosine 0.3 --hardware h100 --units 2 --batch 8 --rules lr,segments --noise-per-dim 0.1 --no-what-if",
-    "plan durations": "plan --durations f=1,b=1,w=0 --stages 4 --units 4 --microbatches 3",
-    "plan durations, loss row": "plan --durations f=1,b=1,w=0,l=1,u=1 --stages 2 --units 3 --loss-unit 2 --loss-row -m 2",
+    "plan step time": "plan mlp --hardware h100 --units 2 --batch 8 --search time_limit=3600",
+    "plan memory": "plan mlp --hardware h100 --units 2 --batch 8 --target memory --no-what-if --rules bp,lr --search time_limit=3600",
+    "plan energy": "plan mlp --hardware h100 --units 2 --batch 8 --target energy --idle-power 0.3 --no-what-if --search time_limit=3600",
+    "plan time to cosine": "plan mlp --target time-to-cosine 0.3 --hardware h100 --units 2 --batch 8 --rules lr,segments --noise-per-dim 0.1 --no-what-if --search time_limit=3600",
+    "plan durations": "plan --durations f=1,b=1,w=0 --stages 4 --units 4 --microbatches 3 --search time_limit=3600",
+    "plan durations, loss row": "plan --durations f=1,b=1,w=0,l=1,u=1 --stages 2 --units 3 --loss-unit 2 --loss-row -m 2 --search time_limit=3600",
     # explain
     "explain a model": "explain {made}/mlp.json --hardware h100 --units 2 --method bp:zb-h1",
     "explain a file": "explain {made}/alr.json {made}/mlp.json --signs --units 2",

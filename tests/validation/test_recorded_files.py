@@ -21,7 +21,7 @@ from alrsim.tasks.problem import Problem
 from alrsim.validation.cells import Cell
 from alrsim.validation.costs import predict
 from alrsim.validation.records import Host, blank_prediction, predicted, step_of
-from alrsim.validation.replay import accepted, replay
+from alrsim.validation.replayed import accepted, replay_run
 from alrsim.validation.trace import RecordedRun, find_traces, read_trace, trace_bytes, trace_name
 
 HOST = Host("cuda", "H100", 16, "2.9", "0.1.0", "abc", "cuda", 1, 0, "events")
@@ -57,7 +57,7 @@ def test_a_recorded_run_reads_back_equal_and_is_small(written: Path) -> None:
 
 
 def test_a_replay_predicts_the_same_to_the_nanosecond(written: Path) -> None:
-    again = replay(written)
+    again = replay_run(written)
     assert again.now == again.run.prediction
     assert again.error_now == again.error_then == 0
     assert not again.changed
@@ -70,7 +70,7 @@ def test_a_prediction_that_gets_worse_is_noticed_and_not_accepted(tmp_path: Path
     prediction = replace(run.prediction, makespan_ns=run.step.makespan_ns + 1)
     path = tmp_path / "better.trace.json.gz"
     path.write_bytes(trace_bytes(replace(run, prediction=prediction)))
-    better = replay(path)
+    better = replay_run(path)
     assert (better.changed, better.worse) == (True, False)
     data = accepted(better)
     assert data is not None
@@ -80,7 +80,7 @@ def test_a_prediction_that_gets_worse_is_noticed_and_not_accepted(tmp_path: Path
     slow = small_run(slower=2)
     lucky = replace(slow.prediction, makespan_ns=slow.step.makespan_ns - 1)
     path.write_bytes(trace_bytes(replace(slow, prediction=lucky)))
-    worse = replay(path)
+    worse = replay_run(path)
     assert (worse.changed, worse.worse) == (True, True)
     assert accepted(worse) is None
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from alrsim.validation.replay import Replayed, replay
+from alrsim.validation.replayed import Replayed, replay_run
 from alrsim.validation.statistics import spread
 from alrsim.validation.trace import SUFFIX
 
@@ -19,7 +19,7 @@ BOUNDS = {"cpu-2core": (60, 0.05, 0.12)}
 MOST_BYTES = 1_500_000
 """All of them together."""
 
-replayed = cache(replay)
+replayed = cache(replay_run)
 
 
 def members(name: str) -> list[Replayed]:

@@ -12,9 +12,9 @@ from alrsim.rules.options import RuleOptions
 from alrsim.schedulers import SCHEDULERS
 from alrsim.tasks.problem import Problem
 from alrsim.validation.cells import Cell, groups_of
-from alrsim.validation.document import host_verdict, validation_document
 from alrsim.validation.journal import Header, Journal
 from alrsim.validation.records import Host, Prediction, Step, blank_prediction
+from alrsim.validation.result import host_verdict, validate_result
 from alrsim.validation.score import Score, goals, score
 from alrsim.validation.tables import made_of, markdown, percent
 
@@ -113,7 +113,7 @@ def test_a_cell_that_was_not_measured_completely_has_no_score() -> None:
     found = score(journal, (GPIPE, FREE))
     assert [row.cell for row in found.rows] == [FREE]
     assert found.groups == ()
-    assert validation_document(found, journal, journal.left([GPIPE, FREE]))["steps_left"] == 1
+    assert validate_result(found, journal, [GPIPE, FREE]).steps_left == 1
 
 
 def test_backpropagation_stands_in_every_group_and_counts_once() -> None:
@@ -139,7 +139,7 @@ def test_a_busy_host_is_told(known: tuple[Journal, Score]) -> None:
 
 
 def test_the_report_says_all_of_it(known: tuple[Journal, Score]) -> None:
-    text = markdown(known[1], validation_document(known[1], known[0], 0))
+    text = markdown(known[1], validate_result(known[1], known[0], ()).to_dict())
     assert "| makespan | 3 | 10.0 % | 10.0 % | −5.0 % | −10.0 % | +10.0 % |" in text
     assert "ordered right 2 of 2" in text
     assert "| median makespan error | 5 % | 10.0 % | missed |" in text

@@ -15,6 +15,7 @@ import pytest
 
 from alrsim.errors import FileError, OptionError
 from alrsim.execution.measuring.calibrate import calibration_job
+from alrsim.progress import Progress, reporting
 from alrsim.schedule.schedule import Schedule
 from alrsim.validation.cells import CALIBRATION_MICROBATCHES, GRIDS, Cell
 from alrsim.validation.draft import calibration_draft, draft, open_model, prepare_draft, require_disjoint
@@ -84,9 +85,10 @@ def test_a_finished_run_is_not_run_again(plan: Any, journal: Any, tmp_path: Path
     run_validation(plan(1), first)
     first.close()
     before = (tmp_path / JOURNAL).read_bytes()
-    told: list[str] = []
+    told: list[Progress] = []
     second = journal(tmp_path, 1)
-    run_validation(plan(1, tell=told.append), second)
+    with reporting(told.append):
+        run_validation(plan(1), second)
     second.close()
     assert told == []
     assert (tmp_path / JOURNAL).read_bytes() == before

@@ -1,10 +1,11 @@
 """Predict recorded runs again: the same costs and schedule, this version of the rules and the simulator."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from alrsim.documents import Document, Live
 from alrsim.units import Ns, format_ns
 from alrsim.validation.host import host_document
 from alrsim.validation.records import Prediction, predicted, problem_again
@@ -64,7 +65,7 @@ class Replayed:
         return self.now.makespan_ns != then.makespan_ns or dict(self.now.peaks) != dict(then.peaks)
 
 
-def replay(path: Path) -> Replayed:
+def replay_run(path: Path) -> Replayed:
     """Read a recorded run and predict it again.
 
     Raises:
@@ -114,49 +115,102 @@ def verdict(one: Replayed) -> str:
     return "worse" if one.worse else "better" if one.changed else "same"
 
 
-def replay_document(found: Sequence[Replayed]) -> dict[str, Any]:
-    """JSON (schema ``replay.schema.json``)."""
+@dataclass(frozen=True)
+class ReplayRow:
+    """A recorded run, then and now. Errors are relative to what was measured.
+
+    Attributes:
+        verdict: ``same``, ``better`` or ``worse`` than when it was recorded.
+    """
+
+    file: str
+    name: str
+    host: Mapping[str, Any]
+    recorded_at: str
+    schedule: Mapping[str, str]
+    repeats: int
+    measured_ns: Ns
+    predicted_then_ns: Ns
+    predicted_now_ns: Ns
+    error_then: float
+    error_now: float
+    memory_error_then: float
+    memory_error_now: float
+    terms: Mapping[str, float]
+    verdict: str
+
+
+@dataclass(frozen=True)
+class ReplayResult(Document):
+    """Recorded runs, predicted again by this version.
+
+    Attributes:
+        worse: Runs that this version predicts less well.
+        changed: Runs that it predicts otherwise.
+        found: Live: the runs.
+        written: Live: files that got today's prediction.
+    """
+
+    kind: ClassVar[str] = "replay"
+    version: ClassVar[int] = 2
+
+    runs: int
+    worse: int
+    changed: int
+    median_error_then: float | None
+    median_error_now: float | None
+    p95_error_then: float | None
+    p95_error_now: float | None
+    traces: tuple[ReplayRow, ...]
+    found: Live = field(default=None, repr=False, compare=False)
+    written: Live = field(default=(), repr=False, compare=False)
+
+
+def replay_result(found: Sequence[Replayed], written: Sequence[Path] = ()) -> ReplayResult:
+    """All runs, and their errors as a whole."""
     then, now = spread([one.error_then for one in found]), spread([one.error_now for one in found])
-    return {
-        "runs": len(found),
-        "worse": sum(one.worse for one in found),
-        "changed": sum(one.changed for one in found),
-        "median_error_then": None if then is None else then.median,
-        "median_error_now": None if now is None else now.median,
-        "p95_error_then": None if then is None else then.p95,
-        "p95_error_now": None if now is None else now.p95,
-        "traces": [_document(one) for one in found],
-    }
+    return ReplayResult(
+        runs=len(found),
+        worse=sum(one.worse for one in found),
+        changed=sum(one.changed for one in found),
+        median_error_then=None if then is None else then.median,
+        median_error_now=None if now is None else now.median,
+        p95_error_then=None if then is None else then.p95,
+        p95_error_now=None if now is None else now.p95,
+        traces=tuple(_row(one) for one in found),
+        found=tuple(found),
+        written=tuple(written),
+    )
 
 
-def _document(one: Replayed) -> dict[str, Any]:
+def _row(one: Replayed) -> ReplayRow:
     then, step = one.run.prediction, one.run.step
-    return {
-        "file": str(one.path),
-        "name": then.cell.name,
-        "host": host_document(one.run.host),
-        "recorded_at": then.at,
-        "schedule": then.schedule.as_dict(),
-        "repeats": len(one.run.makespans),
-        "measured_ns": one.measured_ns,
-        "predicted_then_ns": then.makespan_ns,
-        "predicted_now_ns": one.now.makespan_ns,
-        "error_then": one.error_then,
-        "error_now": one.error_now,
-        "memory_error_then": one.memory_then,
-        "memory_error_now": one.memory_now,
-        "terms": differences(one.now.shares, step.shares, len(then.schedule.lanes), step.makespan_ns),
-        "verdict": verdict(one),
-    }
+    return ReplayRow(
+        file=str(one.path),
+        name=then.cell.name,
+        host=host_document(one.run.host),
+        recorded_at=then.at,
+        schedule=then.schedule.as_dict(),
+        repeats=len(one.run.makespans),
+        measured_ns=one.measured_ns,
+        predicted_then_ns=then.makespan_ns,
+        predicted_now_ns=one.now.makespan_ns,
+        error_then=one.error_then,
+        error_now=one.error_now,
+        memory_error_then=one.memory_then,
+        memory_error_now=one.memory_now,
+        terms=differences(one.now.shares, step.shares, len(then.schedule.lanes), step.makespan_ns),
+        verdict=verdict(one),
+    )
 
 
-def summary(found: Sequence[Replayed]) -> str:
+def summary(result: ReplayResult) -> str:
     """In words."""
-    document = replay_document(found)
+    found = result.found
     words = (
         f"{len(found)} recorded run{'s' * (len(found) != 1)}: median makespan error "
-        f"{percent(document['median_error_now'])} now, {percent(document['median_error_then'])} when recorded; "
-        f"{document['changed']} predicted otherwise now, {document['worse']} worse."
+        f"{percent(result.median_error_now)} now, {percent(result.median_error_then)} when recorded; "
+        f"{result.changed} predicted otherwise now, {result.worse} worse."
     )
     worst = max(found, key=lambda one: abs(one.error_now), default=None)
     if worst is not None and abs(worst.error_now) >= 0.0005:

@@ -10,6 +10,7 @@ from alrsim.cli.output import Targets, check_targets, publish, showing_progress,
 from alrsim.cli.partial import keeping_partial
 from alrsim.cli.ranks import hush, writes
 from alrsim.errors import AlrsimError, Spelling, spell
+from alrsim.options import options_of
 from alrsim.verbs import Verb
 
 
@@ -57,7 +58,8 @@ def _sort(entry: Entry, verb: Verb[Any], typed: Mapping[str, Any]) -> tuple[Targ
     """Where results go, and the values and keywords of the verb."""
     rest: dict[str, Any] = {name: list(value) if isinstance(value, tuple) else value for name, value in typed.items()}
     rest.pop("plugin", None)
-    json, out, file = (rest.pop(name, None) for name in ("json", "out", "output"))
+    own = {one.name for one in options_of(verb.options)}
+    json, out, file = (None if name in own else rest.pop(name, None) for name in ("json", "out", "output"))
     if out is None and isinstance(entry.out, str):
         out = Path(entry.out)
     written = tuple((one.typed[-1], Path(rest[one.name])) for one in entry.given if one.target and one.name in rest)

@@ -10,6 +10,7 @@ from alrsim.errors import Spelling
 RENAMED: dict[tuple[str, str], str] = {
     ("", "--plan"): "--estimators",
     ("plan", "--rules"): "--methods",
+    ("reproduce", "--data-dir"): "--data-folder",
     ("train", "--schedule"): "--scheduler",
 }
 """Verb (empty: any) and an option that it had -> what it is called now."""

@@ -127,6 +127,11 @@ VERBS: tuple[Entry | Section, ...] = (
         (Given("traces", "TRACE...", "Files that a validation recorded, or folders of them."),),
     ),
     Entry(
+        "reproduce",
+        "Measure what the papers claim, claim by claim, on this host: reproduced, exceeded, not, or not testable here.",
+        "alrsim.experiments.reproducing:reproduce",
+    ),
+    Entry(
         "sweep",
         "Evaluate every configuration of a specification with `compare` or `plan`; a killed sweep goes on.",
         "alrsim.study.sweeping:sweep",

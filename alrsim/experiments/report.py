@@ -27,9 +27,7 @@ def reproduce_text(result: ReproduceResult) -> str:
     if result.host is None:
         listed = [[row.id, row.where, number(row.figure, row.unit), row.budget, row.text] for row in result]
         return to_text(plain_table(("claim", "where", "paper", "full run", "what"), listed, left=5))
-    cells = [
-        [row.id, row.where, paper_text(row), here_text(row), interval(row), verdict_text(row)] for row in result
-    ]
+    cells = [[row.id, row.where, paper_text(row), here_text(row), interval(row), verdict_text(row)] for row in result]
     table = plain_table(("claim", "where", "paper", "here", "95 % interval", "verdict"), cells, left=2)
     table.columns[-1].justify = "left"
     lines = [headline(result), to_text(table).rstrip("\n"), summary(result)]

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from alrsim import __version__
 from alrsim.errors import FileError, OptionError
 from alrsim.experiments.claim import Claim
 from alrsim.experiments.context import Context
@@ -15,6 +14,7 @@ from alrsim.experiments.run import Finished, keeper, open_run, run_claims
 from alrsim.files import make_folder
 from alrsim.options import Options, keyword
 from alrsim.verbs import verb
+from alrsim.version import __version__
 from alrsim.warning import warn
 
 
@@ -44,7 +44,7 @@ class ReproduceOptions(Options):
         metavar="DIR",
         parse=_path,
     )
-    resume: bool = keyword("Go on in `out`; the same call with the same folder does so anyway.", default=False)
+    resume: bool = keyword("Go on in the folder; the same call with the same folder does so anyway.", default=False)
     seed: int = keyword("Of models, data and noise.", default=0, metavar="N", least=0)
 
 
@@ -86,7 +86,7 @@ def _measure(claims: Sequence[Claim], asked: ReproduceOptions) -> list[Finished]
     found: list[Finished] = []
     try:
         for one in run_claims(claims, context, done, keeper(asked.out)):
-            found.append(one)
+            found.append(one)  # noqa: PERF402 - an interrupt counts what was found before it
     except KeyboardInterrupt:
         more = "the same call goes on" if asked.out is not None else "with `out` the same call would go on"
         warn(f"stopped with {len(claims) - len(found)} of {len(claims)} claims to do; {more}")

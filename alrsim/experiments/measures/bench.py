@@ -24,7 +24,14 @@ def zoo_model(name: str, *option: tuple[str, str]) -> Model:
 
 
 def open_bench(
-    model: Model, samples: int, microbatches: int = 1, *, units: int = 1, cut: str = "layer", seed: int = 0, turns: int = 1
+    model: Model,
+    samples: int,
+    microbatches: int = 1,
+    *,
+    units: int = 1,
+    cut: str = "layer",
+    seed: int = 0,
+    turns: int = 1,
 ) -> Bench:
     """A batch of a model, in steps without updates.
 

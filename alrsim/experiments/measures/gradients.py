@@ -183,7 +183,9 @@ def unbiased(context: Context) -> Measured:
             for estimate in sampler.curve(site.copies, draw, fresh=False)
         ]
 
-    values = np.array(context.once({"part": "unbiased", "site": repr(site)}, measure, words=f"projections of LR: {site.words()}"))
+    values = np.array(
+        context.once({"part": "unbiased", "site": repr(site)}, measure, words=f"projections of LR: {site.words()}")
+    )
     band = mean_interval(values)
     how = f"{site.words()}: antithetic LR projected on the gradient of the loss without noise"
     return Measured(band.value, band.low, band.high, how, detail={"standard deviation": float(values.std(ddof=1))})

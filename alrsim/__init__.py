@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from alrsim.plugins import model as model
     from alrsim.plugins import rule as rule
     from alrsim.plugins import scheduler as scheduler
+    from alrsim.quality.gradcheck import gradcheck as gradcheck
+    from alrsim.quality.trajectory import trajectory as trajectory
     from alrsim.schedule.schedule import Schedule as Schedule
     from alrsim.steps.method import Method as Method
     from alrsim.steps.model import Model as Model
@@ -73,6 +75,7 @@ _HOMES = {
     "execute": "study.stepping",
     "executor": "plugins",
     "figure2": "study.paper_figure",
+    "gradcheck": "quality.gradcheck",
     "load": "study.loading",
     "load_machine": "hardware.profile",
     "load_model": "steps.model",
@@ -91,6 +94,7 @@ _HOMES = {
     "step": "study.stepping",
     "sweep": "study.sweeping",
     "textbook": "study.stepping",
+    "trajectory": "quality.trajectory",
 }
 """Where every public name is defined."""
 

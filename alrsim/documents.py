@@ -37,6 +37,9 @@ KINDS = {
     "sweep": "alrsim.sweeps.result:SweepResult",
     "order": "alrsim.reports.step_result:ScheduleResult",
     "step": "alrsim.reports.step_result:StepResult",
+    "gradcheck": "alrsim.quality.result:GradcheckResult",
+    "trajectory": "alrsim.quality.trajectory:TrajectoryResult",
+    "plan": "alrsim.reports.plan_result:PlanResult",
 }
 """Where the type of every document is."""
 

@@ -26,7 +26,7 @@ from alrsim.execution.job import Settings
 from alrsim.execution.kernels.noise_scales import relative_sigmas
 from alrsim.files import write_atomically
 from alrsim.models import build
-from alrsim.quality.gradcheck import codes_inputs
+from alrsim.quality.curves import codes_inputs
 from alrsim.quality.reference import true_gradient, warm_start
 from alrsim.quality.sampler import Sampler, subject_of
 from alrsim.rules.options import RuleOptions

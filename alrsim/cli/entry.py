@@ -25,15 +25,19 @@ class Given:
 
 @dataclass(frozen=True)
 class Saving:
-    """What ``-o FILE`` writes.
+    """What ``-o FILE`` writes, by ``result.write(FILE)``.
 
     Attributes:
         help: One sentence.
-        method: Of the result; called with the path.
+        endings: Of the names that it takes; empty: any.
+        required: It must be given.
+        needs: Keyword without which there is nothing to write.
     """
 
     help: str
-    method: str = "write"
+    endings: tuple[str, ...] = ()
+    required: bool = False
+    needs: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Entry:
     """A verb of the command line.
 
     Attributes:
-        help: One line.
+        line: What it does, in one line; its own help is the verb's docstring.
         verb: Import path of an :class:`alrsim.verbs.Verb`: ``alrsim.study.comparison:compare``.
         given: Its parameters that are no options, in the order in which they are typed.
         out: Whether there is ``--out DIR``; a text: its default.
@@ -49,7 +53,7 @@ class Entry:
     """
 
     name: str
-    help: str
+    line: str
     verb: str
     given: tuple[Given, ...] = ()
     out: bool | str = False
@@ -61,5 +65,5 @@ class Section:
     """Verbs behind one word: ``alrsim hardware list``."""
 
     name: str
-    help: str
+    line: str
     entries: tuple[Entry, ...]

@@ -1,18 +1,16 @@
 """Where results go: JSON, files and text, each only after everything has been computed; warnings; the progress bar."""
 
+import re
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from alrsim.errors import AlrsimWarning, FileError, OptionError, Spelling, respell
 from alrsim.progress import Listener, Progress
-
-if TYPE_CHECKING:
-    from alrsim.documents import Document
 
 STDOUT = "-"
 
@@ -25,14 +23,14 @@ class Targets:
         json: A file, or ``-``.
         out: A folder.
         file: For later verbs.
-        method: Of the result; writes ``file``.
+        endings: That the name of ``file`` may have; empty: any.
         written: Files that the verb itself writes, each with its option.
     """
 
     json: str | None = None
     out: Path | None = None
     file: Path | None = None
-    method: str = "write"
+    endings: tuple[str, ...] = ()
     written: tuple[tuple[str, Path], ...] = ()
 
 
@@ -41,10 +39,14 @@ def check_targets(targets: Targets) -> None:
 
     Raises:
         FileError: a folder that does not exist, or a file where a folder is wanted.
-        OptionError: a JSON target of length 0.
+        OptionError: a JSON target of length 0, or a file with a wrong ending.
     """
     if targets.json == "":
         raise OptionError("needs - (standard output) or a file name", where="--json")
+    if targets.file is not None and targets.endings and targets.file.suffix not in targets.endings:
+        wanted = " nor in ".join(targets.endings) if len(targets.endings) > 1 else targets.endings[0]
+        verb = "ends neither in" if len(targets.endings) > 1 else "does not end in"
+        raise OptionError(f"{targets.file.name!r} {verb} {wanted}", where="--output")
     files = [*targets.written]
     files += [("--json", Path(targets.json))] if targets.json not in (None, STDOUT) else []
     files += [("--output", targets.file)] if targets.file is not None else []
@@ -59,13 +61,13 @@ def check_targets(targets: Targets) -> None:
             raise FileError(f"{first} is a file, not a folder", where=f"--out {targets.out}")
 
 
-def publish(result: "Document", targets: Targets, spelling: Spelling) -> None:
+def publish(result: Any, targets: Targets, spelling: Spelling) -> None:
     """Write files, then JSON, then text for people. With ``--json -`` stdout holds the JSON and nothing else."""
     encoded = result.to_json()
-    text = "" if targets.json == STDOUT else respell(result.table(), spelling).rstrip("\n")
+    text = "" if targets.json == STDOUT else _lines(respell(result.table(), spelling))
     written = [] if targets.out is None else [str(path) for path in result.save(targets.out)]
     if targets.file is not None:
-        getattr(result, targets.method)(targets.file)
+        result.write(targets.file)
         written.append(str(targets.file))
     if targets.json not in (None, STDOUT):
         from alrsim.files import write_atomically
@@ -75,6 +77,11 @@ def publish(result: "Document", targets: Targets, spelling: Spelling) -> None:
         sys.stdout.write(encoded)
         return
     print("\n".join([text, *(f"wrote {name}" for name in written)]))
+
+
+def _lines(text: str) -> str:
+    """Text with one empty line, not more, where paragraphs and tables meet."""
+    return re.sub(r"\n{3,}", "\n\n", text).rstrip("\n")
 
 
 @contextmanager

@@ -18,13 +18,16 @@ from alrsim.verbs import Verb
 OUTPUT, OTHER = "Output", "Options"
 """Panels of the help: the options of this module, and those that name no panel."""
 
+MOST_SHOWN = 8
+"""Items of a default that is a list; longer ones are cut."""
+
 UNBROKEN = "\N{NO-BREAK SPACE}"
 """A space at which help is not wrapped; it is printed as a plain one."""
 
 _NUMBERS = {int: click.INT, float: click.FLOAT}
 
 
-class Words(click.ParamType):  # type: ignore[type-arg] - generic in newer releases only
+class Words(click.ParamType):  # type: ignore[type-arg]  # newer releases only
     """A value as it is typed; the option's own check makes something of it.
 
     Attributes:
@@ -111,8 +114,10 @@ def _default(one: "Field[Any]") -> str:
         return ""
     if value is True:
         return default_words(dashed)
-    items = value if isinstance(value, (tuple, list)) else (value,)
-    return default_words(",".join(map(str, items)))
+    items = [str(item) for item in (value if isinstance(value, (tuple, list)) else (value,))]
+    if len(items) > MOST_SHOWN:
+        items = [*items[:3], "...", items[-1]]
+    return default_words(",".join(items))
 
 
 def default_words(value: object) -> str:
@@ -135,17 +140,15 @@ def _given(one: Given, parameter: Parameter) -> click.Parameter:
 
 def _outputs(entry: Entry) -> list[click.Parameter]:
     path = click.Path(path_type=Path)
-    found = [
-        Option(["--json"], panel=OUTPUT, metavar="FILE", help="Write JSON to a file, or to stdout with -."),
-    ]
+    found = [Option(["--json"], panel=OUTPUT, metavar="FILE", help="Write JSON to a file, or to stdout with -.")]
     if entry.out:
         words = "Folder for the result, pictures and traces; made if missing."
         shown = f" {default_words(entry.out)}" if isinstance(entry.out, str) else ""
         found.append(Option(["--out"], panel=OUTPUT, metavar="DIR", type=path, help=words + shown))
-    if entry.saving is not None:
-        found.append(
-            Option(["--output", "-o"], panel=OUTPUT, metavar="FILE", type=path, help=entry.saving.help),
-        )
+    if (saving := entry.saving) is not None:
+        ending = saving.endings[0] if len(saving.endings) == 1 else ""
+        settings: dict[str, Any] = {"type": path, "help": saving.help, "required": saving.required}
+        found.append(Option(["--output", "-o"], panel=OUTPUT, metavar=f"FILE{ending}", **settings))
     return [*found, plugin_option()]
 
 

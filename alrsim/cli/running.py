@@ -9,8 +9,7 @@ from alrsim.cli.entry import Entry
 from alrsim.cli.output import Targets, check_targets, publish, showing_progress, telling_warnings
 from alrsim.cli.partial import keeping_partial
 from alrsim.cli.ranks import hush, writes
-from alrsim.errors import AlrsimError, Spelling, spell
-from alrsim.options import options_of
+from alrsim.errors import AlrsimError, OptionError, Spelling, spell
 from alrsim.verbs import Verb
 
 
@@ -58,11 +57,14 @@ def _sort(entry: Entry, verb: Verb[Any], typed: Mapping[str, Any]) -> tuple[Targ
     """Where results go, and the values and keywords of the verb."""
     rest: dict[str, Any] = {name: list(value) if isinstance(value, tuple) else value for name, value in typed.items()}
     rest.pop("plugin", None)
-    own = {one.name for one in options_of(verb.options)}
-    json, out, file = (None if name in own else rest.pop(name, None) for name in ("json", "out", "output"))
+    json = rest.pop("json", None)
+    out = rest.pop("out", None) if entry.out else None  # else it is an option of the verb itself
+    file = rest.pop("output", None) if entry.saving else None
     if out is None and isinstance(entry.out, str):
         out = Path(entry.out)
     written = tuple((one.typed[-1], Path(rest[one.name])) for one in entry.given if one.target and one.name in rest)
+    if file is not None and entry.saving and (needed := entry.saving.needs) and needed not in rest:
+        raise OptionError(f"what it writes is made by `{needed}`", where="--output", fix=f"add `{needed}`")
     several = next((name for name, one in verb.positional.items() if one.kind is Parameter.VAR_POSITIONAL), "")
     values = rest.pop(several, [])
-    return Targets(json, out, file, entry.saving.method if entry.saving else "", written), values, rest
+    return Targets(json, out, file, entry.saving.endings if entry.saving else (), written), values, rest

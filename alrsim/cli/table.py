@@ -25,122 +25,147 @@ HARDWARE = Given(
 
 PROFILE = Given("profile", "PROFILE", "A name, or a .yaml file.", known="alrsim.cli.known:machines")
 
+SCHEDULE_AND_MODEL = Given(
+    "what",
+    "[SCHEDULE] [MODEL]",
+    "A schedule file (.json of alrsim, .csv of PyTorch) and/or a model, as of `alrsim compare`.",
+    known="alrsim.cli.known:models",
+)
+TIMELINE = Saving("Write the timeline to a file.")
+
 VERBS: tuple[Entry | Section, ...] = (
     Entry(
         "compare",
-        "Compare methods on a model and a machine: time, every named bubble, memory; with --measure also for real.",
+        "Methods side by side: time, bubbles, memory; with --measure for real.",
         "alrsim.study.comparison:compare",
         (MODEL, HARDWARE),
         out=True,
     ),
     Entry(
         "demo",
-        "ResNet-5 on handwritten digits, 2 units: calibrate this host, predict BP, LR and ALR, run them, compare.",
+        "The main job with nothing to choose: ResNet-5, BP against LR and ALR.",
         "alrsim.study.demonstration:demo",
         out="out",
     ),
     Entry(
         "graph",
-        "Load a model as an operator graph and count what every operator does, for the whole batch.",
+        "A model's operators, and what each of them costs.",
         "alrsim.study.inspection:graph",
         (MODEL,),
         saving=Saving("Write the graph to a file, which stands for the model in other verbs."),
     ),
     Entry(
         "stages",
-        "Cut a model into stages. Counts are for one micro-batch and one copy.",
+        "A model cut into stages.",
         "alrsim.study.inspection:stages",
         (MODEL,),
         saving=Saving("Write the stages to a file."),
     ),
     Entry(
         "export",
-        "Export a zoo model or a factory's model to ONNX, unoptimised and in training mode.",
+        "A torch model as an ONNX file.",
         "alrsim.study.inspection:export",
         (TORCH_MODEL, Given("path", "FILE", "The .onnx file to write.", ("--output", "-o"), target=True)),
+    ),
+    Entry(
+        "schedule",
+        "Which unit runs which tasks in which order.",
+        "alrsim.study.stepping:schedule",
+        (MODEL, HARDWARE),
+        saving=Saving("Write the schedule: .json is alrsim's own form, .csv PyTorch's.", (".json", ".csv")),
+    ),
+    Entry(
+        "simulate",
+        "A schedule file or a method in simulated time.",
+        "alrsim.study.stepping:simulate",
+        (SCHEDULE_AND_MODEL, HARDWARE),
+        out=True,
+        saving=TIMELINE,
+    ),
+    Entry(
+        "execute",
+        "A schedule for real, on this host.",
+        "alrsim.study.stepping:execute",
+        (TORCH_MODEL, HARDWARE),
+        out=True,
+        saving=TIMELINE,
+    ),
+    Entry(
+        "calibrate",
+        "What tasks take on this host, as a hardware profile.",
+        "alrsim.study.calibration:calibrate",
+        (TORCH_MODEL,),
+        saving=Saving("The profile to write; predict with it by --hardware FILE.yaml.", (".yaml",), required=True),
+    ),
+    Entry(
+        "plan",
+        "The best plan for a model on a machine, with a bound and the gap.",
+        "alrsim.planner.planning:plan",
+        (
+            Given("model", "[MODEL]", "A model, as in `alrsim compare`; without one: --durations.", known=MODEL.known),
+            HARDWARE,
+        ),
+        saving=Saving("Write the plan's schedule to a file for later verbs.", (".json", ".csv")),
+    ),
+    Entry(
+        "gradcheck",
+        "How close estimated gradients come to the true one.",
+        "alrsim.quality.gradcheck:gradcheck",
+        (TORCH_MODEL,),
+        out=True,
+        saving=Saving("Write the estimators that --suggest found, one per stage, for --estimators.", needs="suggest"),
+    ),
+    Entry(
+        "trajectory",
+        "BP, LR and ALR on Beale's function, as in the ALR paper.",
+        "alrsim.quality.trajectory:trajectory",
+        out=True,
+    ),
+    Entry(
+        "sweep",
+        "Many configurations of compare or plan, and their Pareto front.",
+        "alrsim.study.sweeping:sweep",
+        (Given("what", "SPEC.yaml", "verb, fixed, grid, ranges, sample, quality. Factories that it names are run."),),
+        out=True,
     ),
     Section(
         "hardware",
         "The machines that profiles describe.",
         (
-            Entry("list", "List the shipped profiles.", "alrsim.study.machines:machines"),
+            Entry("list", "The shipped profiles.", "alrsim.study.machines:machines"),
             Entry(
                 "show",
-                "Show every figure of a profile with its source and how far it can be trusted.",
+                "Every figure of a profile with its source.",
                 "alrsim.study.machines:show_machine",
                 (PROFILE,),
             ),
             Entry(
                 "validate",
-                "Say everything that is wrong with, or doubtful about, a profile; errors exit 1.",
+                "What is wrong with, or doubtful about, a profile.",
                 "alrsim.study.machines:review_machine",
                 (PROFILE,),
             ),
         ),
     ),
     Entry(
-        "schedule",
-        "Place and order the tasks. -o FILE.json is alrsim's own form, -o FILE.csv PyTorch's.",
-        "alrsim.study.stepping:schedule",
-        (MODEL, HARDWARE),
-        saving=Saving("Write the schedule to a file for later verbs."),
-    ),
-    Entry(
-        "simulate",
-        "Simulate a schedule file or a method. -o FILE saves the timeline, --out DIR draws it.",
-        "alrsim.study.stepping:simulate",
-        (
-            Given("what", "[SCHEDULE] [MODEL]", "A schedule file (.json of alrsim, .csv of PyTorch) and/or a model."),
-            HARDWARE,
-        ),
-        out=True,
-        saving=Saving("Write the timeline to a file."),
-    ),
-    Entry(
-        "execute",
-        "Run a schedule on this host, one worker per unit; the timeline is that of the median repeat.",
-        "alrsim.study.stepping:execute",
-        (TORCH_MODEL, HARDWARE),
-        out=True,
-        saving=Saving("Write the timeline to a file."),
-    ),
-    Entry(
-        "calibrate",
-        "Measure kernels, links, overhead and a model's tasks here; write them as a hardware profile.",
-        "alrsim.study.calibration:calibrate",
-        (
-            Given(
-                "model", "[MODEL]", "A zoo name or a factory: its tasks are measured.", known="alrsim.cli.known:models"
-            ),
-        ),
-        saving=Saving("Write the profile, a .yaml file."),
-    ),
-    Entry(
         "validate",
-        "Predict a grid of training steps, run them for real, and score the predictions.",
+        "Steps predicted, run for real, and the predictions scored.",
         "alrsim.validation.validating:validate",
     ),
     Entry(
         "replay",
-        "Predict recorded runs with this version of the program, with the error beside that at record time.",
+        "Recorded runs predicted again by this version.",
         "alrsim.validation.replaying:replay",
         (Given("traces", "TRACE...", "Files that a validation recorded, or folders of them."),),
     ),
     Entry(
         "reproduce",
-        "Measure what the papers claim, claim by claim, on this host: reproduced, exceeded, not, or not testable here.",
+        "What the papers claim, measured here, with verdicts.",
         "alrsim.experiments.reproducing:reproduce",
     ),
     Entry(
-        "sweep",
-        "Evaluate every configuration of a specification with `compare` or `plan`; a killed sweep goes on.",
-        "alrsim.study.sweeping:sweep",
-        (Given("what", "SPEC.yaml", "verb, fixed, grid, ranges, sample, quality. Factories that it names are run."),),
-        out=True,
-    ),
-    Entry(
         "figure2",
-        "Draw the paper's Figure 2: steps, every idle share by name, and speed-up beside the paper's numbers.",
+        "The ALR paper's Figure 2, drawn, counted and compared.",
         "alrsim.study.paper_figure:figure2",
         out=True,
     ),

@@ -8,7 +8,7 @@ from alrsim.cost.measured import measured_model
 from alrsim.hardware.machine import Machine
 from alrsim.hardware.precision import PrecisionPlan
 from alrsim.hardware.topology import Remade, Speed, Topology
-from alrsim.tasks.problem import Loads, Problem, price
+from alrsim.tasks.problem import ContentionModel, Problem, price
 from alrsim.tasks.scratch import with_scratch
 from alrsim.tasks.taskgraph import TaskGraph
 
@@ -26,7 +26,7 @@ def calibrated_problem(tasks: TaskGraph, machine: Machine, options: Formats, cos
     """The tasks on a machine whose times, links and cores are those that were measured.
 
     Schedulers see tasks beside busy neighbours; the simulator lets neighbours slow each other down as they overlap
-    (:class:`alrsim.tasks.problem.Loads`). The executor's overhead is part of every duration.
+    (:class:`alrsim.tasks.problem.ContentionModel`). The executor's overhead is part of every duration.
 
     Args:
         machine: Its units and which of them are joined; its figures are replaced.
@@ -38,8 +38,8 @@ def calibrated_problem(tasks: TaskGraph, machine: Machine, options: Formats, cos
     tasks = with_scratch(tasks, costs.scratch)
     problem = price(tasks, host, options.precision, measured_model(costs.isolated), name=CALIBRATED)
     loaded = price(tasks, host, options.precision, measured_model(costs.table), name=CALIBRATED)
-    loads = Loads(problem.durations, loaded.durations, costs.dispatch_overhead_ns, max(1, costs.units - 1))
-    return replace(problem, durations=loads.durations(), loads=loads)
+    model = ContentionModel(problem.durations, loaded.durations, costs.dispatch_overhead_ns, max(1, costs.units - 1))
+    return replace(problem, durations=model.durations(), contention=model)
 
 
 def topology_of(machine: Machine, costs: MeasuredCosts) -> Topology:

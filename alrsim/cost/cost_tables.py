@@ -25,7 +25,7 @@ from alrsim.hardware.calibration import (
     parse_rows,
 )
 from alrsim.hardware.precision import PrecisionPlan
-from alrsim.tasks.problem import CostKey, Loads, Problem, cost_key
+from alrsim.tasks.problem import ContentionModel, CostKey, Problem, cost_key
 from alrsim.tasks.taskgraph import Task, TaskGraph
 
 WORDS = (
@@ -287,8 +287,8 @@ def with_executor(problem: Problem, costs: MeasuredCosts, slower: float = 1.0) -
     machine = replace(problem.machine, topology=topology_of(problem.machine, costs), shared_cores=costs.shared_cores)
     rows = {id(row): tuple(round(time * slower) for time in row) for row in problem.durations}
     busy = tuple(rows[id(row)] for row in problem.durations)
-    loads = Loads(problem.durations, busy, costs.dispatch_overhead_ns, max(1, costs.units - 1))
-    return replace(problem, machine=machine, durations=loads.durations(), loads=loads)
+    model = ContentionModel(problem.durations, busy, costs.dispatch_overhead_ns, max(1, costs.units - 1))
+    return replace(problem, machine=machine, durations=model.durations(), contention=model)
 
 
 def _fit(link: LinkSection) -> LinkFit:

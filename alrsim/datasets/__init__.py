@@ -85,7 +85,7 @@ def with_graph_of(name: str, model: TorchModel, folder: Path | None = None) -> T
     if not callable(change):
         raise OptionError(
             f"the graph of {model.name} cannot be changed to that of {name}",
-            where="--data",
+            field="dataset",
             fix="use gcn or gat, or give the module a method set_adjacency(adjacency)",
         )
     cast("Callable[[Tensor], None]", change)(adjacency)
@@ -104,7 +104,7 @@ def default_dataset(model: TorchModel) -> str:
 def _entry(name: str, folder: Path | None) -> DatasetEntry:
     entry = DATASETS.get(name)
     if entry is None:
-        raise OptionError(f"there is no data set {name!r}", where="--data", fix=f"one of {', '.join(DATASETS)}")
+        raise OptionError(f"there is no data set {name!r}", field="dataset", fix=f"one of {', '.join(DATASETS)}")
     if folder is not None and not entry.needs_folder:
-        raise OptionError(f"{name} is read from no folder", where="--data-folder", fix="leave the folder out")
+        raise OptionError(f"{name} is read from no folder", field="data_folder", fix="leave the folder out")
     return entry

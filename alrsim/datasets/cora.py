@@ -68,7 +68,7 @@ def load_cora(model: TorchModel, folder: Path | None, _seed: int) -> Splits:
     if not torch.equal(adjacency.cpu(), data.adjacency):
         raise OptionError(
             f"{model.name} was built on another graph than cora's",
-            where="--data",
+            field="dataset",
             fix="put the data's graph into the model before it is exported: alrsim.datasets.with_graph_of",
         )
     features = data.features.unsqueeze(0)
@@ -111,8 +111,8 @@ def _require_size(model: TorchModel, data: Cora) -> Tensor:
     if (nodes, features) != wanted:
         raise OptionError(
             f"cora has {wanted[0]} nodes of {wanted[1]} features, {model.name} takes {nodes} of {features}",
-            where="--data",
-            fix=f"build it with --option nodes={wanted[0]} --option features={wanted[1]}",
+            field="dataset",
+            fix=f"build it with `option=nodes={wanted[0]}` `option=features={wanted[1]}`",
         )
     require_classes(LAYOUT.dataset, model, data.classes)
     return adjacency

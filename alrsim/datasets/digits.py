@@ -3,10 +3,10 @@
 from functools import cache
 from math import isqrt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -69,7 +69,7 @@ def digits_splits(model: TorchModel, _folder: Path | None, _seed: int) -> Splits
         OptionError: the model takes no image, or has fewer than 10 classes.
     """
     shape = _input_shape(model)
-    data = load_digits()
+    data = _bundle()
     order = np.random.RandomState(SPLIT_SEED).permutation(len(data.target))
     pixels, targets = data.images[order], data.target[order]
     standard = (pixels - pixels[:TRAIN].mean()) / pixels[:TRAIN].std()
@@ -91,20 +91,26 @@ def _input_shape(model: TorchModel) -> tuple[int, ...]:
     if len(example) != 1 or not example[0].is_floating_point() or not square:
         what = " and ".join(f"{tuple(item.shape[1:])} {str(item.dtype).removeprefix('torch.')}" for item in example)
         raise OptionError(
-            f"digits are square images, {model.name} takes {what}", where="--data", fix="use --data random"
+            f"digits are square images, {model.name} takes {what}", field="dataset", fix="use `dataset=random`"
         )
     if model.classes < CLASSES:
         raise OptionError(
             f"digits have {CLASSES} classes, {model.name} has {model.classes}",
-            where="--data",
-            fix=f"build it with --option classes={CLASSES}, or use --data random",
+            field="dataset",
+            fix=f"build it with `option=classes={CLASSES}`, or use `dataset=random`",
         )
     return shape
 
 
 @cache
 def _standardised() -> tuple[Tensor, Tensor]:
-    data = load_digits()
+    data = _bundle()
     images = torch.from_numpy(data.images).to(torch.float64).reshape(-1, 1, SIZE, SIZE)
     standard = (images - images.mean()) / images.std(correction=0)
     return standard.float(), torch.from_numpy(data.target).long()
+
+
+def _bundle() -> Any:
+    from sklearn.datasets import load_digits  # a second, which only those pay who want digits
+
+    return load_digits()

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from alrsim.errors import FileError, OptionError
 
-FOLDER_OPTION = "--data-folder"
-
 
 @dataclass(frozen=True)
 class Layout:
@@ -42,8 +40,8 @@ def opened(folder: Path | None, layout: Layout) -> Path:
     if folder is None:
         raise OptionError(
             f"{layout.dataset} is read from a folder, and none was given",
-            where="--data",
-            fix=f"{FOLDER_OPTION} FOLDER: {layout.fix}",
+            field="dataset",
+            fix=f"give `data_folder`: {layout.fix}",
         )
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"

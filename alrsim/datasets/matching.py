@@ -25,8 +25,8 @@ def require_classes(name: str, model: TorchModel, classes: int) -> None:
     if model.classes < classes:
         raise OptionError(
             f"{name} has {classes} classes, {model.name} has {model.classes}",
-            where="--data",
-            fix=f"build the model with --option classes={classes}",
+            field="dataset",
+            fix=f"build the model with `option=classes={classes}`",
         )
 
 
@@ -45,12 +45,12 @@ def image_shape(name: str, model: TorchModel, channels: int, size: int) -> tuple
         if square and (channels == 1 or shape[0] == channels):
             return shape
         if square:
-            raise _misfit(name, model, f"images of {channels} channels", f"--option in_channels={channels}")
+            raise _misfit(name, model, f"images of {channels} channels", f"`option=in_channels={channels}`")
         if len(shape) == 1:
             side = isqrt(shape[0] // channels)
             if side and channels * side**2 == shape[0]:
                 return shape
-            raise _misfit(name, model, "square images as a vector", f"--option features={channels * size**2}")
+            raise _misfit(name, model, "square images as a vector", f"`option=features={channels * size**2}`")
     raise _misfit(name, model, "square images", "a model for images, for example resnet5 or mlp")
 
 
@@ -90,7 +90,7 @@ def token_shape(name: str, model: TorchModel, least: int) -> tuple[int, int]:
         raise _misfit(name, model, "token numbers for an embedding", "a model for texts, for example lstm")
     vocabulary = tables[0].num_embeddings
     if vocabulary < least:
-        raise _misfit(name, model, f"at least {least} different tokens", f"--option vocabulary={least}")
+        raise _misfit(name, model, f"at least {least} different tokens", f"`option=vocabulary={least}`")
     return example[0].shape[1], vocabulary
 
 
@@ -113,8 +113,8 @@ def _misfit(name: str, model: TorchModel, needs: str, fix: str) -> OptionError:
     takes = " and ".join(
         f"{tuple(item.shape[1:])} {str(item.dtype).removeprefix('torch.')}" for item in model.example(1)
     )
-    verb = "build it with " if fix.startswith("--option") else "use "
-    return OptionError(f"{name} needs a model for {needs}, {model.name} takes {takes}", where="--data", fix=verb + fix)
+    verb = "build it with " if fix.startswith("`option") else "use "
+    return OptionError(f"{name} needs a model for {needs}, {model.name} takes {takes}", field="dataset", fix=verb + fix)
 
 
 def _statistics(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -38,7 +38,7 @@ def planted_classes(model: TorchModel, _folder: Path | None, seed: int) -> Split
     """
     nodes, width, adjacency = graph_shape("synthetic-graph", model)
     if model.classes < 2:
-        raise OptionError("synthetic-graph needs two classes", where="--data", fix="build it with --option classes=2")
+        raise OptionError("synthetic-graph needs two classes", field="dataset", fix="build it with `option=classes=2`")
     train = sample_count(nodes * width, MOST)
     test = train // 2
     random = np.random.default_rng(seed)

@@ -32,8 +32,8 @@ def first_marker(model: TorchModel, _folder: Path | None, seed: int) -> Splits:
     if length < 2 or classes < 2:
         raise OptionError(
             f"synthetic-text needs texts of 2 tokens and 2 classes, {model.name} has {length} and {classes}",
-            where="--data",
-            fix="build it with --option sequence=16 --option classes=4",
+            field="dataset",
+            fix="build it with `option=sequence=16` `option=classes=4`",
         )
     generator = torch.Generator().manual_seed(seed)
     tokens, labels = _texts(TRAIN + TEST, length, classes, min(FILLERS, vocabulary - classes), generator)

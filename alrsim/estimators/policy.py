@@ -63,21 +63,21 @@ class Estimator:
 
     def __post_init__(self) -> None:
         if self.copies < 1:
-            raise OptionError(f"copies is {self.copies}, must be at least 1", where="--copies")
+            raise OptionError(f"copies is {self.copies}, must be at least 1", field="copies")
         if not self.sigma > 0:
-            raise OptionError(f"sigma is {self.sigma}, must be positive", where="--sigma")
+            raise OptionError(f"sigma is {self.sigma}, must be positive", field="sigma")
         if self.sigma_rule == "learned" and self.noise in SIGN_NOISE:
             raise OptionError(
                 f"sigma cannot be learned with {self.noise} noise: its gradient is E[L (eps^2 - 1)], and eps^2 is "
                 "always 1",
-                where="--sigma-rule",
+                field="sigma_rule",
                 fix="use gauss noise, or a fixed or relative sigma",
             )
         if self.sigma_rule == "learned" and self.baseline != "antithetic":
             raise OptionError(
                 "a learned sigma needs antithetic pairs: without them its gradient is noise",
-                where="--sigma-rule",
-                fix="add --baseline antithetic",
+                field="sigma_rule",
+                fix="add `baseline=antithetic`",
             )
 
     @property

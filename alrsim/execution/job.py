@@ -111,7 +111,7 @@ class Job:
     tokens: frozenset[TaskId] = field(repr=False)
     products: Mapping[int, StageProduct] = field(default_factory=dict)
     """Stages whose gradient multiplies codes as they are stored."""
-    reach: Mapping[int, tuple[Tensor, ...]] = field(default_factory=dict, repr=False)
+    receptive_fields: Mapping[int, tuple[Tensor, ...]] = field(default_factory=dict, repr=False)
     """With a mask: which losses every noised value can influence, ``(positions, loss positions)``."""
 
     @property

@@ -15,9 +15,9 @@ from alrsim.execution.kernels.sigma_gradient import refuse_sigma_gradient
 from alrsim.execution.kernels.store import Store
 from alrsim.execution.measuring.allocator import keep_freed_memory
 from alrsim.execution.programs.program import Program
-from alrsim.execution.programs.receptive_field import find_reach
+from alrsim.execution.programs.receptive_field import find_receptive_fields
+from alrsim.execution.workers.division import Division, UnitView, divide
 from alrsim.execution.workers.thread_workers import run_lanes
-from alrsim.execution.workers.unit_part import Division, Part, divide
 from alrsim.rules.options import RuleOptions
 from alrsim.schedule.actions import Transport
 from alrsim.schedule.lower import homes
@@ -86,7 +86,7 @@ def prepare(
         program.at(one.copies)
     inputs, targets = split_batch(job, batch)
     if job.settings.mask == "reach" and job.segmentation.has_lr:
-        job = replace(job, reach=find_reach(job, inputs[0]))
+        job = replace(job, receptive_fields=find_receptive_fields(job, inputs[0]))
     prepared = Prepared(job, batch, Ledger(), inputs, targets, kernels)
     run = new_run(prepared, recording=True)
     order = [(index,) for index in range(len(graph.tasks))]
@@ -193,21 +193,21 @@ def split_batch(job: Job, batch: Batch) -> tuple[tuple[Mapping[str, Tensor], ...
     return inputs, torch.split(batch.targets, size)
 
 
-def new_run(prepared: Prepared, *, recording: bool, part: Part | None = None) -> Run:
+def new_run(prepared: Prepared, *, recording: bool, view: UnitView | None = None) -> Run:
     """Fresh parameters, gradients and store for one run.
 
     Args:
-        part: Of one unit, for a run whose units are processes.
+        view: Of one unit, for a run whose units are processes.
     """
     job = prepared.job
     last = last_dependents(job.graph) if recording else None
-    store = Store(prepared.ledger, recording=recording, tasks=len(job.graph.tasks), last=last, part=part)
+    store = Store(prepared.ledger, recording=recording, tasks=len(job.graph.tasks), last=last, view=view)
     parameters = {name: value.detach().requires_grad_() for name, value in job.program.parameters.items()}
     updated = dict(parameters)
     for stage in job.program.at(1):
-        if part is None or part.home[stage.index]:
+        if view is None or view.home[stage.index]:
             updated.update({name: parameters[name].detach().clone() for name in stage.parameters})
-        if stage.parameters and (part is None or ("grad", stage.index) in part.terms):
+        if stage.parameters and (view is None or ("grad", stage.index) in view.terms):
             store.values["grad", stage.index] = {
                 name: torch.zeros_like(parameters[name], requires_grad=False) for name in stage.parameters
             }
@@ -215,11 +215,11 @@ def new_run(prepared: Prepared, *, recording: bool, part: Part | None = None) ->
         for name, value in values.items():
             home = min(edge.target for edge in job.program.stages.edges if edge.value == name)
             store.preload(("input", name, index), value, category=Category.ACTIVATION, size=value.nbytes, stage=home)
-    state = optimizer_state({name: updated[name] for name in _moved(job, part)}, job.options.optimizer)
+    state = optimizer_state({name: updated[name] for name in _moved(job, view)}, job.options.optimizer)
     return Run(job, store, prepared.targets, parameters, updated, dict(job.program.buffers), state)
 
 
-def _moved(job: Job, part: Part | None) -> list[str]:
+def _moved(job: Job, view: UnitView | None) -> list[str]:
     """Parameters that updates here may move."""
-    stages = [stage for stage in job.program.at(1) if part is None or part.home[stage.index]]
+    stages = [stage for stage in job.program.at(1) if view is None or view.home[stage.index]]
     return [name for stage in stages for name in stage.parameters]

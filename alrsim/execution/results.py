@@ -12,8 +12,8 @@ from alrsim.execution.kernels.sigma_gradient import sigma_gradients
 from alrsim.execution.kernels.store import KEPT
 from alrsim.execution.prepared import Prepared, new_run
 from alrsim.execution.session import Results
+from alrsim.execution.workers.division import UnitView
 from alrsim.execution.workers.packing import flatten
-from alrsim.execution.workers.unit_part import Part
 
 Values = dict[Key, Any]
 """By key: an array, or arrays by name."""
@@ -33,14 +33,14 @@ def results_of(run: Run) -> Results:
     return Results(gradients, buffers, run.updated, losses, sigma_gradients(run))
 
 
-def part_values(run: Run, part: Part) -> tuple[Values, dict[str, Any]]:
+def unit_values(run: Run, view: UnitView) -> tuple[Values, dict[str, Any]]:
     """What one unit computed, as arrays: kept buffers and sums by key, and the parameters that its updates moved."""
     kept = {
         key: {name: _array(value) for name, value in held.items()} if isinstance(held, dict) else _array(held)
         for key, held in run.store.values.items()
-        if key[0] in KEPT and (key in part.terms or key not in run.store.ledger.sums)
+        if key[0] in KEPT and (key in view.terms or key not in run.store.ledger.sums)
     }
-    moved = [name for stage in run.job.program.at(1) if part.home[stage.index] for name in stage.parameters]
+    moved = [name for stage in run.job.program.at(1) if view.home[stage.index] for name in stage.parameters]
     return kept, {name: _array(run.updated[name]) for name in moved}
 
 
@@ -60,4 +60,4 @@ def joined_results(prepared: Prepared, parts: Iterable[tuple[Values, dict[str, A
 
 def _array(value: torch.Tensor) -> "np.ndarray[Any, Any]":
     (tensor,) = flatten(value)
-    return np.array(tensor.contiguous().numpy(), copy=True)
+    return np.array(tensor.contiguous().cpu().numpy(), copy=True)

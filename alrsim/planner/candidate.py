@@ -1,12 +1,12 @@
 """What a plan decides, as a value: rule, cut, segments, micro-batches, copies, and how noise is kept."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from alrsim.estimators.policy import InputCode, NoiseCode, NoiseKind, Reduction
-from alrsim.hardware.precision import Precision, PrecisionPlan
-from alrsim.planner.sized_model import Cut
-from alrsim.rules.options import Optimizer, RuleOptions
+from alrsim.hardware.precision import Precision
+from alrsim.rules.options import RuleOptions
+from alrsim.steps.model import CutKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,74 +14,51 @@ class NoiseMode:
     """How LR's noise and inputs are drawn and kept between forward and gradient.
 
     Attributes:
+        saved: Format of a stage's kept input; ``None``: that of the base options.
+        kept: Format of kept noise; ``None``: that of the base options.
         k: Factor on the variance of a copy: pi/2 for signs of Gaussian noise, 1 for Gaussian and +-1 noise.
         ceiling: Cosine that infinitely many copies reach; below 1 where inputs are coded.
-        saved: Format of a stage's kept input; ``None``: that of the base plan.
-        kept: Format of kept noise; ``None``: that of the base plan.
     """
 
     name: str
-    reduction: Reduction
-    noise: NoiseKind
-    noise_code: NoiseCode
-    input_code: InputCode
-    saved: Precision | None
-    kept: Precision | None
-    k: float
-    ceiling: float
     about: str
+    reduction: Reduction = "stack"
+    noise: NoiseKind = "gauss"
+    noise_code: NoiseCode = "plain"
+    input_code: InputCode = "plain"
+    saved: Precision | None = None
+    kept: Precision | None = None
+    k: float = 1.0
+    ceiling: float = 1.0
 
 
 HALF_PI = 1.5708
+INT8, REGENERATED = Precision.INT8, Precision.REGENERATED
 
-MODES: Mapping[str, NoiseMode] = {
-    mode.name: mode
-    for mode in (
-        NoiseMode("stored", "stack", "gauss", "plain", "plain", None, None, 1.0, 1.0, "Gaussian noise, kept"),
-        NoiseMode(
-            "int8", "stack", "gauss", "plain", "plain", Precision.INT8, Precision.INT8, 1.0, 1.0, "the same in 8 bits"
-        ),
-        NoiseMode(
-            "regenerated",
-            "stack",
-            "gauss",
-            "plain",
-            "plain",
-            None,
-            Precision.REGENERATED,
-            1.0,
-            1.0,
-            "Gaussian noise, drawn again for the gradient",
-        ),
-        NoiseMode(
-            "bits", "stack", "rademacher", "sign", "plain", None, Precision.SIGN1, 1.0, 1.0, "+-1 noise, one bit each"
-        ),
-        NoiseMode(
-            "accumulated",
-            "accumulate",
-            "rademacher",
-            "plain",
-            "plain",
-            None,
-            Precision.REGENERATED,
-            1.0,
-            1.0,
-            "+-1 noise, drawn again and summed over the copies before one product",
-        ),
-        NoiseMode(
-            "alr",
-            "stack",
-            "gauss",
-            "sign",
-            "sign",
-            Precision.INT8,
-            Precision.INT8,
-            HALF_PI,
-            0.87,
-            "the ALR paper's: signs of input and Gaussian noise",
-        ),
-    )
-}
+_MODES = (
+    NoiseMode("stored", "Gaussian noise, kept"),
+    NoiseMode("int8", "the same in 8 bits", saved=INT8, kept=INT8),
+    NoiseMode("regenerated", "Gaussian noise, drawn again for the gradient", kept=REGENERATED),
+    NoiseMode("bits", "+-1 noise, one bit each", noise="rademacher", noise_code="sign", kept=Precision.SIGN1),
+    NoiseMode(
+        "accumulated",
+        "+-1 noise, drawn again and summed over the copies before one product",
+        reduction="accumulate",
+        noise="rademacher",
+        kept=REGENERATED,
+    ),
+    NoiseMode(
+        "alr",
+        "the ALR paper's: signs of input and Gaussian noise",
+        noise_code="sign",
+        input_code="sign",
+        saved=INT8,
+        kept=INT8,
+        k=HALF_PI,
+        ceiling=0.87,
+    ),
+)
+MODES: Mapping[str, NoiseMode] = {mode.name: mode for mode in _MODES}
 """Modes by name. ``k`` is derived (variance of a sign of a Gaussian), and 8 bits lose nothing that could be measured;
 the ceiling of ``alr`` is what an untrained MLP's hidden layers reach (0.87 to 0.88; trained ones 0.81 to 0.82)."""
 
@@ -107,7 +84,7 @@ class Candidate:
 
     rule: str
     cut_name: str
-    cut: Cut
+    cut: CutKey
     microbatches: int
     copies: int = 0
     group: int | None = None
@@ -138,43 +115,22 @@ class Candidate:
         return ", ".join(words)
 
 
-@dataclass(frozen=True)
-class Base:
-    """What all candidates share.
-
-    Attributes:
-        precision: Formats where a mode says nothing.
-    """
-
-    optimizer: Optimizer = "sgd"
-    update: bool = True
-    loss: bool = True
-    precision: PrecisionPlan = field(default_factory=PrecisionPlan)
-
-
-def options_of(candidate: Candidate, base: Base) -> RuleOptions:
+def options_of(candidate: Candidate, base: RuleOptions) -> RuleOptions:
     """The options of the candidate's rule.
+
+    Args:
+        base: What all candidates share: optimizer, update, loss, and formats where a mode says nothing.
 
     Raises:
         OptionError: options that contradict each other.
     """
-    options = RuleOptions(
-        microbatches=candidate.microbatches,
-        optimizer=base.optimizer,
-        update=base.update,
-        loss=base.loss,
-        precision=base.precision,
-        segments=candidate.segments,
-        exact_head=candidate.exact_head,
+    options = replace(
+        base, microbatches=candidate.microbatches, segments=candidate.segments, exact_head=candidate.exact_head
     )
     if not candidate.is_lr:
         return options
-    mode = MODES[candidate.mode]
-    precision = replace(
-        base.precision,
-        saved=base.precision.saved if mode.saved is None else mode.saved,
-        noise=base.precision.noise if mode.kept is None else mode.kept,
-    )
+    mode, formats = MODES[candidate.mode], base.precision
+    precision = replace(formats, saved=mode.saved or formats.saved, noise=mode.kept or formats.noise)
     return replace(
         options,
         copies=candidate.copies,

@@ -2,31 +2,27 @@
 
 from dataclasses import replace
 
-from alrsim.cost.cut import cut_graph
 from alrsim.errors import AlrsimError
-from alrsim.hardware.machine import Machine
-from alrsim.planner.candidate import Base, Candidate, options_of
+from alrsim.planner.candidate import Candidate, options_of
+from alrsim.planner.evaluate import Setting
 from alrsim.planner.placement import MOST_ORDERS, Chain, Order, best_chain, classes
-from alrsim.planner.sized_model import Cut, Source
-from alrsim.rules import RULES
 from alrsim.schedulers import SearchOptions
-from alrsim.tasks.problem import CostModel, price
+from alrsim.steps.chain import build_tasks
+from alrsim.steps.model import CutKey
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.tasks.token import NONE
 
 
-def placed_cuts(
-    source: Source, machine: Machine, cost: CostModel, base: Base, microbatches: int
-) -> list[tuple[Cut, tuple[int, ...]]]:
+def placed_cuts(setting: Setting, microbatches: int) -> list[tuple[CutKey, tuple[int, ...]]]:
     """The best cuts into contiguous stages with the unit of each, for step time and for throughput.
 
     Empty where no such placement fits into memory. Times of a stage are taken as the sum of its pieces' (a cost model
     may make the stage a little faster), which only decides the cut: the plan is timed with its own stages.
     """
-    pieces = cut_graph(source.any_graph(), "operator")
-    chain = chain_of(source, pieces, machine, cost, base, microbatches)
+    pieces = setting.source.cut("operator")
+    chain = chain_of(setting, pieces, microbatches)
     order: Order = "any" if _orders(chain) <= MOST_ORDERS else "given"
-    found: dict[tuple[Cut, tuple[int, ...]], None] = {}
+    found: dict[tuple[CutKey, tuple[int, ...]], None] = {}
     for plan in (best_chain(chain, "step", order), best_chain(chain, "bottleneck", order)):
         if plan is not None:
             ends = [*plan.starts[1:], len(pieces)]
@@ -47,13 +43,13 @@ def _orders(chain: Chain) -> int:
     return count * len(set(alike))
 
 
-def chain_of(source: Source, pieces: Cut, machine: Machine, cost: CostModel, base: Base, microbatches: int) -> Chain:
+def chain_of(setting: Setting, pieces: CutKey, microbatches: int) -> Chain:
     """Pieces with their BP costs for one micro-batch."""
-    candidate = Candidate("bp", "pieces", pieces, microbatches)
-    options = options_of(candidate, base)
-    graph = source.stages(pieces, microbatches)
-    tasks = RULES["bp"](graph, replace(options, microbatches=1))
-    problem = price(tasks, machine, options.precision, cost, name="pieces")
+    machine = setting.machine
+    options = options_of(Candidate("bp", "pieces", pieces, microbatches), setting.base)
+    graph = setting.source.stages(pieces, microbatches)
+    problem = setting.price(graph, "bp", replace(options, microbatches=1))
+    tasks = problem.tasks
     units, count = range(len(machine.units)), len(pieces)
     ticks = [[0] * count for _ in units]
     for task, row in zip(tasks.tasks, problem.durations, strict=True):
@@ -63,7 +59,7 @@ def chain_of(source: Source, pieces: Cut, machine: Machine, cost: CostModel, bas
                 ticks[unit][piece] += row[unit]
     resident, kept = _bytes(tasks, count)
     crossing = [
-        base.precision.activations.bytes_for(
+        options.precision.activations.bytes_for(
             sum({(e.source, e.value): e.elements for e in graph.edges if 0 <= e.source < at <= e.target}.values())
         )
         for at in range(count)
@@ -91,19 +87,12 @@ def _bytes(tasks: TaskGraph, count: int) -> tuple[tuple[int, ...], tuple[int, ..
     return tuple(resident), tuple(kept)
 
 
-def placed_candidates(
-    source: Source,
-    machine: Machine,
-    cost: CostModel,
-    base: Base,
-    counts: tuple[int, ...],
-    rules: tuple[str, ...],
-) -> list[Candidate]:
+def placed_candidates(setting: Setting, counts: tuple[int, ...], rules: tuple[str, ...]) -> list[Candidate]:
     """BP candidates on those cuts, each with its units."""
     found = []
     for count in counts:
         try:
-            cuts = placed_cuts(source, machine, cost, base, count)
+            cuts = placed_cuts(setting, count)
         except AlrsimError:  # a unit that cannot compute in the format asked for is refused with a better message
             continue
         for cut, units in cuts:
@@ -117,11 +106,12 @@ def may_move(search: SearchOptions) -> bool:
     return search.placement in ("stages", "free")
 
 
-def is_tight(source: Source, machine: Machine, base: Base) -> bool:
+def is_tight(setting: Setting) -> bool:
     """Whether the whole model with one batch in flight would not fit on the smallest unit."""
-    least = min((unit.memory_bytes for unit in machine.units if unit.memory_bytes is not None), default=None)
+    least = min((unit.memory_bytes for unit in setting.machine.units if unit.memory_bytes is not None), default=None)
     if least is None:
         return False
-    graph = source.stages(cut_graph(source.any_graph(), "operator"), source.batch // max(source.graphs))
-    options = replace(options_of(Candidate("bp", "", (), 1), base), microbatches=1)
-    return sum(buffer.bytes for buffer in RULES["bp"](graph, options).buffers) > least
+    source = setting.source
+    graph = source.stages(source.cut("operator"), source.batch // max(source.graphs))
+    tasks = build_tasks(graph, "bp", replace(setting.base, microbatches=1))
+    return sum(buffer.bytes for buffer in tasks.buffers) > least

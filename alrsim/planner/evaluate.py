@@ -6,24 +6,23 @@ from functools import partial
 from typing import Literal, get_args
 
 from alrsim.errors import OptionError, ScheduleError
+from alrsim.graph.stages import StageGraph
 from alrsim.hardware.machine import Machine
 from alrsim.planner.bounds import Outline, energy_bound, memory_bound, outline, time_bound, unit_powers
-from alrsim.planner.candidate import Base, Candidate, options_of
+from alrsim.planner.candidate import Candidate, options_of
 from alrsim.planner.sized_model import Source
-from alrsim.rules import RULES
 from alrsim.rules.options import RuleOptions
 from alrsim.schedule.proof import Proof
 from alrsim.schedule.schedule import Schedule
-from alrsim.schedulers import SearchOptions
+from alrsim.schedulers import SCHEDULERS, SearchOptions
 from alrsim.schedulers.caps import Caps, Timed, caps_of, timed
 from alrsim.schedulers.heft import heft_solution
 from alrsim.schedulers.initial_schedules import within
 from alrsim.schedulers.list_schedule import list_with
-from alrsim.schedulers.lr_free import lr_fixed, lr_free
-from alrsim.schedulers.pipelines import gpipe, one_f_one_b, serial, zb_h1, zb_v
 from alrsim.schedulers.placement import Placement, contiguous_blocks, with_loss
-from alrsim.simulation.engine import simulate
-from alrsim.tasks.problem import CostModel, Problem, Semantics, price
+from alrsim.steps.chain import build_tasks, predict
+from alrsim.steps.options import PredictionOptions
+from alrsim.tasks.problem import CostModel, Problem, price
 from alrsim.timeline.memory import peak_memory
 from alrsim.timeline.metrics import busy
 from alrsim.timeline.timeline import Timeline
@@ -45,6 +44,7 @@ class Setting:
 
     Attributes:
         cost: Gives every task its duration on every unit.
+        base: Options that all candidates share: optimizer, update, loss, formats.
         search: Freedom and caps, as the schedulers take them; effort is for the best few candidates.
         idle: Share of its power that an idle unit draws, for energy.
     """
@@ -54,10 +54,20 @@ class Setting:
     cost: CostModel
     cost_name: str
     target: Target = "step-time"
-    base: Base = field(default_factory=Base)
-    search: SearchOptions = field(default_factory=lambda: DEFAULT_SEARCH)
-    semantics: Semantics = "link"
+    base: RuleOptions = field(default_factory=RuleOptions)
+    search: SearchOptions = DEFAULT_SEARCH
+    prediction: PredictionOptions = field(default_factory=PredictionOptions)
     idle: float = 0.0
+
+    def price(self, stages: StageGraph, rule: str, options: RuleOptions) -> Problem:
+        """The tasks of a step under a rule, priced on the machine.
+
+        Raises:
+            OptionError: the rule refuses the stages or the options.
+            ProfileError: a unit cannot compute in the format asked for.
+        """
+        tasks = build_tasks(stages, rule, options)
+        return price(tasks, self.machine, options.precision, self.cost, name=self.cost_name)
 
 
 @dataclass(frozen=True)
@@ -136,15 +146,9 @@ class Misfit:
 
 
 def build_problem(setting: Setting, candidate: Candidate, options: RuleOptions, microbatches: int) -> Problem:
-    """The tasks of so many micro-batches, priced on the machine.
-
-    Raises:
-        OptionError: the rule refuses the candidate.
-        ProfileError: a unit cannot compute in the format asked for.
-    """
+    """The tasks of so many micro-batches of a candidate."""
     stages = setting.source.stages(candidate.cut, candidate.microbatches)
-    tasks = RULES[candidate.rule](stages, replace(options, microbatches=microbatches))
-    return price(tasks, setting.machine, options.precision, setting.cost, name=setting.cost_name)
+    return setting.price(stages, candidate.rule, replace(options, microbatches=microbatches))
 
 
 def outline_of(setting: Setting, candidate: Candidate, options: RuleOptions) -> Outline:
@@ -218,7 +222,7 @@ def judge(
     setting: Setting, found: Bounded, problem: Problem, schedule: Schedule, proof: Proof | None = None
 ) -> Evaluated:
     """Carry a schedule out in simulated time."""
-    timeline = simulate(problem, schedule, semantics=setting.semantics, engine="auto")
+    timeline = predict(problem, schedule, setting.prediction)
     score = score_of(setting, timeline)
     return Evaluated(found.candidate, found.options, problem, schedule, timeline, score, found.bound, proof)
 
@@ -285,15 +289,9 @@ def _makers(
         yield partial(list_with, problem, with_loss(problem, given), "backward-first", deep)
     yield partial(list_with, problem, blocks, "critical-path", caps)
     yield partial(list_with, problem, blocks, "backward-first", deep)
-    if "W" in kinds:
-        yield lambda: zb_h1(problem)
-        yield lambda: zb_v(problem)
-    elif "G" in kinds:
-        yield lambda: lr_fixed(problem)
-        yield lambda: lr_free(problem)
-    else:
-        yield lambda: one_f_one_b(problem)
-        yield lambda: gpipe(problem)
+    usual = ("zb-h1", "zb-v") if "W" in kinds else ("lr-fixed", "lr-free") if "G" in kinds else ("1f1b", "gpipe")
+    for name in usual:
+        yield partial(SCHEDULERS[name].function, problem)
     if setting.search.placement in ("stages", "free"):
         unlike = len({tuple(row) for row in problem.durations if min(row) != max(row)}) > 0
         if unlike or setting.search.placement == "free":
@@ -303,7 +301,7 @@ def _makers(
             for unit in _unlike_units(problem):
                 yield partial(list_with, problem, with_loss(problem, [unit] * stages), "depth-first", caps)
         if setting.search.placement == "free":
-            yield lambda: serial(problem)
+            yield partial(SCHEDULERS["serial"].function, problem)
 
 
 def _spread(problem: Problem, search: SearchOptions) -> Sequence[Placement]:
@@ -342,6 +340,8 @@ def require_power(setting: Setting) -> None:
         OptionError: an idle share outside 0 to 1.
     """
     if not 0 <= setting.idle <= 1:
-        raise OptionError(f"is {setting.idle}, must be between 0 and 1", where="--idle-power", fix="for example 0.2")
+        raise OptionError(
+            f"is {setting.idle}, must be between 0 and 1", field="idle_power", fixes=[("idle_power", 0.2)]
+        )
     if setting.target == "energy":
         unit_powers(setting.machine)

@@ -10,46 +10,15 @@ from alrsim.hardware.machine import Machine
 from alrsim.hardware.topology import Link, Sort, Topology
 from alrsim.planner.evaluate import Evaluated
 from alrsim.planner.search import Outcome
+from alrsim.reports.plan_result import Bottleneck
 from alrsim.schedule.critical import critical_path
 from alrsim.schedule.lower import lower
 from alrsim.schedule.schedule import Schedule
 from alrsim.simulation.terms import event_graph_of
 from alrsim.tasks.problem import Problem
-from alrsim.tasks.token import KIND_NAMES, NONE, TaskId
+from alrsim.tasks.token import NONE, TaskId
 from alrsim.timeline.metrics import busy
 from alrsim.timeline.timeline import Timeline
-
-
-@dataclass(frozen=True)
-class Bottleneck:
-    """What makes a step as long as it is.
-
-    Attributes:
-        unit: The unit that computes longest on the critical path.
-        busy: Share of the step in which it computes.
-        stage: Stage whose tasks of one kind take most of that unit's time on the path; the loss module is the last.
-        kind: That kind.
-        share: Share of the step that those tasks take on the path.
-        waiting: Share of the step in which the path waits for messages.
-        path: Tasks on the critical path.
-    """
-
-    unit: str
-    busy: float
-    stage: int
-    kind: str
-    share: float
-    waiting: float
-    path: tuple[TaskId, ...]
-
-    @property
-    def words(self) -> str:
-        """One sentence."""
-        text = (
-            f"unit {self.unit} is the bottleneck: stage {self.stage} {KIND_NAMES[self.kind]}"  # type: ignore[index]
-            f" ({100 * self.share:.0f} % of the critical path; the unit computes {100 * self.busy:.0f} % of the step)"
-        )
-        return text + (f"; the path waits for messages {100 * self.waiting:.0f} %" if self.waiting >= 0.005 else "")
 
 
 def bottleneck(problem: Problem, schedule: Schedule, timeline: Timeline) -> Bottleneck:

@@ -11,7 +11,7 @@ has 0.
 Where the numbers come from. On a ResNet-5 trained for 400 steps, sampled in the linear regime, the four convolutions
 have per_dim 0.5 to 1.9 with the noise on their own output and 1.1 to 2.4 with the noise behind the last pooling, so
 that m explains a factor of 16 and the factor itself stays within 5: the default is 1. Whole gradients measured with
-``python -m benchmarks economics`` and ``alrsim gradcheck``: MLP 541 at 266 dimensions (2.0 each), ResNet-5 of width 8
+``python -m benchmarks economics`` and ``gradcheck``: MLP 541 at 266 dimensions (2.0 each), ResNet-5 of width 8
 995 at 10,250 (0.10, noise on pre-activations) and 629 at 5,258 (0.12, behind pooling and sum). A factor between 0.1 and
 2 is a factor of 20 in copies: measure the model that you plan for.
 """
@@ -30,7 +30,7 @@ from alrsim.rules.options import RuleOptions
 from alrsim.rules.segmentation import Segmentation, segmentation_of
 
 DEFAULT_PER_DIM = 1.0
-SOURCE = "default: 1 per noise dimension, as in a trained ResNet-5 (0.5 to 2.4 there); measure with alrsim gradcheck"
+SOURCE = "default: 1 per noise dimension, as in a trained ResNet-5 (0.5 to 2.4 there); measure with gradcheck"
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def most_noise(copies: int, target: float, mode: NoiseMode) -> float:
 
 
 def measured_per_dim(document: Mapping[str, Any], graph: StageGraph, where: str) -> tuple[float, str]:
-    """The factor of a model from the JSON of ``alrsim gradcheck``: r of the whole gradient over its noise dimensions.
+    """The factor of a model from the JSON of ``gradcheck``: r of the whole gradient over its noise dimensions.
 
     Args:
         document: The JSON; its first method of kind LR without codes counts.
@@ -102,7 +102,7 @@ def measured_per_dim(document: Mapping[str, Any], graph: StageGraph, where: str)
     raise FileError(
         "holds no noise of one copy of the whole gradient for a method with noise on values and plain inputs",
         where=where,
-        fix="alrsim gradcheck MODEL --methods lr --json FILE",
+        fix="save what gradcheck finds with `methods=lr`",
     )
 
 

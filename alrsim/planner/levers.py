@@ -1,7 +1,7 @@
 """Where no plan fits into memory: what would make one fit, by how much. Every lever is computed by planning again."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from alrsim.errors import AlrsimError
 from alrsim.hardware.machine import Machine
@@ -9,8 +9,8 @@ from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.planner.bounds import memory_bound
 from alrsim.planner.candidate import Candidate, options_of
 from alrsim.planner.evaluate import Bounded, Evaluated, Misfit, Setting, evaluate, outline_of
+from alrsim.planner.search import Lever
 from alrsim.planner.space import Space
-from alrsim.units import Bytes, format_bytes
 
 TRIED = 6
 """Candidates that a lever is tried on: those with the smallest memory bounds."""
@@ -19,30 +19,6 @@ MOST_SPLIT = 64
 """Micro-batches that are tried, unless the plan has half as many already."""
 
 Candidates = Callable[[Setting, Space], Sequence[Candidate]]
-
-
-@dataclass(frozen=True)
-class Lever:
-    """A change of the question.
-
-    Attributes:
-        words: What is changed.
-        fits: Whether a plan was found that fits.
-        peak: Most bytes on a unit of the plan that fits, or of the nearest one.
-        short: Bytes by which the worst unit of the nearest plan is still too small; 0 where it fits.
-    """
-
-    words: str
-    fits: bool
-    peak: Bytes
-    short: Bytes
-
-    @property
-    def sentence(self) -> str:
-        """For people."""
-        if self.fits:
-            return f"{self.words}: fits, with at most {format_bytes(self.peak)} on a unit"
-        return f"{self.words}: does not suffice, short by {format_bytes(self.short)}"
 
 
 def levers(

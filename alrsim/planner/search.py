@@ -22,10 +22,11 @@ from alrsim.planner.evaluate import (
     surely_fits,
 )
 from alrsim.planner.time_to_cosine import NEVER
+from alrsim.progress import Advance
 from alrsim.schedule.proof import Freedom
 from alrsim.schedulers import SearchOptions, solve
 from alrsim.schedulers.caps import caps_of
-from alrsim.units import Ns, format_bytes
+from alrsim.units import Bytes, Ns, format_bytes
 
 TASKS_PER_EFFORT = 40_000
 """Tasks of all quickly evaluated candidates together; an idle core takes three to four seconds for so many."""
@@ -35,8 +36,6 @@ IMPROVED = 2
 
 LEAN, SOLVED = 12, 3
 """Candidates on which, where nothing fits, the leanest heuristics and the exact solver are tried."""
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -77,14 +76,40 @@ class Outcome:
         return self.best.score.of(self.target)
 
 
+@dataclass(frozen=True)
+class Lever:
+    """A change of the question.
+
+    Attributes:
+        words: What is changed.
+        fits: Whether a plan was found that fits.
+        peak: Most bytes on a unit of the plan that fits, or of the nearest one.
+        short: Bytes by which the worst unit of the nearest plan is still too small; 0 where it fits.
+    """
+
+    words: str
+    fits: bool
+    peak: Bytes
+    short: Bytes
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        if self.fits:
+            return f"{self.words}: fits, with at most {format_bytes(self.peak)} on a unit"
+        return f"{self.words}: does not suffice, short by {format_bytes(self.short)}"
+
+
 class DoesNotFitError(ScheduleError):
     """No candidate fits into the units' memory.
 
     Attributes:
-        nearest: The one that is short by the smallest share.
+        nearest: The candidate that is short by the smallest share.
+        levers: Changes of the question, and whether they would help.
     """
 
     nearest: Misfit
+    levers: tuple[Lever, ...] = ()
 
 
 More = Callable[[Ns], tuple[Sequence[Candidate], Ns]]
@@ -95,7 +120,7 @@ least."""
 def search(
     setting: Setting,
     candidates: Sequence[Candidate],
-    tell: Tell = lambda _text: None,
+    tell: Advance = lambda _text: None,
     more: More | None = None,
     *,
     improve: bool = True,
@@ -134,7 +159,7 @@ def search(
         raise OptionError(
             f"none of {count} candidates exists: {'; '.join(refused) or 'no LR plan reaches the cosine'}",
             where="plan",
-            fix="allow other rules or noise modes",
+            fix="allow other `rules` or `modes`",
         )
     if not evaluated:
         evaluated = _rescue(setting, known, misfits)
@@ -176,7 +201,7 @@ def _conclude(
     )
 
 
-def bound_all(setting: Setting, candidates: Sequence[Candidate], tell: Tell) -> tuple[list[Bounded], list[str]]:
+def bound_all(setting: Setting, candidates: Sequence[Candidate], tell: Advance) -> tuple[list[Bounded], list[str]]:
     """Bounds of all candidates, and why some do not exist."""
     known: list[Bounded] = []
     refused: dict[str, None] = {}
@@ -197,7 +222,7 @@ def _bound_of(known: Sequence[Bounded], misfit: Misfit) -> float:
 
 
 def _evaluate(
-    setting: Setting, known: list[Bounded], tell: Tell, best: float = float("inf")
+    setting: Setting, known: list[Bounded], tell: Advance, best: float = float("inf")
 ) -> tuple[list[Evaluated], list[Misfit], list[Bounded]]:
     """Evaluate in the order of bounds until none can win, or the effort is spent."""
     known.sort(key=lambda one: (one.bound, len(one.candidate.cut) * one.candidate.microbatches))
@@ -283,7 +308,7 @@ def does_not_fit(nearest: Misfit, tried: int) -> DoesNotFitError:
     return error
 
 
-def _improve(setting: Setting, evaluated: list[Evaluated], tell: Tell) -> list[Evaluated]:
+def _improve(setting: Setting, evaluated: list[Evaluated], tell: Advance) -> list[Evaluated]:
     """Local search and the exact solver on the best few; a proof may raise a candidate's bound."""
     if setting.target == "memory":
         return evaluated

@@ -10,13 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
-from alrsim.cost.stages import build_stages
 from alrsim.errors import ModelError
 from alrsim.graph.graph import Graph
 from alrsim.graph.stages import StageGraph
 from alrsim.graph.work import Work
-
-Cut = tuple[tuple[str, ...], ...]
+from alrsim.steps.model import CutKey, cut_key, cut_stages
 
 
 @dataclass(frozen=True)
@@ -31,14 +29,28 @@ class Source:
     name: str
     graphs: Mapping[int, Graph]
     batch: int
-    built: dict[tuple[Cut, int], StageGraph] = field(default_factory=dict, repr=False, compare=False)
+    built: dict[tuple[CutKey, int], StageGraph] = field(default_factory=dict, repr=False, compare=False)
     """Stage graphs made so far: counting operators takes longer than everything that is done with the counts."""
 
     def any_graph(self) -> Graph:
         """The graph of the largest micro-batch."""
         return self.graphs[max(self.graphs)]
 
-    def stages(self, cut: Cut, microbatches: int) -> StageGraph:
+    def cut(self, spec: str, weights: Mapping[str, float] | None = None) -> CutKey:
+        """The operators of every stage.
+
+        Args:
+            weights: What ``balanced`` balances; default: FLOPs.
+
+        Raises:
+            OptionError: an unknown or impossible cut.
+        """
+        stages = cut_stages(self.any_graph(), spec, weights=weights)
+        cut = cut_key(stages)
+        self.built.setdefault((cut, max(self.graphs)), stages)
+        return cut
+
+    def stages(self, cut: CutKey, microbatches: int) -> StageGraph:
         """The stages of one micro-batch.
 
         Raises:
@@ -49,9 +61,9 @@ class Source:
             self.built[key] = self._build(*key)
         return self.built[key]
 
-    def _build(self, cut: Cut, samples: int) -> StageGraph:
+    def _build(self, cut: CutKey, samples: int) -> StageGraph:
         if samples in self.graphs:
-            return build_stages(self.graphs[samples], cut)
+            return cut_stages(self.graphs[samples], cut)
         if len(self.graphs) < 2:
             raise ModelError(f"is not known at {samples} samples", where=self.name, fix="give it at two sizes")
         low, high = min(self.graphs), max(self.graphs)
@@ -100,5 +112,5 @@ def _uneven(name: str, low: int, high: int) -> ModelError:
     return ModelError(
         f"does not grow evenly from {low} to {high} samples, so that other sizes of a micro-batch cannot be derived",
         where=name,
-        fix="name one number of micro-batches: --microbatches 4",
+        fixes=[("microbatches", 4)],
     )

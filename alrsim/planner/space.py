@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from alrsim.cost.cut import cut_graph, time_weights
 from alrsim.errors import OptionError
 from alrsim.hardware.machine import Machine, Unit
 from alrsim.hardware.precision import PrecisionPlan
+from alrsim.options import choose
 from alrsim.planner.candidate import DEFAULT_MODES, MODES, Candidate
-from alrsim.planner.sized_model import Cut, Source
-from alrsim.tasks.problem import CostModel
+from alrsim.planner.sized_model import Source
+from alrsim.steps.chain import operator_times
+from alrsim.steps.model import CutKey
 
 RULES_OF_PLANS = ("bp", "bp-split", "lr", "segments")
 MOST_MICROBATCHES = 32
@@ -31,17 +32,16 @@ class Space:
 
     rules: tuple[str, ...]
     microbatches: tuple[int, ...]
-    cuts: dict[str, Cut]
+    cuts: dict[str, CutKey]
     copies: tuple[int, ...] = (1,)
     groups: tuple[int, ...] = (1, 4)
     modes: tuple[str, ...] = DEFAULT_MODES
     layers: tuple[str, ...] = ("layer", "block")
 
     def __post_init__(self) -> None:
-        for name, values, known in (("--rules", self.rules, RULES_OF_PLANS), ("--modes", self.modes, tuple(MODES))):
+        for name, values, known in (("rules", self.rules, RULES_OF_PLANS), ("modes", self.modes, tuple(MODES))):
             for value in values:
-                if value not in known:
-                    raise OptionError(f"{value!r} is no choice", where=name, fix=f"choose from {', '.join(known)}")
+                choose(value, known, field=name)
 
     def words(self) -> str:
         """The space for people."""
@@ -63,7 +63,7 @@ def candidates(space: Space) -> Iterator[Candidate]:
                 yield from lr_candidates(space, name, cut, count)
 
 
-def lr_candidates(space: Space, name: str, cut: Cut, microbatches: int) -> Iterator[Candidate]:
+def lr_candidates(space: Space, name: str, cut: CutKey, microbatches: int) -> Iterator[Candidate]:
     """LR with a signal at every stage."""
     for copies in space.copies:
         for groups in sorted({count for count in space.groups if copies % count == 0}):
@@ -80,20 +80,20 @@ def microbatch_counts(batch: int, units: int) -> tuple[int, ...]:
     return tuple(sorted(count for count in wanted if count <= most and batch % count == 0))
 
 
-def cuts_of(source: Source, machine: Machine, cost: CostModel, precision: PrecisionPlan, *, lr: bool) -> dict[str, Cut]:
+def cuts_of(source: Source, machine: Machine, precision: PrecisionPlan, *, lr: bool) -> dict[str, CutKey]:
     """Balanced cuts for 1 to U and 2 U stages (time on the machine's units), and LR's layers and blocks.
 
     On unlike units ``balanced`` is measured on a unit of each kind; which unit runs which stage is decided later.
     """
-    found: dict[str, Cut] = {}
-    seen: set[Cut] = set()
+    found: dict[str, CutKey] = {}
+    seen: set[CutKey] = set()
     graph = source.any_graph()
     units = len(machine.units)
     for number, unit in enumerate(kinds_of_units(machine)):
-        weights = time_weights(graph, cost, unit, precision)
+        weights = operator_times(graph, unit, machine, precision)
         for stages in sorted({*range(1, units + 1), 2 * units}):
             try:
-                cut = cut_graph(graph, f"balanced:{stages}", weights=weights)
+                cut = source.cut(f"balanced:{stages}", weights)
             except OptionError:  # fewer pieces than that
                 continue
             if cut not in seen:
@@ -101,7 +101,7 @@ def cuts_of(source: Source, machine: Machine, cost: CostModel, precision: Precis
                 found[f"balanced:{stages}" + (f" on {unit.device}" if number else "")] = cut
     if lr:
         for spec in ("layer", "block"):
-            found[spec] = cut_graph(graph, spec)
+            found[spec] = source.cut(spec)
     return found
 
 

@@ -17,10 +17,8 @@ from alrsim.planner.evaluate import Setting
 from alrsim.planner.gradient import default_model, most_noise
 from alrsim.planner.segments import Choice, Part, best_cuts
 from alrsim.planner.space import Space
-from alrsim.rules import RULES
 from alrsim.rules.options import RuleOptions
 from alrsim.rules.segmentation import Segmentation, segmentation_of
-from alrsim.tasks.problem import price
 from alrsim.tasks.token import NONE
 from alrsim.units import Ns
 
@@ -260,12 +258,10 @@ class Table:
         if all(_role(shape, stage) in self.costs for stage in range(len(self.graph.stages))):
             return
         options = replace(self.options, segments=starts, exact_head=exact, microbatches=1)
-        tasks = RULES["segments"](self.graph, options)
-        setting = self.setting
-        problem = price(tasks, setting.machine, options.precision, setting.cost, name=setting.cost_name)
+        problem = self.setting.price(self.graph, "segments", options)
         count = len(self.graph.stages)
         rows: list[list[tuple[str, bool, Ns]]] = [[] for _ in range(count + 1)]
-        for task, row in zip(tasks.tasks, problem.durations, strict=True):
+        for task, row in zip(problem.tasks.tasks, problem.durations, strict=True):
             rows[task.id.stage].append((task.id.kind, task.id.microbatch == NONE, min(row)))
         for stage in range(count):
             role = _role(shape, stage)

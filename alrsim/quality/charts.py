@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
-from alrsim.quality.gradcheck import Curve, Quality
+from alrsim.quality.curves import Curve, Quality
 from alrsim.reports.canvas import quiet, render
 from alrsim.reports.palette import FAINT, INK
 
@@ -69,13 +69,21 @@ def draw_cosines(qualities: Sequence[Quality], title: str, note: str) -> bytes:
     return render(figure, _DPI)
 
 
+def draw_curves(axis: Axes, qualities: Sequence[Quality], curves: Sequence[Curve]) -> None:
+    """A curve of each method, in one panel."""
+    for quality, curve in zip(qualities, curves, strict=True):
+        _draw_curve(axis, quality, curve, 1.6)
+    _dress(axis, curves[0], qualities[0].copies, min(0.0, *map(_lowest, curves)))
+    axis.set_xlabel("copies", fontsize=9, color=INK)
+
+
 def _lowest(curve: Curve) -> float:
-    return min(point.value if point.low is None else point.low for point in curve.band())
+    return min(point.value if point.low is None else point.low for point in curve.cosine)
 
 
 def _draw_curve(axis: Axes, quality: Quality, curve: Curve, line: float) -> None:
     colour = COLOURS.get(quality.method, FAINT)
-    band, copies = curve.band(), quality.copies
+    band, copies = curve.cosine, quality.copies
     axis.plot(copies, [point.value for point in band], color=colour, linewidth=line, marker="o", markersize=line + 1)
     axis.plot([], [], color=colour, linewidth=2.5, label=quality.method.upper())
     if band[0].low is not None and band[0].high is not None:

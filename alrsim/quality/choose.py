@@ -8,6 +8,7 @@ method is the smaller of the two, layer by layer, instead of a fixed number of f
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
+from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +17,8 @@ from alrsim.estimators.noise import mix
 from alrsim.estimators.policy import Estimator, NoiseKind, Plan, hybrid_plan
 from alrsim.estimators.variance_law import Array, copies_for
 from alrsim.execution.job import Settings
-from alrsim.quality.gradcheck import codes_inputs, codes_noise
+from alrsim.files import save_value
+from alrsim.quality.curves import codes_inputs, codes_noise
 from alrsim.quality.metrics import noise_factor
 from alrsim.quality.sampler import TOGETHER, Sampler, Subject
 from alrsim.rules.options import RuleOptions
@@ -31,8 +33,8 @@ class LayerChoice:
     """What was found about one layer.
 
     Attributes:
-        lr: ``r`` of one copy with noise on the layer's output; infinite where the signal drowns in the noise.
-        es: ``r`` with noise on its parameters.
+        noise_on_output: ``r`` of one copy with noise on the layer's output; ``None``: the signal drowns in the noise.
+        noise_on_parameters: ``r`` with noise on its parameters.
         ceiling: Cosine that infinitely many copies with noise on the output reach.
         copies: What the chosen kind needs for the target in the plan; ``None`` if it cannot reach it.
     """
@@ -40,8 +42,8 @@ class LayerChoice:
     stage: int
     name: str
     parameters: int
-    lr: float
-    es: float
+    noise_on_output: float | None
+    noise_on_parameters: float
     ceiling: float
     kind: str
     copies: int | None
@@ -54,11 +56,21 @@ class Suggestion:
     Attributes:
         plan: One estimator per stage, as :func:`alrsim.estimators.policy.hybrid_plan` makes it. Layer-wise noise has
             copies of each stage's own, joint noise the largest number of all; never more than was allowed.
+        copies: The most copies that a layer takes.
     """
 
     target: float
+    copies: int
     layers: tuple[LayerChoice, ...]
     plan: Plan
+
+    def write(self, path: str | Path) -> None:
+        """Write the plan to a file, as option ``estimators`` reads it.
+
+        Raises:
+            FileError: it cannot be written.
+        """
+        save_value("plan", self.plan, Path(path))
 
 
 def suggest_plan(
@@ -90,7 +102,7 @@ def suggest_plan(
         ExecutionError: what the executor refuses.
     """
     if not 0 < target < 1:
-        raise OptionError(f"is {target}, must be between 0 and 1", where="target cosine", fix="for example 0.7")
+        raise OptionError(f"is {target}, must be between 0 and 1", field="target_cosine", fix="for example 0.7")
     if copies < 4:
         raise OptionError(f"{copies} copies tell no variance", where="copies to measure with", fix="use 64")
     if estimator.kind != "lr":
@@ -121,8 +133,10 @@ def suggest_plan(
     for at, (stage, (start, end)) in enumerate(subject.spans.items()):
         count = copies_for(paid[at], target, 1.0 if flags[at] else ceilings[at])
         kind, name = "es" if flags[at] else "lr", subject.stages.stages[stage].name
-        layers.append(LayerChoice(stage, name, end - start, by_value[at], by_weight[at], ceilings[at], kind, count))
-    return Suggestion(target, tuple(layers), _with_copies(subject, plan, layers, most))
+        drowned = None if by_value[at] == float("inf") else by_value[at]
+        layers.append(LayerChoice(stage, name, end - start, drowned, by_weight[at], ceilings[at], kind, count))
+    chosen = _with_copies(subject, plan, layers, most)
+    return Suggestion(target, max(one.copies for one in chosen), tuple(layers), chosen)
 
 
 def _with_copies(subject: Subject, plan: Plan, layers: Sequence[LayerChoice], most: int) -> Plan:

@@ -1,259 +1,264 @@
-"""Estimated against true gradients: curves over the number of copies, per layer, with what they say of a layer."""
+"""``gradcheck``: how close estimated gradients come to the true one, and what a copy buys."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from time import perf_counter
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import prod
+from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
-from alrsim.errors import ExecutionError
-from alrsim.estimators.variance_law import Array
-from alrsim.execution.job import Settings
-from alrsim.hardware.precision import Precision
-from alrsim.quality.metrics import (
-    Interval,
-    Law,
-    accuracy,
-    cosine,
-    each_draw,
-    fit_law,
-    mean_interval,
-    noise_factor,
-    stability,
-)
-from alrsim.quality.sampler import Sampler, Subject
+from alrsim.errors import OptionError
+from alrsim.estimators.policy import PRESETS, SigmaRule, WeightCode, preset
+from alrsim.graph.stages import StageGraph
+from alrsim.options import choose, keyword, options_of, parse_list
+from alrsim.progress import stretch
+from alrsim.quality.options import DATA, DataOptions, NoiseOptions, noise_cut, share
 from alrsim.rules.options import RuleOptions
-from alrsim.rules.segmentation import Segmentation, segmentation_of
+from alrsim.steps.chain import build_tasks, estimator_changes, rule_options, trainable
+from alrsim.steps.method import parse_method
+from alrsim.steps.model import cut_stages, load_model
+from alrsim.steps.options import METHOD, EstimatorOptions, ModelOptions, StepOptions
+from alrsim.verbs import verb
+from alrsim.warning import warn
 
-OVERALL, LAYER_MEAN = "whole gradient", "mean over layers"
+if TYPE_CHECKING:
+    from alrsim.estimators.variance_law import Array
+    from alrsim.execution.job import Mask, Settings
+    from alrsim.execution.programs.program import Program
+    from alrsim.quality.choose import Suggestion
+    from alrsim.quality.result import GradcheckResult
+    from alrsim.quality.sampler import Subject
 
-CurveKind = Literal["layer", "whole", "mean"]
+POINTS = 16
+"""Numbers of copies that a range is measured at, evenly spaced on a logarithmic axis."""
 
-
-@dataclass(frozen=True)
-class Curve:
-    """One layer's quality over the number of copies, or that of all layers.
-
-    Attributes:
-        kind: ``layer``; ``whole``: all parameters as one vector; ``mean``: the plain mean of the layers' cosines.
-        index: Stage index of a layer, else -1.
-        cosines: Of every draw, ``(K, N)``.
-        variance: Variance of the estimate over draws, summed over parameters, over the true gradient's squared norm,
-            ``(N,)``. ``None`` for one draw, and for the mean over layers.
-        noise: Variance of one copy's estimate over the true gradient's squared norm, from the runs inside each draw;
-            for an unbiased method this is rho, also where cosines are too small to fit. ``None`` for one run per draw.
-        law: The variance law fitted to the cosines; ``None`` for the mean over layers.
-        expected: k * rho by theory, where there is one: noise on parameters (see :func:`expected_noise`).
-    """
-
-    kind: CurveKind
-    name: str
-    index: int
-    parameters: int
-    cosines: Array
-    variance: Array | None
-    acc: Interval
-    sta: Interval
-    noise: Interval | None
-    law: Law | None
-    expected: float | None = None
-
-    @property
-    def label(self) -> str:
-        """What tables and pictures call it: a layer's stage and last module, ``1: linear1``."""
-        return self.name if self.index < 0 else f"{self.index}: {self.name.split('..')[-1].removeprefix('layers.')}"
-
-    def band(self) -> list[Interval]:
-        """Mean cosine over draws at every number of copies, with Student's t interval."""
-        return [mean_interval(column) for column in self.cosines.T]
+MOST_COPIES = 1_000_000
 
 
-@dataclass(frozen=True)
-class Quality:
-    """One method's curves: the layers, then the whole gradient, then the mean over layers."""
-
-    method: str
-    copies: tuple[int, ...]
-    options: RuleOptions
-    settings: Settings
-    curves: tuple[Curve, ...]
-    seconds: float
-
-    def curve(self, name: str) -> Curve:
-        """By name of a layer, :data:`OVERALL` or :data:`LAYER_MEAN`."""
-        return next(curve for curve in self.curves if curve.name == name)
-
-    @property
-    def layers(self) -> tuple[Curve, ...]:
-        return tuple(curve for curve in self.curves if curve.kind == "layer")
+def noisy_methods() -> tuple[str, ...]:
+    """Names of the methods with estimated gradients."""
+    return tuple(name for name in PRESETS if name != "bp")
 
 
-def gradcheck(
-    subject: Subject,
-    truth: Array,
-    methods: Mapping[str, RuleOptions],
-    settings: Settings | Mapping[str, Settings],
-    copies: Sequence[int],
-    draws: int,
-    *,
-    fresh: bool = False,
-    progress: Callable[[str], None] | None = None,
-) -> list[Quality]:
-    """Measure every method on the same batch, parameters and noise streams.
-
-    Args:
-        truth: The true gradient in the order of ``subject.names``.
-        methods: Options by name; their number of copies is ignored.
-        settings: Of all methods, or by name of each.
-        copies: Ascending, all positive.
-        draws: Independent repetitions K.
-        progress: Called before every draw with its name.
+def parse_names(given: Any, name: str) -> tuple[str, ...]:
+    """``lr,alr``, or a list of them: methods with estimated gradients, each once.
 
     Raises:
-        ExecutionError: a layer whose true gradient is zero (no cosine), or what the executor refuses.
+        OptionError: none, one twice, one that does not exist or has no noise.
     """
-    for index, (start, end) in subject.spans.items():
-        if not np.any(truth[start:end]):
-            raise ExecutionError(
-                "its true gradient is exactly zero, so that there is no direction to compare with",
-                where=f"stage {index} ({subject.stages.stages[index].name})",
-                fix="use other data (--data), another --seed or --train-steps; behind a step function (a spike) "
-                "autograd finds zero and there is nothing to compare with",
-            )
-    results = []
-    for name, options in methods.items():
-        begun = perf_counter()
-        numbers = settings if isinstance(settings, Settings) else settings[name]
-        sampler = Sampler(subject, options, numbers)
-        sampled = _sample(sampler, truth, copies, draws, fresh, partial(_tell, progress, name))
-        curves = _curves(subject, truth, tuple(copies), sampled, options, numbers)
-        results.append(Quality(name, tuple(copies), options, numbers, curves, perf_counter() - begun))
-    return results
+    names = parse_list(given if isinstance(given, str) else [getattr(one, "label", one) for one in given], name)
+    for one in names:
+        choose(one, noisy_methods(), field=name, what="method with estimated gradients")
+    return names
 
 
-@dataclass
-class _Sampled:
-    """Per part of the gradient: cosines ``(parts, K, N)``, sums of squared norms ``(parts, N)`` and one copy's
-    variance ``(parts, K)``, where known; and sums of estimates ``(N, parameters)``."""
+def parse_copies(given: Any, name: str) -> tuple[int, ...]:
+    """``10..2000``: so many numbers, evenly spaced in their logarithm; ``10,50,200``, or a list: these.
 
-    cosines: Array
-    squares: Array
-    sums: Array
-    noise: Array | None
+    Raises:
+        OptionError: anything else.
+    """
+    text = given if isinstance(given, str) else ",".join(map(str, [given] if isinstance(given, int) else given))
+    spread, fix = ".." in text, "for example 10..2000 or 10,50,200"
+    parts = [part.strip() for part in (text.split("..") if spread else text.split(","))]
+    if not all(part.isdecimal() for part in parts) or (spread and len(parts) != 2):
+        raise OptionError(f"{text!r} is neither a range nor a list of whole numbers", field=name, fix=fix)
+    numbers = [int(part) for part in parts]
+    if min(numbers) < 1 or max(numbers) > MOST_COPIES:
+        raise OptionError(f"{text!r}: a number of copies is 1 to {MOST_COPIES}", field=name, fix=fix)
+    if any(later <= earlier for earlier, later in pairwise(numbers)):
+        raise OptionError(f"{text!r} does not ascend", field=name, fix=fix)
+    if not spread:
+        return tuple(numbers)
+    low, high = numbers
+    ratio = (high / low) ** (1 / (POINTS - 1))
+    return tuple(dict.fromkeys(round(low * ratio**step) for step in range(POINTS)))
 
 
-def _tell(progress: Callable[[str], None] | None, name: str, draw: int) -> None:
-    if progress is not None:
-        progress(f"{name}, draw {draw + 1}")
+@dataclass(frozen=True, kw_only=True)
+class GradcheckOptions(NoiseOptions, DataOptions, ModelOptions):
+    """Options of :func:`gradcheck`."""
 
-
-def _sample(
-    sampler: Sampler, truth: Array, copies: Sequence[int], draws: int, fresh: bool, tell: Callable[[int], None]
-) -> _Sampled:
-    parts = sampler.subject.parts
-    noise: list[Array] = []
-    found = _Sampled(
-        np.zeros((len(parts), draws, len(copies))),
-        np.zeros((len(parts), len(copies))),
-        np.zeros((len(copies), len(truth))),
-        None,
+    methods: tuple[str, ...] = keyword(
+        f"Of {', '.join(noisy_methods())}.", default=("lr", "alr"), metavar="M1,M2", parse=parse_names, panel=METHOD
     )
-    for draw in range(draws):
-        tell(draw)
-        for at, estimate in enumerate(sampler.curve(copies, draw, fresh=fresh)):
-            found.sums[at] += estimate.gradient
-            for part, (start, end) in enumerate(parts):
-                piece = estimate.gradient[start:end]
-                found.cosines[part, draw, at] = cosine(piece, truth[start:end])
-                found.squares[part, at] += float(piece @ piece)
-        one = estimate.noise(parts)
-        if one is not None:
-            noise.append(one)
-    if noise:
-        found.noise = np.stack(noise, axis=1)
-    return found
+    copies: tuple[int, ...] = keyword(
+        f"A range such as 10..2000 ({POINTS} numbers) or a list.",
+        default=parse_copies("10..200", "copies"),
+        metavar="C",
+        parse=parse_copies,
+        panel=METHOD,
+    )
+    draws: int = keyword("Independent repetitions.", default=10, metavar="K", least=1, panel=METHOD)
+    fresh: bool = keyword(
+        "New noise for every number of copies, not more of the same: slower.", default=False, panel=METHOD
+    )
+    suggest: float | None = keyword(
+        "Also measure every layer's noise and say which layers are better off with noise on their parameters (ES), "
+        "and how many copies each needs for this cosine.",
+        default=None,
+        metavar="COS",
+        parse=share,
+        panel=METHOD,
+    )
+    train_steps: int = keyword("First train with BP and Adam for N steps.", default=0, metavar="N", least=0, panel=DATA)
+    seed: int = keyword("Of the noise and the data.", default=0, metavar="N", least=0, panel=DATA)
 
 
-def _curves(
-    subject: Subject,
-    truth: Array,
-    copies: tuple[int, ...],
-    sampled: _Sampled,
-    options: RuleOptions,
-    settings: Settings,
-) -> tuple[Curve, ...]:
-    k = noise_factor(options.noise, signs=codes_noise(options))
-    segmentation = segmentation_of("lr", subject.stages, options)
-    expected = expected_noise(subject, truth, options, settings, k)
-    draws = sampled.cosines.shape[1]
-    curves = []
-    for part, ((start, end), index) in enumerate(zip(subject.parts, [*subject.spans, -1], strict=True)):
-        cosines, signal = sampled.cosines[part], float((truth[start:end] ** 2).sum())
-        variance = None
-        if draws > 1:
-            mean_square = (sampled.sums[:, start:end] ** 2).sum(1) / draws
-            variance = np.maximum(sampled.squares[part] - mean_square, 0.0) / (draws - 1) / signal
-        noise = None if sampled.noise is None else mean_interval(sampled.noise[part] / signal)
-        free = codes_inputs(options) and not (index >= 0 and segmentation.on_weights(index))
-        order = orthogonal_order(segmentation, options, index, subject.program.batch)
-        fitted = fit_law(copies, cosines, k=k, free_ceiling=free, order=order, seed=settings.seed)
-        kind: CurveKind = "layer" if index >= 0 else "whole"
-        name = subject.stages.stages[index].name if index >= 0 else OVERALL
-        numbers = _paper(copies, cosines)
-        curve = Curve(kind, name, index, end - start, cosines, variance, *numbers, noise, fitted, expected.get(index))
-        curves.append(curve)
-    mean = sampled.cosines[:-1].mean(0)
-    whole = curves[-1].parameters
-    return (*curves, Curve("mean", LAYER_MEAN, -1, whole, mean, None, *_paper(copies, mean), None, None))
+@verb(GradcheckOptions)
+def gradcheck(model: Any, data: Any = None, *, asked: GradcheckOptions) -> "GradcheckResult":
+    """Cosine of estimated with true gradients over the number of copies, per layer; the papers' Acc and Sta; the
+    effective noise dimension rho of every layer.
 
+    Args:
+        model: As :func:`alrsim.load_model` takes it, with torch code.
+        data: ``(x, y)``: inputs and class numbers in memory; default: the option ``dataset``.
 
-def codes_noise(options: RuleOptions) -> bool:
-    """Whether gradients see the signs of the noise."""
-    return options.noise_code == "sign" or options.precision.noise is Precision.SIGN1
+    Raises:
+        OptionError: options that contradict each other, or data that do not fit.
+        ExecutionError: a model that LR cannot estimate, or that cannot be executed.
 
-
-def codes_inputs(options: RuleOptions) -> bool:
-    """Whether gradients see codes of the inputs that cap their cosine."""
-    return options.input_code != "plain" or options.precision.saved in (Precision.SIGN1, Precision.INT4)
-
-
-def orthogonal_order(segmentation: Segmentation, options: RuleOptions, stage: int, batch: int) -> int | None:
-    """Copies that make a stage's estimate exact: Hadamard rows of its one noised value, one stage at a time.
-
-    ``stage`` -1 is the whole gradient, whose stages have orders of their own.
+    >>> found = gradcheck("mlp", option={"hidden": "8"}, batch=4, methods="lr", copies=[2, 8], draws=2)
+    >>> [curve.label for curve in found["lr"].layers]
+    ['0: linear0', '1: linear1', '2: linear']
     """
-    if options.noise != "hadamard" or options.scope != "layerwise" or stage < 0:
-        return None
-    elements = [count // batch for _, count in segmentation.noised[stage]]
-    return 1 << (elements[0] - 1).bit_length() if len(elements) == 1 else None
+    refuse(asked)
+    from alrsim.quality.curves import measure_quality
+    from alrsim.quality.data import checked_batches, feed
+    from alrsim.quality.reference import true_gradient, warm_start
+    from alrsim.quality.result import BANDS, GradcheckResult, State, table4
+    from alrsim.quality.sampler import flat, shares_noise, subject_of, with_signal
+
+    fed = feed(load_model(model, option=asked.option, bind=asked.bind), data, asked)
+    sized, cut, module = fed.model.at(asked.batch), noise_cut(asked), fed.torch_model.module
+    stages = cut_stages(sized.graph, cut)
+    methods = options_by_method(asked, stages)
+    program = fed.model.program(sized, stages)
+    batch = checked_batches(fed, asked, sized.samples, asked.seed)
+    masks = masks_of(program, stages, methods, asked.mask)
+    _refuse_early(program, stages, methods)
+    program = warm_start(module, program, lambda at: batch(at + 1), asked.train_steps)
+    subject = subject_of(program, stages, batch(0))
+    loss, gradient = true_gradient(module, program.parameters, subject.batch)
+    subject, skipped = with_signal(subject, gradient)
+    if skipped:
+        warn(skipped_text(stages, skipped))
+    truth = flat(subject, gradient)
+    numbers = {name: _numbers(subject, options, asked, masks[name]) for name, options in methods.items()}
+    found = measure_quality(subject, truth, methods, numbers, asked.copies, asked.draws, fresh=asked.fresh)
+    return GradcheckResult(
+        model=fed.model.name,
+        cut=cut,
+        dataset=fed.dataset,
+        batch=sized.samples,
+        state=State(asked.train_steps, loss),
+        **{name: getattr(asked, name) for name in ("sigma", "sigma_rule", "seed", "draws", "copies")},
+        copies_share_noise=not asked.fresh and any(shares_noise(options) for options in methods.values()),
+        bands=BANDS,
+        skipped_stages=skipped,
+        methods=tuple(found),
+        table4=table4(found),
+        suggestion=None if asked.suggest is None else _suggest(subject, truth, numbers, asked),
+    )
 
 
-def expected_noise(
-    subject: Subject, truth: Array, options: RuleOptions, settings: Settings, k: float
-) -> dict[int, float]:
-    """``k * rho`` of noise on parameters by theory, by stage (-1: the whole gradient).
+def refuse(asked: GradcheckOptions) -> None:
+    """What makes no sense is refused before anything slow.
 
-    A copy's estimate is ``(sum_j s_j g_j.e_j) e_l / s_l`` over the stages j that the copy perturbs, s their sigma. Its
-    variance over ``|g_l|^2`` is ``D_l sum_j (s_j |g_j| / s_l |g_l|)^2 + 1``; alone, ``D_l + 1``. The 1 is that of
-    Gaussian noise and is left out: with signs and +-1 noise it differs, and D is large. Joint with noise on values, or
-    on stages without a true gradient, there is no such formula.
+    Raises:
+        OptionError: the first of it.
     """
-    squares = {stage: float((truth[start:end] ** 2).sum()) for stage, (start, end) in subject.spans.items()}
-    sizes = {stage: end - start for stage, (start, end) in subject.spans.items()}
-    chosen = [stage for stage in subject.spans if stage in options.weight_noise]
-    if options.scope == "layerwise":
-        found = {stage: k * sizes[stage] for stage in chosen}
-    elif set(chosen) == set(subject.spans) == set(options.weight_noise):
-        loss = sum(settings.sigma_of(stage) ** 2 * square for stage, square in squares.items())
-        found = {stage: k * sizes[stage] * loss / (settings.sigma_of(stage) ** 2 * squares[stage]) for stage in chosen}
-    else:
-        return {}
-    if len(chosen) == len(subject.spans):
-        found[-1] = sum(found[stage] * squares[stage] for stage in chosen) / sum(squares.values())
-    return found
+    if asked.sigma_rule not in ("fixed", "relative"):
+        raise OptionError(
+            f"{asked.sigma_rule!r} is a rule of training: a check has one step",
+            field="sigma_rule",
+            fix="choose from fixed, relative",
+        )
+    if asked.baseline == "copy-mean" and asked.copies[0] < 2:
+        raise OptionError("baseline copy-mean needs at least 2 copies", field="copies", fix="start at 2, or use clean")
+    for name in asked.methods:
+        rule_options(step_options(asked), parse_method(name))
 
 
-def _paper(copies: Sequence[int], cosines: Array) -> tuple[Interval, Interval]:
-    return each_draw(accuracy, copies, cosines), each_draw(stability, copies, cosines)
+def step_options(asked: GradcheckOptions) -> StepOptions:
+    """Of a step of one micro-batch; its estimator options are those that were given."""
+    shared = asked.given & {one.name for one in options_of(EstimatorOptions)}
+    given = {name: getattr(asked, name) for name in shared}
+    return StepOptions.take({**given, "microbatches": 1, "update": False, "copies": 2})
+
+
+def options_by_method(asked: GradcheckOptions, stages: StageGraph) -> dict[str, RuleOptions]:
+    """Each method's options: its preset's plan on the stages with parameters, changed by what was given."""
+    flags = trainable(stages)
+    return {name: rule_options(step_options(asked), parse_method(name), flags) for name in asked.methods}
+
+
+def masks_of(
+    program: "Program", stages: StageGraph, methods: Mapping[str, RuleOptions], asked: str | None
+) -> "dict[str, Mask]":
+    """The mask of every method: by default ``reach`` where a sample has several losses and noise lies on values.
+
+    Raises:
+        OptionError: ``reach`` where it would mask nothing.
+    """
+    several = prod(program.shapes[program.output][2:]) > 1
+    flags = trainable(stages)
+    on_values = {
+        name: any(flag and stage not in options.weight_noise for stage, flag in enumerate(flags))
+        for name, options in methods.items()
+    }
+    why = "this model has one loss per sample, so every noise element reaches it" if not several else ""
+    if several and not any(on_values.values()):
+        why = "noise on parameters reaches every loss, so there is nothing to mask"
+    if asked == "reach" and why:
+        raise OptionError(why, field="mask", fix="leave it out")
+    return {name: "reach" if several and flag and asked != "none" else "none" for name, flag in on_values.items()}
+
+
+def _refuse_early(program: "Program", stages: StageGraph, methods: Mapping[str, RuleOptions]) -> None:
+    """What the executor refuses, before training."""
+    from alrsim.execution.job import Settings, build_job
+
+    for options in methods.values():
+        build_job(program, build_tasks(stages, "lr", options), options, Settings())
+
+
+def _numbers(subject: "Subject", options: RuleOptions, asked: GradcheckOptions, mask: "Mask") -> "Settings":
+    """Sigma and seed; a relative sigma becomes one number per stage."""
+    from alrsim.execution.job import Settings
+    from alrsim.execution.kernels.noise_scales import relative_sigmas
+
+    code = cast(WeightCode, asked.weight_code)
+    numbers = Settings(sigma=asked.sigma, seed=asked.seed, weight_code=code, mask=mask)
+    if asked.sigma_rule == "fixed":
+        return numbers
+    program = subject.program
+    sigmas = relative_sigmas(program, program.parameters, subject.batch, asked.sigma, weight_noise=options.weight_noise)
+    return replace(numbers, sigma=sigmas)
+
+
+def _suggest(
+    subject: "Subject", truth: "Array", numbers: "Mapping[str, Settings]", asked: GradcheckOptions
+) -> "Suggestion":
+    """For the first method that has noise on values: its estimator where it has."""
+    from alrsim.quality.choose import suggest_plan
+
+    flags, changes = trainable(subject.stages), estimator_changes(step_options(asked))
+    plans = {name: preset(name).plan(flags, **changes) for name in asked.methods}
+    found = ((name, one) for name, plan in plans.items() for one in reversed(plan) if one.kind == "lr")
+    first = asked.methods[0]
+    name, chosen = next(found, (first, replace(plans[first][0], kind="lr")))
+    rule, code = cast(SigmaRule, asked.sigma_rule), cast(WeightCode, asked.weight_code)
+    chosen = replace(chosen, sigma=asked.sigma, sigma_rule=rule, weight_code=code)
+    assert asked.suggest is not None
+    with stretch(1, "suggest") as step:
+        step("noise of every layer")
+        return suggest_plan(subject, chosen, numbers[name], target=asked.suggest, truth=truth)
+
+
+def skipped_text(stages: StageGraph, skipped: Sequence[int]) -> str:
+    """Which stages are left out, and that 'the whole gradient' is without them."""
+    names = ", ".join(f"{index} ({stages.stages[index].name})" for index in skipped)
+    return (
+        f"the true gradient is exactly zero in stage {names}: not compared, and no part of the whole gradient here. "
+        "Behind a step function (a spike) autograd finds zero, while noise finds a slope"
+    )

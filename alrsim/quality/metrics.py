@@ -3,8 +3,8 @@
 Arrays are numpy, float64. ``copies`` are ascending numbers of noise draws; ``cosines`` end in the axis of copies.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from math import exp, sqrt
 
 import numpy as np
@@ -42,18 +42,18 @@ class Law:
         ceiling: Cosine with infinitely many copies; 1 where nothing is coded.
         k: Variance of the noise as the gradient sees it, over the variance of exact noise.
         order: Orthogonal noise: the number of copies that make the estimate exact; ``None`` for independent copies.
+        determined: Whether the data fix rho: an interval within one order of magnitude.
     """
 
     rho: Interval
     ceiling: Interval
     k: float
     order: int | None = None
+    determined: bool = field(init=False, default=False)
 
-    @property
-    def determined(self) -> bool:
-        """Whether the data fix rho: an interval within one order of magnitude."""
+    def __post_init__(self) -> None:
         low, high = self.rho.low, self.rho.high
-        return low is not None and high is not None and high <= 10 * low
+        object.__setattr__(self, "determined", low is not None and high is not None and high <= 10 * low)
 
     def at(self, copies: Array) -> Array:
         """The fitted cosine."""
@@ -186,8 +186,3 @@ def _least_squares(shares: Array, means: Array, k: float, free_ceiling: bool) ->
         ceiling = ceilings[rows, best]
         low, high = centre - step, centre + step
     return np.asarray(centre), np.asarray(ceiling)
-
-
-def each_draw(measure: Callable[[Sequence[int], Array], Array], copies: Sequence[int], cosines: Array) -> Interval:
-    """Acc or Sta of every draw's own curve ``(K, N)``, as the mean over draws."""
-    return mean_interval(measure(copies, cosines))

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from alrsim.estimators.variance_law import Array, law
-from alrsim.quality.gradcheck import Curve, Quality
+from alrsim.quality.curves import Curve, Quality
 from alrsim.quality.metrics import Interval, accuracy, copy_weights, mean_interval
 
 UNCODED = Interval(1.0)
@@ -18,19 +18,30 @@ Verdict = Literal["holds", "reversed", "undecided"]
 
 
 @dataclass(frozen=True)
+class Constants:
+    """Of a layer's variance law.
+
+    Attributes:
+        k_rho: Variance of one copy as the gradient sees it, over the squared gradient.
+        ceiling: Cosine of infinitely many copies.
+    """
+
+    k_rho: float
+    ceiling: float
+
+
+@dataclass(frozen=True)
 class LayerCause:
     """The layer that speaks most against an ordering.
 
     Attributes:
-        first: Acc of the method that the paper has in front, here; ``second`` that of the other.
-        law_first: Constants of the first method's law in this layer, ``(k * rho, ceiling)``; ``None`` if not known.
+        acc: Of the method that the paper has in front, here, and of the other.
+        laws: Constants of both in this layer, ``first`` and ``second``; ``None`` if not known.
     """
 
-    label: str
-    first: float
-    second: float
-    law_first: tuple[float, float] | None
-    law_second: tuple[float, float] | None
+    layer: str
+    acc: tuple[float, float]
+    laws: Mapping[str, Constants | None]
 
 
 @dataclass(frozen=True)
@@ -91,17 +102,17 @@ def _compare(
     return Ordering(first, second, paper, difference, verdict, predicted, cause)
 
 
-def constants(curve: Curve) -> tuple[float, float] | None:
-    """``(k * rho, ceiling)`` of a layer.
+def constants(curve: Curve) -> Constants | None:
+    """Of a layer.
 
     Where no input is coded it is the measured noise of a copy, which no cosine had a part in. A coded input's ceiling
     can only be fitted to the cosines; with few copies the two constants are fixed together, not one by one.
     """
     if curve.law is None:
         return None
-    if curve.noise is not None and curve.law.ceiling == UNCODED:
-        return curve.noise.value, 1.0
-    return curve.law.k * curve.law.rho.value, curve.law.ceiling.value
+    if curve.noise_of_one_copy is not None and curve.law.ceiling == UNCODED:
+        return Constants(curve.noise_of_one_copy.value, 1.0)
+    return Constants(curve.law.k * curve.law.rho.value, curve.law.ceiling.value)
 
 
 def _predicted(quality: Quality, copies: Sequence[int], *, layers: bool, reading: str) -> float | None:
@@ -114,7 +125,7 @@ def _acc(curve: Curve, copies: Sequence[int]) -> float | None:
     known = constants(curve)
     if known is None or curve.law is None:
         return None
-    shape: Array = law(np.asarray(copies, float), known[0], known[1], 1.0, curve.law.order)
+    shape: Array = law(np.asarray(copies, float), known.k_rho, known.ceiling, 1.0, curve.law.order)
     return float(shape @ copy_weights(copies))
 
 
@@ -122,6 +133,5 @@ def _cause(pair: tuple[Quality, Quality], copies: Sequence[int]) -> LayerCause:
     accs = [[accuracy(copies, curve.cosines).mean() for curve in quality.layers] for quality in pair]
     at = int(np.argmax(np.array(accs[1]) - np.array(accs[0])))
     curves = pair[0].layers[at], pair[1].layers[at]
-    return LayerCause(
-        curves[0].label, float(accs[0][at]), float(accs[1][at]), constants(curves[0]), constants(curves[1])
-    )
+    laws = {key: constants(curve) for key, curve in zip(("first", "second"), curves, strict=True)}
+    return LayerCause(curves[0].label, (float(accs[0][at]), float(accs[1][at])), laws)

@@ -10,6 +10,7 @@ from torch.func import functional_call
 from alrsim.execution.executor import Batch
 from alrsim.execution.kernels.losses import sample_losses
 from alrsim.execution.programs.program import Program
+from alrsim.progress import stretch
 
 Parameters = Mapping[str, Tensor]
 
@@ -33,20 +34,21 @@ def warm_start(
     steps: int,
     *,
     rate: float = 1e-3,
-    progress: Callable[[int], None] | None = None,
 ) -> Program:
     """The program after ``steps`` of Adam with exact gradients; step ``i`` trains on ``batches(i)``.
 
     The module's own parameters stay as they are.
     """
+    if not steps:
+        return program
     leaves = {name: value.detach().clone().requires_grad_() for name, value in program.parameters.items()}
     optimizer = torch.optim.Adam(leaves.values(), lr=rate)
-    for step in range(steps):
-        if progress is not None:
-            progress(step)
-        optimizer.zero_grad(set_to_none=True)
-        _mean_loss(module, leaves, batches(step)).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+    with stretch(steps, "train") as advance:
+        for step in range(steps):
+            advance(f"step {step + 1}")
+            optimizer.zero_grad(set_to_none=True)
+            _mean_loss(module, leaves, batches(step)).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
     return replace(program, parameters={name: leaf.detach() for name, leaf in leaves.items()})
 
 

@@ -16,9 +16,9 @@ from alrsim.execution.job import Settings
 from alrsim.execution.programs.program import Program
 from alrsim.graph.stages import StageGraph
 from alrsim.hardware.machine import abstract_machine
-from alrsim.rules import RULES
 from alrsim.rules.options import RuleOptions
 from alrsim.schedule.schedule import Lane, Schedule
+from alrsim.steps.chain import build_tasks
 from alrsim.tasks.problem import Problem
 
 CHUNK_ELEMENTS = 4_000_000
@@ -98,6 +98,11 @@ def with_signal(subject: Subject, gradient: Mapping[str, Tensor]) -> tuple[Subje
         spans[stage] = (start, end)
     flat = tuple(name for found in kept.values() for name in found)
     return replace(subject, names=flat, spans=spans), tuple(stage for stage in names if stage not in kept)
+
+
+def flat(subject: Subject, gradient: Mapping[str, Tensor]) -> Array:
+    """A gradient by parameter as one vector, in the subject's order."""
+    return np.concatenate([gradient[name].numpy().ravel() for name in subject.names]).astype(np.float64)
 
 
 class Estimate(NamedTuple):
@@ -187,7 +192,7 @@ class Sampler:
             if copies * self.subject.elements > MOST_ELEMENTS:
                 raise OptionError(
                     f"copy-mean needs all {copies} copies in one run, and {MOST_ELEMENTS // self.subject.elements} fit",
-                    where="--baseline",
+                    field="baseline",
                     fix="use clean, fewer copies, or a smaller batch",
                 )
             return [copies]
@@ -208,14 +213,14 @@ class Sampler:
         done = execute_prepared(
             replace(prepared, job=job), problem, schedule, repeats=1, warmup=0, dispatch_overhead_ns=0
         )
-        return np.concatenate([done.gradients[name].numpy().ravel() for name in self.subject.names]).astype(np.float64)
+        return flat(self.subject, done.gradients)
 
     def _prepare(self, copies: int) -> tuple[Prepared, Problem, Schedule]:
         group = None
         if copies and self.options.noise in TOGETHER and self.options.baseline != "copy-mean":
             group = max(size for size in range(1, self.fit + 1) if copies % size == 0)
         options = replace(self.options, copies=copies, group=group) if copies else self.options
-        tasks = RULES["lr"](self.subject.stages, options)
+        tasks = build_tasks(self.subject.stages, "lr", options)
         prepared = prepare(self.subject.program, tasks, self.subject.batch, options, self.settings)
         problem = Problem(tasks, abstract_machine(1), tuple((1,) for _ in tasks.tasks), "reference")
         lane = Lane("u0", tuple(task.id for task in tasks.tasks))

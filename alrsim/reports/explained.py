@@ -91,7 +91,7 @@ def explain(
     lowered = check_and_lower(problem, schedule, overlap=overlap)
     graph = event_graph_of(problem, lowered, timeline)
     times = graph.times
-    if problem.loads is not None:
+    if problem.contention is not None:
         # Neighbours have slowed tasks down: what is explained are the durations that came of it.
         lowered = replace(lowered, duration=[b - a for a, b in zip(times.starts, times.ends, strict=True)])
         graph = replace(graph, lowered=lowered)

@@ -67,9 +67,19 @@ class OperatorCounts:
     @classmethod
     def of(cls, op: Op, cost: OpCost) -> Self:
         """An operator with its cost."""
-        passes = map(WorkCounts.of, (cost.forward, cost.input_gradient, cost.weight_gradient))
-        rest = cost.parameters, cost.output_elements, cost.saved, cost.kept
-        return cls(op.name, op.kind, op.module, tuple(op.fx_nodes), *passes, *rest)
+        return cls(
+            name=op.name,
+            kind=op.kind,
+            module=op.module,
+            fx_nodes=tuple(op.fx_nodes),
+            forward=WorkCounts.of(cost.forward),
+            input_gradient=WorkCounts.of(cost.input_gradient),
+            weight_gradient=WorkCounts.of(cost.weight_gradient),
+            parameters=cost.parameters,
+            output_elements=cost.output_elements,
+            saved=cost.saved,
+            kept_elements=cost.kept,
+        )
 
 
 @dataclass(frozen=True)
@@ -134,9 +144,17 @@ class StageCounts:
     @classmethod
     def of(cls, stage: Stage) -> Self:
         """The counts of a stage."""
-        passes = stage.forward, stage.input_gradient, stage.weight_gradient, stage.recompute
-        counts = map(WorkCounts.of, passes)
-        return cls(stage.index, stage.name, tuple(stage.ops), stage.parameters, stage.saved, *counts)
+        return cls(
+            index=stage.index,
+            name=stage.name,
+            operators=tuple(stage.ops),
+            parameters=stage.parameters,
+            saved_elements=stage.saved,
+            forward=WorkCounts.of(stage.forward),
+            input_gradient=WorkCounts.of(stage.input_gradient),
+            weight_gradient=WorkCounts.of(stage.weight_gradient),
+            recompute=WorkCounts.of(stage.recompute),
+        )
 
 
 @dataclass(frozen=True)

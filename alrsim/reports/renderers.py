@@ -1,6 +1,6 @@
 """How each kind of result is shown: as text, as rows of a data frame, as a picture, as files.
 
-Kinds whose types lie above the reports are named by the import path of their renderer.
+Kinds that have a file of their own, some above the reports, are named by the import path of their renderer.
 """
 
 from collections.abc import Sequence
@@ -253,4 +253,8 @@ RENDERERS: dict[str, Renderer | str] = {
     "profile-review": "alrsim.reports.machines:REVIEW",
     "stage-counts": "alrsim.reports.model_counts:STAGES",
     "step": Parts(step_text, step_rows, draw_step, step_files),
+    "gradcheck": "alrsim.quality.gradcheck_report:RENDERER",
+    "trajectory": "alrsim.quality.trajectory_report:RENDERER",
+    "plan": "alrsim.reports.plan_view:RENDERER",
 }
+"""A renderer by kind of result; as text where it stands, for kinds above this package."""

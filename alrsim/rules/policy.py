@@ -33,7 +33,7 @@ def plan_rule(plan: Plan) -> str:
         raise OptionError(
             f"stage {stage} has an exact gradient, but a stage behind it is estimated, so that no exact gradient "
             "reaches it",
-            where="estimators",
+            field="estimators",
             fix="estimate every stage, or make only the last ones exact",
         )
     return "segments" if any(exact) else "lr"
@@ -62,7 +62,7 @@ def plan_options(plan: Plan, base: RuleOptions) -> RuleOptions:
                 raise OptionError(
                     f"stage {first} has {field} {getattr(model, field)}, stage {stage} {getattr(one, field)}: they "
                     "share their forwards",
-                    where="estimators",
+                    field="estimators",
                     fix=f"give all stages one {field}",
                 )
     copies = [one.copies for _, one in estimated]
@@ -111,14 +111,14 @@ def refuse_lost_noise(options: RuleOptions) -> None:
     if options.precision.saved is Precision.SIGN1 and options.input_code == "plain":
         raise OptionError(
             "one bit keeps no number, only its sign, and that is another estimator",
-            where="--precision saved=sign1",
-            fix="use --input-code sign or threshold, or method alr, or saved=int8",
+            field="precision",
+            fix="use `input_code=sign` or threshold, or method alr, or saved=int8",
         )
     if options.precision.noise is Precision.SIGN1 and options.noise_code == "plain" and options.noise not in SIGN_NOISE:
         raise OptionError(
             f"one bit keeps no {options.noise} noise, only its sign, and that is another estimator",
-            where="--precision noise=sign1",
-            fix="use --noise rademacher, or method alr (--noise-code sign), or noise=fp32",
+            field="precision",
+            fix="use `noise=rademacher`, or method alr (`noise_code=sign`), or noise=fp32",
         )
 
 
@@ -135,6 +135,7 @@ def refuse_discrete_noise(options: RuleOptions, stages: Sequence[int], name: str
         raise OptionError(
             f"{options.noise} noise takes two values only, and behind stage {stages[0]} comes a step function: the "
             "gradient of such a unit exists only for noise with a density",
-            where=f"{name}, --noise",
+            where=name,
+            field="noise",
             fix="use gauss or laplace",
         )

@@ -26,19 +26,19 @@ Verb = Literal["run", "send", "receive"]
 
 
 @dataclass(frozen=True, slots=True)
-class Wire:
-    """A message between two units, as the order sees it.
+class Message:
+    """One buffer on its way to one other unit, as the order of events sees it.
 
     Attributes:
-        source: Item that makes it, ``NONE`` if it is there from the start.
-        source_unit: Its lane.
-        target_unit: Where it goes.
-        readers: Items of the target's lane that wait for it. Without any it is received when the lane is through.
+        producer: Task that makes it, ``NONE`` if it is there from the start.
+        source: Unit.
+        target: Unit.
+        readers: Tasks of the target that wait for it. Without any it is received when the lane is through.
     """
 
+    producer: int
     source: int
-    source_unit: int
-    target_unit: int
+    target: int
     readers: tuple[int, ...]
 
 
@@ -51,40 +51,52 @@ class Action:
 
 
 def order_actions(
-    lanes: Sequence[Sequence[int]], wires: Sequence[Wire], transport: Transport = "buffered"
+    lanes: Sequence[Sequence[int]],
+    messages: Sequence[Message],
+    transport: Transport = "buffered",
+    item_of: Sequence[int] | None = None,
 ) -> tuple[tuple[Action, ...], ...]:
     """The actions of every unit.
 
     Args:
-        lanes: Items of every unit in order; an item is in one lane. Every dependency between lanes must be a wire.
-        wires: The messages.
+        lanes: Items of every unit in order; an item is in one lane. Every dependency between lanes must be a message.
+        messages: Their producers and readers are tasks, or items.
+        item_of: Item of every task, if they are tasks.
 
     Raises:
         DeadlockError: lanes and messages have no common order.
     """
-    order = _events(lanes, wires)
+    if item_of is not None:
+        messages = [_between_items(message, item_of) for message in messages]
+    order = _events(lanes, messages)
     unit_of = {item: unit for unit, lane in enumerate(lanes) for item in lane}
     if transport == "rendezvous":
         found: list[list[Action]] = [[] for _ in lanes]
         for verb, index in order:
             if verb == 0:
-                found[wires[index].source_unit].append(Action("send", index))
-                found[wires[index].target_unit].append(Action("receive", index))
+                found[messages[index].source].append(Action("send", index))
+                found[messages[index].target].append(Action("receive", index))
             else:
                 found[unit_of[index]].append(Action("run", index))
         return tuple(tuple(actions) for actions in found)
-    return tuple(_buffered(unit, lane, wires) for unit, lane in enumerate(lanes))
+    return tuple(_buffered(unit, lane, messages) for unit, lane in enumerate(lanes))
 
 
-def _buffered(unit: int, lane: Sequence[int], wires: Sequence[Wire]) -> tuple[Action, ...]:
+def _between_items(message: Message, item_of: Sequence[int]) -> Message:
+    producer = NONE if message.producer == NONE else item_of[message.producer]
+    readers = tuple(dict.fromkeys(item_of[reader] for reader in message.readers))
+    return Message(producer, message.source, message.target, readers)
+
+
+def _buffered(unit: int, lane: Sequence[int], messages: Sequence[Message]) -> tuple[Action, ...]:
     position = {item: index for index, item in enumerate(lane)}
     sends: dict[int, list[int]] = {}
     receives: dict[int, list[int]] = {}
-    for index, wire in enumerate(wires):
-        if wire.source_unit == unit:
-            sends.setdefault(wire.source, []).append(index)
-        if wire.target_unit == unit:
-            first = min(wire.readers, key=lambda reader: position[reader], default=NONE)
+    for index, message in enumerate(messages):
+        if message.source == unit:
+            sends.setdefault(message.producer, []).append(index)
+        if message.target == unit:
+            first = min(message.readers, key=lambda reader: position[reader], default=NONE)
             receives.setdefault(first, []).append(index)
     found = [Action("send", index) for index in sends.get(NONE, ())]
     for item in lane:
@@ -94,7 +106,7 @@ def _buffered(unit: int, lane: Sequence[int], wires: Sequence[Wire]) -> tuple[Ac
     return (*found, *(Action("receive", index) for index in receives.get(NONE, ())))
 
 
-def _events(lanes: Sequence[Sequence[int]], wires: Sequence[Wire]) -> list[tuple[int, int]]:
+def _events(lanes: Sequence[Sequence[int]], messages: Sequence[Message]) -> list[tuple[int, int]]:
     """One order of all events, messages (0, index) and items (1, index): by level, messages first.
 
     The level of an event is the longest chain of events behind it, so that units advance evenly.
@@ -105,12 +117,12 @@ def _events(lanes: Sequence[Sequence[int]], wires: Sequence[Wire]) -> list[tuple
         for before, item in pairwise(lane):
             after[1, before].append((1, item))
             missing[1, item] += 1
-    for index, wire in enumerate(wires):
-        after[0, index] = [(1, reader) for reader in wire.readers]
-        missing[0, index] = int(wire.source != NONE)
-        if wire.source != NONE:
-            after[1, wire.source].append((0, index))
-        for reader in wire.readers:
+    for index, message in enumerate(messages):
+        after[0, index] = [(1, reader) for reader in message.readers]
+        missing[0, index] = int(message.producer != NONE)
+        if message.producer != NONE:
+            after[1, message.producer].append((0, index))
+        for reader in message.readers:
             missing[1, reader] += 1
     level = dict.fromkeys(after, 0)
     ready: list[tuple[int, tuple[int, int]]] = []

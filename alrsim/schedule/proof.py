@@ -77,9 +77,9 @@ def gap(problem: Problem, makespan: Ns, schedule: Schedule | None = None, proof:
     Returns:
         ``None`` for a schedule with fused pairs, which may take less than the sum that every bound counts.
     """
-    if problem.loads is not None:
+    if problem.contention is not None:
         # A step may be shorter than what was proved of the fixed durations that its scheduler saw.
-        problem, proof = replace(problem, durations=problem.shortest, loads=None), None
+        problem, proof = replace(problem, durations=problem.shortest, contention=None), None
     anywhere = makespan_bound(problem)
     if schedule is None:
         return Gap(makespan, anywhere, anywhere)

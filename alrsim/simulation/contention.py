@@ -15,28 +15,28 @@ from typing import cast
 from simpy import Environment, Event
 
 from alrsim.schedule.lower import Lowered
-from alrsim.tasks.problem import Loads
+from alrsim.tasks.problem import ContentionModel
 
 _WHOLE = 1 << 64
 
 
-def stretches(loads: Loads, lowered: Lowered, overlap: Fraction = Fraction(1)) -> list[tuple[int, ...]]:
-    """Ticks per item beside 0, 1, ... ``loads.neighbours`` units at work, the executor's overhead included.
+def stretches(model: ContentionModel, lowered: Lowered, overlap: Fraction = Fraction(1)) -> list[tuple[int, ...]]:
+    """Ticks per item beside 0, 1, ... ``model.neighbours`` units at work, the executor's overhead included.
 
     Args:
         overlap: A fused pair takes ``overlap`` times the sum of both.
     """
     found = []
     for item, members in enumerate(lowered.tasks):
-        alone, busy = (_sum(rows, members, lowered.unit[item], overlap) for rows in (loads.alone, loads.busy))
-        fixed, steps = loads.overhead * len(members), loads.neighbours
+        alone, busy = (_sum(rows, members, lowered.unit[item], overlap) for rows in (model.alone, model.busy))
+        fixed, steps = model.overhead * len(members), model.neighbours
         found.append(tuple(fixed + alone + ((busy - alone) * k + steps // 2) // steps for k in range(steps + 1)))
     return found
 
 
-def alone_ticks(loads: Loads, members: tuple[int, ...], unit: int, overlap: Fraction = Fraction(1)) -> int:
+def alone_ticks(model: ContentionModel, members: tuple[int, ...], unit: int, overlap: Fraction = Fraction(1)) -> int:
     """Ticks of an item with idle neighbours, without overhead."""
-    return _sum(loads.alone, members, unit, overlap)
+    return _sum(model.alone, members, unit, overlap)
 
 
 def _sum(rows: Sequence[Sequence[int]], members: tuple[int, ...], unit: int, overlap: Fraction) -> int:

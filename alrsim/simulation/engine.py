@@ -51,8 +51,8 @@ def simulate(
     ZB-H1 with 4 units, 8 micro-batches, f = b = w = 1 and a transfer time of 0.25 takes 30.0 under ``latency`` and
     ``link`` (a sender is never blocked) and 31.75 under ``blocking``.
 
-    Where the problem says what its durations are made of (:class:`alrsim.tasks.problem.Loads`), a task is as fast as
-    its neighbours leave it, moment by moment (:mod:`alrsim.simulation.contention`).
+    Where the problem says what its durations are made of (:class:`alrsim.tasks.problem.ContentionModel`), a task is as
+    fast as its neighbours leave it, moment by moment (:mod:`alrsim.simulation.contention`).
 
     On a host with fewer cores than units a task holds one core from start to end; units that wait for one get it
     first come, first served. Ties are decided as written in :mod:`alrsim.simulation.run`.
@@ -97,7 +97,7 @@ def simulate(
         raise OptionError(f"the fast engine leaves this to SimPy: {why}", field="engine", fix="use auto or simpy")
     taken = run_fast(lowered, semantics=semantics) if fast and not why else None
     if taken is None:
-        stretch = None if problem.loads is None else stretches(problem.loads, lowered, overlap)
+        stretch = None if problem.contention is None else stretches(problem.contention, lowered, overlap)
         simulated = run(lowered, semantics=semantics, cores=problem.machine.shared_cores, stretch=stretch)
         times, timeline = cache(lambda: simulated), _timeline(problem, lowered, simulated, values)
     else:

@@ -40,7 +40,7 @@ def refusal(problem: Problem, lowered: Lowered) -> str:
     machine = problem.machine
     if machine.shared_cores is not None and machine.shared_cores < len(machine.units):
         return f"{len(machine.units)} units share {machine.shared_cores} cores"
-    if problem.loads is not None:
+    if problem.contention is not None:
         return "how long a task takes depends on who else is at work"
     # No time is later than if everything ran one after the other.
     if sum(lowered.duration) + sum(message.delay for message in lowered.messages) > np.iinfo(np.int64).max:

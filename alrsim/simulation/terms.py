@@ -14,18 +14,20 @@ from alrsim.timeline.timeline import Timeline
 
 
 def terms(problem: Problem, graph: EventGraph, overlap: Fraction = Fraction(1)) -> Terms:
-    """The makespan by cause. Costs without :class:`~alrsim.tasks.problem.Loads` know compute and transfer only."""
-    loads, lowered = problem.loads, graph.lowered
+    """The makespan by cause. Costs without a
+    :class:`~alrsim.tasks.problem.ContentionModel` know compute and transfer only."""
+    model, lowered = problem.contention, graph.lowered
     compute = transfer = overhead = contention = 0
     for step in steps_back(graph):
         ticks = step.end - step.start
         if step.item == NONE:
             transfer += ticks
-        elif loads is None:
+        elif model is None:
             compute += ticks
         else:
             members = lowered.tasks[step.item]
-            alone, fixed = alone_ticks(loads, members, lowered.unit[step.item], overlap), loads.overhead * len(members)
+            alone = alone_ticks(model, members, lowered.unit[step.item], overlap)
+            fixed = model.overhead * len(members)
             compute, overhead, contention = compute + alone, overhead + fixed, contention + ticks - alone - fixed
     return Terms(compute, transfer, overhead, contention)
 

@@ -8,7 +8,7 @@ from alrsim.errors import OptionError
 from alrsim.estimators.policy import Plan, preset
 from alrsim.graph.graph import Graph
 from alrsim.graph.stages import StageGraph
-from alrsim.hardware.machine import Machine
+from alrsim.hardware.machine import Machine, Unit
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules import RULES
 from alrsim.rules.options import Optimizer, RuleOptions
@@ -174,21 +174,24 @@ def cut_for(graph: Graph, method: Method, asked: StepOptions, machine: Machine) 
 
 def time_weights_for(graph: Graph, spec: str, method: Method, asked: StepOptions, machine: Machine) -> "Weights | None":
     """Predicted time of every operator: one table for equal units, one per stage for unlike ones."""
-    from alrsim.cost.cut import time_weights
-
     kind, _, parts = spec.partition(":")
     if kind != "balanced" or not parts.isdigit() or is_abstract(machine):
         return None
-    model, _ = cost_model_of(machine)
     plan = parse_precision(asked.precision, default=narrowed(FP32, machine))
     alike = [replace(unit, name="") for unit in machine.units]
-    tables = [
-        time_weights(graph, model, unit, plan) for unit in alike[: 1 if alike.count(alike[0]) == len(alike) else None]
-    ]
+    different = machine.units[: 1 if alike.count(alike[0]) == len(alike) else None]
+    tables = [operator_times(graph, unit, machine, plan) for unit in different]
     if len(tables) == 1:
         return tables[0]
     order = [expected_unit(method.scheduler, stage, int(parts), len(tables)) for stage in range(int(parts))]
     return [tables[unit] for unit in order]
+
+
+def operator_times(graph: Graph, unit: Unit, machine: Machine, plan: PrecisionPlan) -> dict[str, float]:
+    """Predicted time of every operator on a unit of a machine, for ``balanced`` cuts."""
+    from alrsim.cost.cut import time_weights
+
+    return time_weights(graph, cost_model_of(machine)[0], unit, plan)
 
 
 def expected_unit(scheduler: str, stage: int, stages: int, units: int) -> int:

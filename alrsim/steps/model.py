@@ -71,6 +71,11 @@ class Model:
         return self.torch_model is not None
 
     @property
+    def scales(self) -> bool:
+        """Whether it can be had at any batch size; a file holds one."""
+        return self._file_graph is None
+
+    @property
     def graph(self) -> Graph:
         """The operators for the whole default batch."""
         return self.at(self.batch, 1).graph
@@ -126,6 +131,10 @@ class Model:
                 warn(f"{self.name}: {warning}")
             self._sizes[size] = SizedModel(self.name, exported.graph, size, exported)
         return self._sizes[size]
+
+    def remember(self, sizes: "Mapping[int, SizedModel]") -> None:
+        """Take sizes that were exported elsewhere, so that they are not exported again."""
+        self._sizes.update(sizes)
 
     def program(self, sized: SizedModel, stages: StageGraph) -> "Program":
         """The torch program, cut where the graph is cut; made at the first call for a size and a cut."""
@@ -300,10 +309,11 @@ def cut_key(stages: StageGraph) -> CutKey:
     return tuple(stage.ops for stage in stages.stages)
 
 
-def cut_stages(graph: Graph, spec: str, *, weights: "Weights | None" = None) -> StageGraph:
+def cut_stages(graph: Graph, cut: str | CutKey, *, weights: "Weights | None" = None) -> StageGraph:
     """Cut a graph and count what every stage does.
 
     Args:
+        cut: A specification, or the operators of every stage.
         weights: What ``balanced`` balances; default: FLOPs.
 
     Raises:
@@ -313,4 +323,4 @@ def cut_stages(graph: Graph, spec: str, *, weights: "Weights | None" = None) -> 
     from alrsim.cost.cut import cut_graph
     from alrsim.cost.stages import build_stages
 
-    return build_stages(graph, cut_graph(graph, spec, weights=weights))
+    return build_stages(graph, cut_graph(graph, cut, weights=weights) if isinstance(cut, str) else cut)

@@ -153,12 +153,9 @@ class MachineOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CutOptions(Options):
-    """How a batch and a model are cut."""
+class StageOptions(Options):
+    """Where a model is cut into stages."""
 
-    microbatches: int = keyword(
-        "Micro-batches that the batch is split into.", default=4, metavar="M", short="m", least=1, panel=MODEL
-    )
     cut: str | None = keyword(
         "balanced:K | module[:DEPTH] | operator | layer | block | names:op1,op2. Default: balanced over the units for "
         "BP (equally slow on the machine), layer for LR.",
@@ -169,13 +166,70 @@ class CutOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MethodOptions(CutOptions):
-    """What decides which tasks a step has, besides rule and scheduler."""
+class CutOptions(StageOptions):
+    """How a batch and a model are cut."""
 
-    copies: int = keyword("LR: noisy copies of each micro-batch.", default=1, metavar="C", least=1, panel=METHOD)
-    group: int | None = keyword(
-        "LR: copies stacked in one task. Default: all.", default=None, metavar="N", least=1, panel=METHOD
+    microbatches: int = keyword(
+        "Micro-batches that the batch is split into.", default=4, metavar="M", short="m", least=1, panel=MODEL
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormatOptions(Options):
+    """Number formats."""
+
+    precision: str | PrecisionPlan | None = keyword(
+        "One format for all (fp32, bf16, fp16) or params=bf16,activations=bf16,saved=int8,noise=regenerated. Signs of "
+        "signed inputs are -1, 0, 1 in saved=int8, but one bit in saved=sign1, where zeros become 1; threshold codes "
+        "take two bits there.",
+        default=None,
+        metavar="SPEC",
+        parse=_precision,
+        panel=METHOD,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskOptions(StageOptions, FormatOptions):
+    """What decides which tasks any step has, and how their order is searched."""
+
+    optimizer: str = keyword(
+        "sgd | momentum | adam.", default="sgd", metavar="O", choices=get_args(Optimizer), panel=METHOD
+    )
+    update: bool = keyword("Parameter updates are tasks.", default=True, panel=METHOD)
+    loss: bool = keyword("The loss is a task.", default=True, panel=METHOD)
+    time_limit: float | None = keyword(
+        "Seconds for schedulers that search (auto, cpsat, local-search). Default: a fixed amount of work, which gives "
+        "the same schedule on every host.",
+        default=None,
+        metavar="S",
+        parse=_time_limit,
+        panel=METHOD,
+    )
+    search: dict[str, str] | None = keyword(
+        "For schedulers that search: placement=fixed|stages|free, gradients=free, live=N (micro-batches that a unit "
+        "may hold), priority=..., base=..., effort=..., seed=..., workers=..., memory=no, exact=no. Repeatable.",
+        default=None,
+        metavar="KEY=VALUE",
+        many=True,
+        parse=_search,
+        panel=METHOD,
+    )
+
+    @property
+    def searching(self) -> "SearchOptions | None":
+        """What a scheduler that searches is asked for; ``None`` where nothing was said."""
+        if not self.search and self.time_limit is None:
+            return None
+        from alrsim.schedulers.search import parse_search
+
+        return parse_search(self.search or {}, time_limit=self.time_limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimatorOptions(StageOptions, FormatOptions):
+    """How gradients are estimated, and where noise goes."""
+
     baseline: str = keyword(
         "LR: clean | copy-mean | antithetic | none.",
         default="clean",
@@ -214,13 +268,6 @@ class MethodOptions(CutOptions):
         choices=get_args(NoiseCode),
         panel=METHOD,
     )
-    estimators: Plan | None = keyword(
-        "Method lr: one estimator per stage, from a file that gradcheck suggested.",
-        default=None,
-        metavar="FILE",
-        parse=_estimators,
-        panel=METHOD,
-    )
     inject: str = keyword(
         "LR: noise on pre-activations (pre) or behind activation, pooling, residual sum (post); sets the cut.",
         default="pre",
@@ -228,20 +275,16 @@ class MethodOptions(CutOptions):
         choices=get_args(Injection),
         panel=METHOD,
     )
-    precision: str | PrecisionPlan | None = keyword(
-        "One format for all (fp32, bf16, fp16) or params=bf16,activations=bf16,saved=int8,noise=regenerated. Signs of "
-        "signed inputs are -1, 0, 1 in saved=int8, but one bit in saved=sign1, where zeros become 1; threshold codes "
-        "take two bits there.",
-        default=None,
-        metavar="SPEC",
-        parse=_precision,
-        panel=METHOD,
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyOptions(EstimatorOptions, CutOptions):
+    """How a step is split into micro-batches, copies and segments."""
+
+    copies: int = keyword("LR: noisy copies of each micro-batch.", default=1, metavar="C", least=1, panel=METHOD)
+    group: int | None = keyword(
+        "LR: copies stacked in one task. Default: all.", default=None, metavar="N", least=1, panel=METHOD
     )
-    optimizer: str = keyword(
-        "sgd | momentum | adam.", default="sgd", metavar="O", choices=get_args(Optimizer), panel=METHOD
-    )
-    update: bool = keyword("Parameter updates are tasks.", default=True, panel=METHOD)
-    loss: bool = keyword("The loss is a task.", default=True, panel=METHOD)
     segments: tuple[int, ...] | None = keyword(
         "Method segments: first stage of every later segment.",
         default=None,
@@ -249,38 +292,25 @@ class MethodOptions(CutOptions):
         parse=parse_segments,
         panel=METHOD,
     )
+    estimators: Plan | None = keyword(
+        "Method lr: one estimator per stage, from a file that gradcheck suggested.",
+        default=None,
+        metavar="FILE",
+        parse=_estimators,
+        panel=METHOD,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodOptions(CopyOptions, TaskOptions):
+    """What decides which tasks a step has, besides rule and scheduler."""
+
     first_input_gradient: bool = keyword(
         "BP: stage 0 computes an input gradient too, and pays for it.", default=False, panel=METHOD
     )
     chunks: int | None = keyword(
         "Stages per unit of interleaved-1f1b and zb-v. Default 2.", default=None, metavar="V", least=1, panel=METHOD
     )
-    time_limit: float | None = keyword(
-        "Seconds for schedulers that search (auto, cpsat, local-search). Default: a fixed amount of work, which gives "
-        "the same schedule on every host.",
-        default=None,
-        metavar="S",
-        parse=_time_limit,
-        panel=METHOD,
-    )
-    search: dict[str, str] | None = keyword(
-        "For schedulers that search: placement=fixed|stages|free, gradients=free, live=N (micro-batches that a unit "
-        "may hold), priority=..., base=..., effort=..., seed=..., workers=..., memory=no, exact=no. Repeatable.",
-        default=None,
-        metavar="KEY=VALUE",
-        many=True,
-        parse=_search,
-        panel=METHOD,
-    )
-
-    @property
-    def searching(self) -> "SearchOptions | None":
-        """What a scheduler that searches is asked for; ``None`` where nothing was said."""
-        if not self.search and self.time_limit is None:
-            return None
-        from alrsim.schedulers.search import parse_search
-
-        return parse_search(self.search or {}, time_limit=self.time_limit)
 
 
 def cost_names() -> tuple[str, ...]:
@@ -291,7 +321,16 @@ def cost_names() -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictionOptions(Options):
+class TransferOptions(Options):
+    """How messages occupy links."""
+
+    transfer_semantics: str = keyword(
+        "latency | link | blocking.", default="link", metavar="T", choices=SEMANTICS, panel=PREDICTION
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionOptions(TransferOptions):
     """How a step is priced and simulated."""
 
     cost: str = keyword(
@@ -300,9 +339,6 @@ class PredictionOptions(Options):
         metavar="C",
         choices=cost_names,
         panel=PREDICTION,
-    )
-    transfer_semantics: str = keyword(
-        "latency | link | blocking.", default="link", metavar="T", choices=SEMANTICS, panel=PREDICTION
     )
     engine: str = keyword(
         "simpy: the reference. fast: compiled, the same times. auto: fast for large problems where it is exact.",

@@ -169,15 +169,13 @@ def stages_of_file(file: ScheduleFile, graph: Graph, asked: StepOptions, machine
 
 
 def _recipe_stages(path: Path, recipe: Recipe, graph: Graph, asked: StepOptions) -> StageGraph:
-    from alrsim.cost.stages import build_stages
-
     if {op.name for op in graph.ops} != {name for names in recipe.cut for name in names}:
         raise ModelError(
             f"{path} was made for {recipe.model}, whose operators are not those of {graph.name}",
             field="model",
             fix="give the model (and its `option`) that the schedule was made for",
         )
-    stages = build_stages(graph, recipe.cut)
+    stages = cut_stages(graph, recipe.cut)
     if asked.cut is not None and cut_stages(graph, asked.cut).stages != stages.stages:
         raise OptionError(f"{path} brings its own cut", field="cut", fix="leave it out, or make the schedule again")
     return stages

@@ -63,14 +63,17 @@ class Workload:
     """What all methods of a comparison share.
 
     Attributes:
-        sized: The model at the size of one micro-batch.
         asked: The options of the step, checked.
     """
 
     model: Model
-    sized: SizedModel
     machine: Machine
     asked: StepOptions
+
+    @cached_property
+    def sized(self) -> SizedModel:
+        """The model at the size of one micro-batch."""
+        return self.model.at(self.asked.batch, self.asked.microbatches)
 
     @property
     def samples(self) -> int:
@@ -82,7 +85,9 @@ def workload(model: Model, machine: Machine, asked: StepOptions) -> Workload:
     """The model at the size that is asked for, on a machine."""
     if asked.precision is None and (usual := usual_format(machine)) is not Precision.FP32:
         warn(f"{machine.name} does not compute in fp32: {usual.value} is taken; choose by `precision`")
-    return Workload(model, model.at(asked.batch, asked.microbatches), machine, asked)
+    work = Workload(model, machine, asked)
+    _ = work.sized  # what cannot be read is refused here
+    return work
 
 
 @dataclass(frozen=True)
@@ -178,8 +183,7 @@ class Step:
         stages = self.stages
         assert self.draft is not None
         cut = tuple(stage.ops for stage in stages.stages)
-        sized = self.draft.work.sized
-        return Recipe(sized.name, sized.samples, self.draft.method.rule, self.draft.options, cut)
+        return Recipe(self.draft.work.model.name, stages.batch, self.draft.method.rule, self.draft.options, cut)
 
     def simulate(self, costs: "MeasuredCosts | HasCosts | None" = None, **options: Any) -> StepResult:
         """The step in simulated time.
@@ -305,7 +309,7 @@ def schedule_draft(draft: Draft, priced: Priced) -> Step:
 
 def about_of(work: Workload) -> dict[str, str]:
     """Model and hardware, by name."""
-    return {"model": work.sized.name, "hardware": work.machine.name}
+    return {"model": work.model.name, "hardware": work.machine.name}
 
 
 def make_steps(work: Workload, methods: Sequence[Method]) -> list[Step]:
@@ -354,8 +358,8 @@ def step_of_file(file: ScheduleFile, model: Model, machine: Machine, asked: Step
     from alrsim.steps.schedule_file import method_of_file
 
     batch = batch_of(file, asked.batch, torch_model=model.runs)
-    asked = asked.with_(microbatches=file.outline.microbatches)
-    work = Workload(model, model.at(batch, asked.microbatches), machine, asked)
+    asked = asked.with_(microbatches=file.outline.microbatches, batch=batch)
+    work = Workload(model, machine, asked)
     options = options_of_file(file, asked, machine)
     draft = Draft(work, method_of_file(file), stages_of_file(file, work.sized.graph, asked, machine), options)
     priced = price_draft(draft)

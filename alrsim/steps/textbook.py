@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from alrsim.errors import OptionError
-from alrsim.options import choose, parse_pairs
+from alrsim.options import Options, choose, keyword, parse_pairs
 from alrsim.rules.options import RuleOptions
 from alrsim.schedule.schedule import Schedule
 from alrsim.steps.method import Method
@@ -189,3 +189,32 @@ def parse_durations(given: "str | Mapping[str, Any]", field: str = "durations") 
     if "f" not in found:
         raise OptionError("needs at least f", field=field, fix="for example f=2,b=3,w=1")
     return fill_durations(found)
+
+
+TEXTBOOK = "Durations instead of a model"
+"""Panel of the help."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProblemOptions(Options):
+    """The size of a textbook problem."""
+
+    stages: int | None = keyword(
+        "With durations: how many stages. Default: one per unit.", default=None, metavar="N", least=1, panel=TEXTBOOK
+    )
+    loss_unit: int | None = keyword(
+        "With durations: the loss has this unit.", default=None, metavar="N", least=0, panel=TEXTBOOK
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DurationOptions(ProblemOptions):
+    """A textbook problem instead of a model."""
+
+    durations: dict[str, Fraction] | None = keyword(
+        "Instead of a model: f=2,b=3,w=1,u=0,l=0,g=1,c=0,transfer=0.25 per stage; a full backward is b+w.",
+        default=None,
+        metavar="TABLE",
+        parse=parse_durations,
+        panel=TEXTBOOK,
+    )

@@ -9,7 +9,7 @@ from alrsim.study.comparison import compare
 from alrsim.verbs import verb
 
 MODEL, HARDWARE = "resnet5", "cpu-2core"
-SETTING = {"units": 2, "batch": 128, "microbatches": 4, "measure": True}
+UNITS, BATCH, MICROBATCHES = 2, 128, 4
 METHODS = ("bp:gpipe", "bp:1f1b", "lr:lr-fixed", "alr:lr-fixed", "alr:lr-free")
 
 
@@ -24,4 +24,14 @@ class DemoOptions(Options):
 @verb(DemoOptions)
 def demo(*, asked: DemoOptions) -> CompareResult:
     """ResNet-5 on handwritten digits, 2 units: calibrate this host, predict BP, LR and ALR, run them, compare."""
-    return compare(MODEL, HARDWARE, methods=METHODS, repeats=asked.repeats, seed=asked.seed, **SETTING)
+    return compare(
+        MODEL,
+        HARDWARE,
+        units=UNITS,
+        batch=BATCH,
+        microbatches=MICROBATCHES,
+        methods=METHODS,
+        measure=True,
+        repeats=asked.repeats,
+        seed=asked.seed,
+    )

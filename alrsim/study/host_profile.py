@@ -111,10 +111,10 @@ def _drafts(wanted: Wanted, profile: Profile) -> tuple[list[tuple[Bench, Draft]]
     skipped: dict[str, str] = {}
     microbatches = wanted.asked.microbatches
     for samples in wanted.samples:
-        sized = wanted.model.at(samples * microbatches, microbatches)
-        first = open_bench(Workload(wanted.model, sized, machine, wanted.asked), wanted.running)
+        asked = wanted.asked.with_(batch=samples * microbatches)
+        first = open_bench(Workload(wanted.model, machine, asked), wanted.running)
         for copies in wanted.copies:
-            work = replace(first.work, asked=wanted.asked.with_(copies=copies))
+            work = replace(first.work, asked=asked.with_(copies=copies))
             bench = replace(first, work=work)
             for method in wanted.methods:
                 if method.label in skipped or (not method.is_lr and copies != wanted.copies[0]):

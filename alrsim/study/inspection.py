@@ -1,5 +1,6 @@
 """What a model is made of: operators, stages, and an ONNX file of it, as results."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from alrsim.cost.operators import OpCost, cost_graph
 from alrsim.errors import OptionError
 from alrsim.graph.stages import StageGraph
-from alrsim.graph.work import NO_WORK, Work
+from alrsim.graph.work import NO_WORK
 from alrsim.options import keyword
 from alrsim.reports.model_counts import (
     EdgeCounts,
@@ -64,10 +65,12 @@ def counts_of(sized: SizedModel, *, each: bool = False) -> GraphResult:
     )
 
 
-def _total(costs: list[OpCost]) -> TotalCounts:
-    names = ("forward", "input_gradient", "weight_gradient")
-    works: list[Work] = [sum((getattr(cost, name) for cost in costs), NO_WORK) for name in names]
-    return TotalCounts(*map(WorkCounts.of, works), 2 * sum(work.macs for work in works))
+def _total(costs: Sequence[OpCost]) -> TotalCounts:
+    forward = sum((cost.forward for cost in costs), NO_WORK)
+    inputs = sum((cost.input_gradient for cost in costs), NO_WORK)
+    weights = sum((cost.weight_gradient for cost in costs), NO_WORK)
+    flops = 2 * (forward.macs + inputs.macs + weights.macs)
+    return TotalCounts(WorkCounts.of(forward), WorkCounts.of(inputs), WorkCounts.of(weights), flops)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,6 +36,10 @@ def load(path: str | Path) -> Any:
         return open_schedule(file).schedule
     document = read_json(file)
     kind = kind_of(document)
+    if kind == "estimators" or (kind == "plan" and "value" in document):  # an older word for estimators
+        from alrsim.steps.estimators_file import read_estimators
+
+        return read_estimators(file)
     if kind in KINDS:
         return read_document(file)
     if kind in VALUES:
@@ -44,8 +48,4 @@ def load(path: str | Path) -> Any:
         from alrsim.steps.schedule_file import open_schedule
 
         return open_schedule(file).schedule
-    if kind in ("plan", "estimators"):
-        from alrsim.steps.estimators_file import read_estimators
-
-        return read_estimators(file)
     raise FileError("is nothing that alrsim wrote", where=str(file), fix="give a result, or a file of a verb's output")

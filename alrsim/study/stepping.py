@@ -1,7 +1,6 @@
 """Steps by name: a model under a method, a schedule file, or a textbook problem; scheduled, simulated, executed."""
 
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from alrsim.steps.model import Model, load_model
 from alrsim.steps.options import MODEL, FileOptions, RunOptions, StepOptions
 from alrsim.steps.schedule_file import agree, open_schedule, refuse_estimators_beside
 from alrsim.steps.step import Step, make_steps, step_of_file, workload
-from alrsim.steps.textbook import parse_durations
+from alrsim.steps.textbook import DurationOptions, ProblemOptions, parse_durations
 from alrsim.steps.textbook_problem import DURATION_KEYS
 from alrsim.steps.textbook_step import step_of_durations, step_of_file_and_durations
 from alrsim.study.comparison import loading
@@ -88,28 +87,13 @@ def textbook(method: str | Method = "bp:1f1b", **keywords: Any) -> Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextbookOptions(StepOptions):
+class TextbookOptions(ProblemOptions, StepOptions):
     """Options of a textbook problem."""
-
-    stages: int | None = keyword(
-        "With durations: how many stages. Default: one per unit.", default=None, metavar="N", least=1, panel=MODEL
-    )
-    loss_unit: int | None = keyword(
-        "With durations: the loss has this unit.", default=None, metavar="N", least=0, panel=MODEL
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScheduleFileOptions(FileOptions, TextbookOptions):
+class ScheduleFileOptions(FileOptions, DurationOptions, StepOptions):
     """Options of :func:`load_schedule`."""
-
-    durations: "dict[str, Fraction] | None" = keyword(
-        "Instead of a model: f=2,b=3,w=1,u=0,l=0,g=1,c=0,transfer=0.25 per stage; a full backward is b+w.",
-        default=None,
-        metavar="TABLE",
-        parse=parse_durations,
-        panel=MODEL,
-    )
 
 
 @verb(ScheduleFileOptions)

@@ -18,7 +18,7 @@ from alrsim.hardware.profile import load_machine
 from alrsim.options import about, choose, options_of
 from alrsim.steps.chain import LR_OPTIONS
 from alrsim.steps.method import DEFAULT_METHODS, parse_method
-from alrsim.steps.model import Model, SizedModel, load_model, microbatch_size, source_of
+from alrsim.steps.model import Model, SizedModel, load_model, source_of
 from alrsim.sweeps.grid import Configuration
 from alrsim.sweeps.spec import Quality, Spec, Value
 from alrsim.verbs import Verb
@@ -27,9 +27,6 @@ _machine = lru_cache(maxsize=256)(load_machine)
 """A profile takes longer to read than a small step to simulate."""
 
 NOT_SWEPT = frozenset(("measure", "repeats", "seed", "executor", "limit"))
-
-ModelKey = tuple[str, tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
-"""What a model is loaded from: its name, its options, its bindings."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +124,11 @@ class Models:
     """Models of a sweep: each loaded once, exported once for every size, and kept packed for the workers.
 
     Args:
-        packed: What an earlier run kept, by :meth:`key`.
+        packed: What an earlier run kept, by :func:`key_of`.
     """
 
     def __init__(self, packed: Mapping[str, bytes]) -> None:
-        self._loaded: dict[ModelKey, Model] = {}
+        self._loaded: dict[str, Model] = {}
         self.packed = dict(packed)
 
     def extra(self, function: str, configuration: Configuration, quality: Quality | None) -> Extra:
@@ -144,26 +141,31 @@ class Models:
         name = str(configuration.get("model", ""))
         if not name:
             raise OptionError("needs a model", field="model")
-        option, bind = asked.option or {}, asked.bind or {}
-        sizes = sizes_of(function, configuration, asked) if source_of(name) in ("zoo", "factory") else [0]
-        keys = [self.key(name, option, bind, size) for size in sizes]
-        for key, size in zip(keys, sizes, strict=True):
-            if key not in self.packed:
-                self.packed[key] = pack(self._sized(name, option, bind, size))
-        models = tuple((size, self.packed[key]) for key, size in zip(keys, sizes, strict=True))
-        return Extra(function, name, models, quality, registry.snapshot())
-
-    def key(self, name: str, option: Mapping[str, str], bind: Mapping[str, int], size: int) -> str:
-        """The key of one size of a model."""
-        return json.dumps([name, sorted(option.items()), sorted(bind.items()), size])
-
-    def _sized(self, name: str, option: Mapping[str, str], bind: Mapping[str, int], size: int) -> SizedModel:
-        at = (name, tuple(sorted(option.items())), tuple(sorted((key, str(value)) for key, value in bind.items())))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AlrsimWarning)
-            if at not in self._loaded:
-                self._loaded[at] = load_model(name, option=option, bind=bind)
-            return self._loaded[at].at(size or None, 1)
+            model = self._model(name, asked.option or {}, asked.bind or {})
+            sized = sizes_of(function, configuration, asked, model)
+        travels = []
+        for size, one in sized.items():
+            key = key_of(name, asked.option or {}, asked.bind or {}, size)
+            if key not in self.packed:
+                self.packed[key] = pack(one)
+            travels.append((size, self.packed[key]))
+        return Extra(function, name, tuple(travels), quality, registry.snapshot())
+
+    def _model(self, name: str, option: Mapping[str, str], bind: Mapping[str, int]) -> Model:
+        key = key_of(name, option, bind, 0)
+        if key not in self._loaded:
+            model = load_model(name, option=option, bind=bind)
+            known = {json.loads(one)[-1]: one for one in self.packed if json.loads(one)[:-1] == json.loads(key)[:-1]}
+            model.remember({size: unpack(self.packed[one]) for size, one in known.items() if size})
+            self._loaded[key] = model
+        return self._loaded[key]
+
+
+def key_of(name: str, option: Mapping[str, str], bind: Mapping[str, int], size: int) -> str:
+    """The key of one size of a model; 0 is the size of a file."""
+    return json.dumps([name, sorted(option.items()), sorted(bind.items()), size])
 
 
 def checked(function: str, configuration: Configuration) -> Any:
@@ -181,6 +183,8 @@ def _keywords(function: str, configuration: Configuration) -> dict[str, Any]:
     found: dict[str, Any] = {name: value for name, value in configuration.items() if name not in positional}
     if function == "compare" and "method" in found:
         found["methods"] = [found.pop("method")]
+    if function == "plan":
+        found.setdefault("what_if", False)
     texts = {one.name for one in options_of(verb_of(function).options) if about(one).parse is not None}
     return {
         name: str(value) if name in texts and isinstance(value, int | float) and not isinstance(value, bool) else value
@@ -188,13 +192,17 @@ def _keywords(function: str, configuration: Configuration) -> dict[str, Any]:
     }
 
 
-def sizes_of(function: str, configuration: Configuration, asked: Any) -> list[int]:
-    """Samples of every micro-batch size that a call needs its model at."""
+def sizes_of(function: str, configuration: Configuration, asked: Any, model: Model) -> dict[int, SizedModel]:
+    """The model at every micro-batch size that a call needs, by samples; a file's one size stands under 0."""
+    if not model.scales:
+        return {0: model.at(asked.batch, 1 if function == "plan" else asked.microbatches)}
     if function == "compare":
-        return [microbatch_size(asked.batch, asked.microbatches)]
-    from alrsim.planner.planning import sizes_needed
+        return {one.samples: one for one in [model.at(asked.batch, asked.microbatches)]}
+    from alrsim.planner.question import load_sizes
 
-    return sizes_needed(asked, len(_machine(configuration.get("hardware", "cpu-2core"), asked.units).units))
+    units = len(_machine(configuration.get("hardware", "cpu-2core"), asked.units).units)
+    source, _ = load_sizes(model, asked, units)
+    return {samples: SizedModel(model.name, graph, samples) for samples, graph in source.graphs.items()}
 
 
 def pack(model: SizedModel) -> bytes:
@@ -277,26 +285,24 @@ def _compared(result: Any, quality: Quality | None) -> dict[str, Any]:
 
 
 def _planned(result: Any, quality: Quality | None) -> dict[str, Any]:
-    step = result.step
-    from alrsim.timeline.memory import peak_memory
     from alrsim.timeline.metrics import idle_fraction
 
-    line = step.timeline
-    copies = result.plan.copies
+    one = result.chosen
+    copies = one.copies or None
     return {
-        "makespan": line.makespan / line.ticks_per_unit,
-        "time_unit": line.time_unit,
-        "peak_memory_bytes": max(peak_memory(line).values(), default=0),
-        "idle_fraction": float(idle_fraction(line)),
-        "gap": float(result.gap),
-        "value": float(result.value),
-        "stages": step.tasks.stages,
-        "tasks": len(step.tasks.tasks),
-        "forwards_per_step": step.tasks.forwards_per_step,
+        "makespan": one.makespan,
+        "time_unit": result.time_unit,
+        "peak_memory_bytes": max(one.peak_memory_bytes.values(), default=0),
+        "idle_fraction": float(idle_fraction(one.step.timeline)),
+        "gap": result.gap,
+        "value": one.value,
+        "stages": one.stages,
+        "tasks": one.tasks,
+        "forwards_per_step": one.forwards_per_step,
         "copies": copies,
-        "cosine": quality.cosine(copies) if copies and quality else result.cosine,
+        "cosine": quality.cosine(copies) if copies and quality else one.expected_cosine,
         "fits": True,
-        "note": result.plan.label,
+        "note": one.label,
     }
 
 

@@ -30,6 +30,7 @@ class SweepOptions(Options):
         "Results (SQLite). Default: beside the specification. Is continued.",
         default=None,
         metavar="FILE",
+        short="o",
         parse=lambda text, _: Path(text),
     )
     workers: int | None = keyword("Processes on this host. Default: one per core.", default=None, metavar="N", least=1)

@@ -31,7 +31,7 @@ def cost_key(task: Task) -> CostKey:
 
 
 @dataclass(frozen=True)
-class Loads:
+class ContentionModel:
     """What durations are made of where that was measured: how long a task takes depends on who else is at work.
 
     While ``k`` other units run tasks, a task proceeds as if it took ``alone + (busy - alone) min(k, n) / n`` in all,
@@ -56,14 +56,14 @@ class Loads:
         if self.overhead < 0 or self.neighbours < 1 or len(self.alone) != len(self.busy):
             raise OptionError(
                 f"{len(self.alone)} and {len(self.busy)} rows, overhead {self.overhead}, {self.neighbours} neighbours",
-                where="loads",
+                where="contention",
                 fix="give a row per task in both, an overhead of at least 0 and at least 1 neighbour",
             )
         for idle, loaded in {(id(a), id(b)): (a, b) for a, b in zip(self.alone, self.busy, strict=True)}.values():
             if len(idle) != len(loaded) or any(not 0 <= a <= b for a, b in zip(idle, loaded, strict=True)):
                 raise OptionError(
                     f"a task takes {idle} alone and {loaded} beside neighbours",
-                    where="loads",
+                    where="contention",
                     fix="times must not be negative, nor shorter beside neighbours than alone",
                 )
 
@@ -87,7 +87,7 @@ class Problem:
         loss_unit: Index of the unit that runs the loss module; ``None``: the last stage's unit.
         time_unit: ``ns``, or ``user`` for textbook problems.
         ticks_per_unit: Ticks in one typed unit (1 for ns); reports divide by it.
-        loads: What the durations are made of, if that is known. The simulator then lets neighbours slow each other
+        contention: What the durations are made of, if that is known. The simulator then lets neighbours slow each other
             down as they really overlap; ``durations`` is what schedulers decide on.
 
     Raises:
@@ -101,7 +101,7 @@ class Problem:
     loss_unit: int | None = None
     time_unit: str = "ns"
     ticks_per_unit: int = 1
-    loads: Loads | None = None
+    contention: ContentionModel | None = None
 
     def __post_init__(self) -> None:
         if len(self.durations) != len(self.tasks.tasks):
@@ -112,14 +112,14 @@ class Problem:
                 raise OptionError(f"durations {row} must be {units} non-negative numbers, one per unit")
         if self.loss_unit is not None and not 0 <= self.loss_unit < units:
             raise OptionError(f"loss unit {self.loss_unit} does not exist; the machine has {units} units")
-        loads = self.loads
-        if loads is not None and (len(loads.alone) != len(self.durations) or len(next(iter(loads.alone), ())) != units):
-            raise OptionError(f"loads must have a row of {units} times for each of {len(self.durations)} tasks")
+        model = self.contention
+        if model is not None and (len(model.alone) != len(self.durations) or len(next(iter(model.alone), ())) != units):
+            raise OptionError(f"contention must have a row of {units} times for each of {len(self.durations)} tasks")
 
     @property
     def shortest(self) -> tuple[tuple[Ns, ...], ...]:
         """Durations that no neighbour lengthens: what lower bounds may count."""
-        return self.durations if self.loads is None else self.loads.durations(Fraction(0))
+        return self.durations if self.contention is None else self.contention.durations(Fraction(0))
 
 
 def price(

@@ -10,7 +10,7 @@ from alrsim.hardware.topology import Link, Listed
 from alrsim.hardware.unit import Unit
 from alrsim.schedule.schedule import Schedule
 from alrsim.simulation.engine import simulate
-from alrsim.tasks.problem import CostKey, Loads, Problem, Semantics, cost_key
+from alrsim.tasks.problem import ContentionModel, CostKey, Problem, Semantics, cost_key
 from alrsim.tasks.scratch import with_scratch
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.timeline.timeline import Timeline
@@ -93,14 +93,14 @@ def costs_of(problem: Problem, semantics: str) -> Costs:
         ValueError: two tasks of one key cost differently: such a problem is not one of measured costs.
     """
     rows: dict[CostKey, CostRow] = {}
-    loads = problem.loads
+    contention = problem.contention
     for index, task in enumerate(problem.tasks.tasks):
         key = cost_key(task)
-        alone, busy = ((), ()) if loads is None else (loads.alone[index], loads.busy[index])
+        alone, busy = ((), ()) if contention is None else (contention.alone[index], contention.busy[index])
         row = CostRow(*key, problem.durations[index], alone, busy, task.scratch)
         if rows.setdefault(key, row) != row:
             raise ValueError(f"tasks like {task.id} cost differently: {row} and {rows[key]}")
-    more = {} if loads is None else {"overhead": loads.overhead, "neighbours": loads.neighbours}
+    more = {} if contention is None else {"overhead": contention.overhead, "neighbours": contention.neighbours}
     return Costs(
         problem.cost_model, listed(problem.machine), tuple(rows.values()), semantics, problem.loss_unit, **more
     )
@@ -118,13 +118,13 @@ def problem_of(costs: Costs, tasks: TaskGraph, *, where: str = "costs") -> Probl
         raise FileError(f"has no cost of {missing}", where=where, fix="record the run again with this version")
     tasks = with_scratch(tasks, {key: row.scratch for key, row in table.items() if row.scratch})
     rows = [table[cost_key(task)] for task in tasks.tasks]
-    loads = None
+    contention = None
     if any(row.busy for row in rows):
         alone, busy = tuple(row.alone for row in rows), tuple(row.busy for row in rows)
-        loads = Loads(alone, busy, costs.overhead, costs.neighbours)
+        contention = ContentionModel(alone, busy, costs.overhead, costs.neighbours)
     durations = tuple(row.durations for row in rows)
     problem = Problem(tasks, costs.machine.machine, durations, costs.cost_model, costs.loss_unit)
-    return problem if loads is None else replace(problem, loads=loads)
+    return problem if contention is None else replace(problem, contention=contention)
 
 
 def predict(problem: Problem, schedule: Schedule, semantics: str) -> Timeline:

@@ -84,8 +84,7 @@ def open_model(spec: ModelSpec, microbatches: int, seed: int) -> Opened:
     """Load a model and draw data for steps of up to so many micro-batches (digits where they fit, else random)."""
     model = load_model(spec.name, option=dict(spec.options))
     most = max(microbatches, CALIBRATION_MICROBATCHES)
-    asked = StepOptions(microbatches=most)
-    work = Workload(model, model.at(spec.samples * most, most), find_host(1), asked)
+    work = Workload(model, find_host(1), StepOptions(microbatches=most, batch=spec.samples * most))
     return Opened(spec, model, open_bench(work, Running("threads", Limits(), 1, seed)))
 
 
@@ -99,12 +98,12 @@ def draft(opened: Opened, cell: Cell) -> Draft:
     asked = StepOptions.take(
         {
             "microbatches": cell.microbatches,
+            "batch": opened.spec.samples * cell.microbatches,
             **({} if cell.copies is None else {"copies": cell.copies}),
             **({"precision": FORMATS[cell.formats]} if cell.formats else {}),
         }
     )
-    sized = opened.model.at(opened.spec.samples * cell.microbatches, cell.microbatches)
-    work = Workload(opened.model, sized, find_host(cell.units), asked)
+    work = Workload(opened.model, find_host(cell.units), asked)
     return Draft(cell, draft_step(work, parse_method(cell.method)))
 
 

@@ -100,8 +100,8 @@ def test_costs_make_a_problem_with_the_semantics_of_their_executor(job):
     costs = calibrated(job)
     problem = calibrated_problem(job.job.graph, abstract_machine(2), OPTIONS, costs)
     assert costs.semantics == "blocking"
-    assert problem.loads is not None
-    assert problem.loads.overhead == 4_321
+    assert problem.contention is not None
+    assert problem.contention.overhead == 4_321
     assert link_table(problem.machine)[0, 1].hold_ns(4_000) == pytest.approx(9_000, abs=2)
 
 

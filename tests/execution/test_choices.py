@@ -55,9 +55,9 @@ def test_parameters_get_the_noise_where_they_are_fewer_than_values(wide, known):
     suggestion = suggest_plan(found, APART, SMALL, target=0.7, copies=256, truth=truth if known else None)
     first, last = suggestion.layers
     assert (first.kind, last.kind) == ("es", "lr")
-    assert first.es == first.parameters == 20
-    assert first.lr > 2 * first.es
-    assert last.lr < last.es
+    assert first.noise_on_parameters == first.parameters == 20
+    assert first.noise_on_output > 2 * first.noise_on_parameters
+    assert last.noise_on_output < last.noise_on_parameters
     flags = [one.kind == "es" for one in suggestion.plan]
     copies = [one.copies for one in suggestion.plan]
     assert suggestion.plan == tuple(

@@ -144,7 +144,7 @@ def test_units_that_add_to_the_same_term_have_copies_of_it(
     """Terms go by reference on one device, and the first one becomes the sum; without copies it is corrupted."""
     devices(1)
     one, job = job_of(subject, problem_of, "accumulate", units=3)
-    for place in ("unit_part", "messages"):
+    for place in ("division", "messages"):
         monkeypatch.setattr(f"alrsim.execution.workers.{place}.sum_sites", everywhere)
     if shared:
         graph = job.prepared.job.graph
@@ -264,6 +264,7 @@ def test_a_task_that_hangs_is_named_within_its_limit(subject, problem_of, device
     assert caught.value.token == "1G0.1"
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_a_run(subject, problem_of, devices):
     devices(1)
     _, job = job_of(subject, problem_of, "lr-fixed", kernels=failing(_thread.interrupt_main))

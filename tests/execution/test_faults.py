@@ -255,7 +255,7 @@ def test_a_worker_that_died_between_commands_is_an_error_of_the_next(job, execut
 
 
 def test_a_worker_killed_in_the_results_is_an_error(job, monkeypatch):
-    monkeypatch.setattr(process_worker, "part_values", lambda *_: die())
+    monkeypatch.setattr(process_worker, "unit_values", lambda *_: die())
     with pytest.raises(RunError, match="killed by signal 9"):
         execute_all([job()], executor="processes", repeats=1, warmup=0, dispatch_overhead_ns=0)
 

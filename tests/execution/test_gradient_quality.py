@@ -12,10 +12,11 @@ from alrsim.errors import ExecutionError
 from alrsim.estimators.variance_law import Array
 from alrsim.execution.executor import sequential
 from alrsim.execution.job import Settings
-from alrsim.quality.gradcheck import LAYER_MEAN, OVERALL, Quality, gradcheck
+from alrsim.quality.beale import beale, estimated, exact, walk, walk_all
+from alrsim.quality.curves import LAYER_MEAN, OVERALL, Quality, measure_quality
 from alrsim.quality.reference import true_gradient, warm_start
 from alrsim.quality.sampler import Sampler, Subject, subject_of
-from alrsim.quality.trajectory import Terms, beale, estimated, exact, walk, walk_all
+from alrsim.quality.trajectory_options import TrajectoryOptions
 from alrsim.rules import RULES
 from alrsim.rules.options import RuleOptions
 
@@ -32,7 +33,7 @@ def opened(subject: Callable[..., Any], name: str, batch: int = 4, **options: ob
 
 
 def measured(subject: Subject, truth: Array, options: RuleOptions, copies: tuple[int, ...], draws: int = 6) -> Quality:
-    return gradcheck(subject, truth, {"lr": options}, SMALL, copies, draws)[0]
+    return measure_quality(subject, truth, {"lr": options}, SMALL, copies, draws)[0]
 
 
 def rho_of_linear_layer(subject: Subject) -> float:
@@ -52,13 +53,13 @@ def test_the_noise_of_a_linear_layers_copy_has_its_closed_form(subject: Callable
     found, truth = opened(subject, "linear")
     quality = measured(found, truth, LR, (64, 320), draws=16)
     rho = rho_of_linear_layer(found)
-    noise = quality.curve(OVERALL).noise
+    noise = quality.curve(OVERALL).noise_of_one_copy
     assert noise is not None
     assert noise.low is not None
     assert noise.high is not None
     assert noise.low < rho < noise.high, "the 95 % interval of this seed holds the closed form"
     assert noise.high - noise.low < 0.4 * rho
-    assert quality.curve(OVERALL).variance == pytest.approx(np.array([rho / 64, rho / 320]), rel=0.6)
+    assert quality.curve(OVERALL).relative_variance == pytest.approx(np.array([rho / 64, rho / 320]), rel=0.6)
 
 
 def test_the_cosine_of_a_linear_layer_follows_the_law(subject: Callable[..., Any]) -> None:
@@ -66,7 +67,7 @@ def test_the_cosine_of_a_linear_layer_follows_the_law(subject: Callable[..., Any
     copies = (8, 32, 128)
     quality = measured(found, truth, LR, copies, draws=24)
     rho = rho_of_linear_layer(found)
-    for count, point in zip(copies, quality.layers[0].band(), strict=True):
+    for count, point in zip(copies, quality.layers[0].cosine, strict=True):
         predicted = 1 / np.sqrt(1 + rho / count)
         assert point.high is not None
         # three standard errors (t of 24 draws is 2.07) and the law's own O(1/n) error at few effective dimensions
@@ -83,7 +84,7 @@ def test_copies_raise_the_cosine_and_a_missing_baseline_ruins_it(subject: Callab
     assert rising[2] > 0.8
     bare = measured(found, truth, replace(LR, baseline="none"), (16, 64, 256))
     assert bare.curve(LAYER_MEAN).cosines.mean(0)[2] < 0.3 * rising[2]
-    ratio = bare.layers[0].noise.value / clean.layers[0].noise.value  # type: ignore[union-attr]
+    ratio = bare.layers[0].noise_of_one_copy.value / clean.layers[0].noise_of_one_copy.value  # type: ignore[union-attr]
     assert ratio > 1000, "variance carries L^2/sigma^2 instead of |delta|^2"
 
 
@@ -126,14 +127,14 @@ def test_the_same_seed_gives_the_same_curves_and_draws_differ(subject: Callable[
     first, second = (measured(found, truth, LR, (4, 8), draws=3).curves[0].cosines for _ in range(2))
     assert np.array_equal(first, second)
     assert len(set(first[:, 0])) == 3
-    fresh = gradcheck(found, truth, {"lr": LR}, SMALL, (4, 8), 3, fresh=True)[0].curves[0].cosines
+    fresh = measure_quality(found, truth, {"lr": LR}, SMALL, (4, 8), 3, fresh=True)[0].curves[0].cosines
     assert not np.array_equal(first, fresh)
 
 
 def test_a_layer_without_a_gradient_has_no_cosine(subject: Callable[..., Any]) -> None:
     found, truth = opened(subject, "linear")
     with pytest.raises(ExecutionError, match="exactly zero"):
-        gradcheck(found, 0 * truth, {"lr": LR}, SMALL, (4,), 1)
+        measure_quality(found, 0 * truth, {"lr": LR}, SMALL, (4,), 1)
 
 
 def test_training_lowers_the_loss_and_leaves_the_module_alone(subject: Callable[..., Any]) -> None:
@@ -156,13 +157,13 @@ def test_beales_function_has_its_minimum_and_its_gradient() -> None:
 @pytest.mark.parametrize("method", ["lr", "alr"])
 def test_the_walkers_estimates_have_the_gradient_as_their_mean(method: Any) -> None:
     point = torch.tensor([[1.0, 0.3]])
-    mean = estimated(method, point, 0, Terms(copies=40_000, sigma=0.001))
+    mean = estimated(method, point, 0, TrajectoryOptions(copies=40_000, sigma=0.001))
     # variance of one copy is at most (pi/2) |g|^2 * 2, so 40,000 copies leave 1 %: allow five of these
     assert torch.linalg.norm(mean - exact(point)) < 0.05 * torch.linalg.norm(exact(point))
 
 
 def test_bp_walks_down_and_every_walk_is_its_seeds() -> None:
-    terms = Terms(steps=120, runs=3)
+    terms = TrajectoryOptions(steps=120, runs=3)
     walks = walk_all(terms)
     assert walks["bp"].losses[-1, 0] < 0.01 * walks["bp"].losses[0, 0]
     assert all(walk.path.shape == (121, 1 if name == "bp" else 3, 2) for name, walk in walks.items())
@@ -172,7 +173,7 @@ def test_bp_walks_down_and_every_walk_is_its_seeds() -> None:
 
 
 def test_a_walk_that_diverges_stops_where_it_left() -> None:
-    gone = walk("bp", Terms(steps=50, rate=0.01))
+    gone = walk("bp", TrajectoryOptions(steps=50, lr=0.01))
     assert gone.diverged == (True,)
     assert np.isfinite(gone.path).all()
     assert gone.found == 0

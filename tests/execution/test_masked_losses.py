@@ -69,10 +69,10 @@ def program_of(module, width, cut="layer", batch=2):
     return stages, build_program(exported.graph, exported.program, stages), Batch((data,), targets)
 
 
-def reach(program, stages, batch):
+def fields(program, stages, batch):
     """Of every noised value, by stage."""
     options = RuleOptions(copies=2)
-    return prepare(program, RULES["lr"](stages, options), batch, options, Settings(mask="reach")).job.reach
+    return prepare(program, RULES["lr"](stages, options), batch, options, Settings(mask="reach")).job.receptive_fields
 
 
 def test_nodes_reach_the_nodes_that_the_layers_behind_them_connect(subject):
@@ -81,17 +81,17 @@ def test_nodes_reach_the_nodes_that_the_layers_behind_them_connect(subject):
     far = (near.float() @ near.float()) > 0
     assert not far.all()
     one = subject("gcn", "layer", 2, **GCN)
-    behind, logits = (values[0] > 0 for values in reach(one.program, one.stages, graph_batch(one)).values())
+    behind, logits = (values[0] > 0 for values in fields(one.program, one.stages, graph_batch(one)).values())
     assert torch.equal(behind, near)
     assert torch.equal(logits, torch.eye(len(near)) > 0)
     one = subject("gcn", "operator", 2, **GCN)
-    first = next(iter(reach(one.program, one.stages, graph_batch(one)).values()))[0] > 0
+    first = next(iter(fields(one.program, one.stages, graph_batch(one)).values()))[0] > 0
     assert torch.equal(first, far)
 
 
 def test_steps_reach_their_future_even_through_spikes():
     stages, program, batch = program_of(Causal(), 3)
-    found = reach(program, stages, batch)
+    found = fields(program, stages, batch)
     first = next(value for value in found[0])
     assert torch.equal(first, torch.ones(TIMES, TIMES).triu())
 
@@ -100,14 +100,14 @@ def test_a_marked_state_reaches_its_own_step_and_those_behind_it():
     torch.manual_seed(3)
     stages, program, batch = program_of(Recurrent(), 2)
     (marked,) = [stage.index for stage in stages.stages if stage.points]
-    found = reach(program, stages, batch)[marked]
+    found = fields(program, stages, batch)[marked]
     assert torch.equal(torch.cat(found), torch.ones(TIMES, TIMES).triu())
 
 
 def estimates(one, batch, options, mask, seeds):
     graph = RULES["lr"](one.stages, options)
     prepared = prepare(one.program, graph, batch, options, Settings(sigma=0.01, mask=mask))
-    assert bool(prepared.job.reach) == (mask == "reach")
+    assert bool(prepared.job.receptive_fields) == (mask == "reach")
     found = []
     for seed in range(seeds):
         done = sequential(one.program, graph, batch, options, Settings(sigma=0.01, seed=seed, mask=mask)).gradients

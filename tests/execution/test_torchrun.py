@@ -276,12 +276,11 @@ def test_without_torchrun_joining_its_ranks_says_how_to_start(monkeypatch):
 
 def test_the_command_refuses_another_number_of_ranks_than_units(monkeypatch):
     from alrsim.cli.ranks import take_place
-    from alrsim.cli.running import Running
 
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(OptionError, match="2 units, but torchrun started 3 ranks"):
-        take_place(Running("torchrun"), 2)
+        take_place("torchrun", 2, 1.0)
 
 
 def test_measured_costs_survive_json():

@@ -27,8 +27,18 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 GOLDEN = HERE / "net.json"
 
-RENAMED: dict[str, str] = {}
+RENAMED: dict[str, str] = {"kind": "profile_kind"}
 """Old name -> new name. A word is a key anywhere in a document; with a slash it is a piece of a path in net.json."""
+
+_STEP_METRICS = "idle_fraction|overhead_ratio|rank_span_bubble|internal_idle|grid_idle|layer_rows_idle"
+
+MOVED: tuple[tuple[str, str, str], ...] = (
+    ("simulate|execute", r"(model|hardware|durations/\w+)", r"about/\1"),
+    ("simulate|execute", rf"({_STEP_METRICS})", r"metrics/\1"),
+    ("simulate|execute", "makespan_ns", "makespan"),
+    ("sweep", r"results/([^/]+)/(?!configuration|error|digest|pareto)(.+)", r"results/\1/outcome/\2"),
+)
+"""Verbs, a whole path of net.json and where its fact is now: regular expressions."""
 
 Fact = int | float | str | bool | None
 Facts = dict[str, Fact]
@@ -145,7 +155,7 @@ def differences(name: str, wanted: Facts, found: Facts) -> list[str]:
     loose = CASES[name].split()[0] in ESTIMATES
     lines = []
     for old, value in wanted.items():
-        path = _new_path(old)
+        path = _new_path(CASES[name].split()[0], old)
         if path not in found:
             lines.append(f"{path}: is missing, was {value!r}")
         elif not _same(value, found[path], loose):
@@ -174,7 +184,10 @@ def _old_names(value: Any) -> Any:
     return [_old_names(one) for one in value] if isinstance(value, list) else value
 
 
-def _new_path(path: str) -> str:
+def _new_path(verb: str, path: str) -> str:
+    for verbs, old, new in MOVED:
+        if re.fullmatch(verbs, verb) and (found := re.fullmatch(old, path)):
+            path = found.expand(new)
     for old, new in RENAMED.items():
         if "/" in old:
             path = path.replace(old, new)

@@ -52,7 +52,7 @@ CASES: dict[str, str] = {
     "schedule heft": "schedule {made}/mlp.json --method bp:heft --hardware hetero-h100-l4-cpu --search time_limit=3600",
     "schedule local search": "schedule {made}/mlp.json --method lr:local-search --units 2 --hardware h100 --search seed=1 --search placement=stages --search time_limit=3600",
     "schedule cpsat": "schedule {made}/mlp.json --method bp:cpsat --units 2 --hardware h100 -m 2 --search time_limit=3600",
-    "schedule suggested estimators": "schedule mlp --option hidden=8 --method lr:lr-free --plan {made}/suggested.json --units 2 --batch 16",
+    "schedule suggested estimators": "schedule mlp --option hidden=8 --method lr:lr-free --estimators {made}/suggested.json --units 2 --batch 16",
     # simulate
     "simulate zb-h1": "simulate {made}/mlp.json --method bp:zb-h1 --units 2 --hardware h100",
     "simulate lr free": "simulate {made}/mlp.json --method lr:lr-free --units 2 --copies 2 --baseline antithetic",
@@ -104,7 +104,7 @@ CASES: dict[str, str] = {
     "plan step time": "plan mlp --hardware h100 --units 2 --batch 8 --search time_limit=3600",
     "plan memory": "plan mlp --hardware h100 --units 2 --batch 8 --target memory --no-what-if --rules bp,lr --search time_limit=3600",
     "plan energy": "plan mlp --hardware h100 --units 2 --batch 8 --target energy --idle-power 0.3 --no-what-if --search time_limit=3600",
-    "plan time to cosine": "plan mlp --target time-to-cosine 0.3 --hardware h100 --units 2 --batch 8 --rules lr,segments --noise-per-dim 0.1 --no-what-if --search time_limit=3600",
+    "plan time to cosine": "plan mlp --target time-to-cosine --cosine 0.3 --hardware h100 --units 2 --batch 8 --rules lr,segments --noise-per-dim 0.1 --no-what-if --search time_limit=3600",
     "plan durations": "plan --durations f=1,b=1,w=0 --stages 4 --units 4 --microbatches 3 --search time_limit=3600",
     "plan durations, loss row": "plan --durations f=1,b=1,w=0,l=1,u=1 --stages 2 --units 3 --loss-unit 2 --loss-row -m 2 --search time_limit=3600",
     # explain
@@ -158,7 +158,7 @@ CASES: dict[str, str] = {
 
 ONLY: dict[str, tuple[str, ...]] = {
     "execute 1f1b": (
-        "model",
+        "about",
         "rule",
         "stages",
         "microbatches",

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alrsim.errors import DeadlockError
-from alrsim.schedule.actions import Action, Wire, order_actions
+from alrsim.schedule.actions import Action, Message, order_actions
 from alrsim.tasks.token import NONE
 
 EXAMPLES = settings(derandomize=True, max_examples=150, deadline=None)
@@ -22,10 +22,10 @@ EXAMPLES = settings(derandomize=True, max_examples=150, deadline=None)
 
 @dataclass(frozen=True)
 class Case:
-    """Lanes and messages; some wires come from nobody, some have no reader, some several."""
+    """Lanes and messages; some messages come from nobody, some have no reader, some several."""
 
     lanes: tuple[tuple[int, ...], ...]
-    wires: tuple[Wire, ...]
+    messages: tuple[Message, ...]
 
     @property
     def graph(self):
@@ -33,7 +33,10 @@ class Case:
         found.add_nodes_from(item for lane in self.lanes for item in lane)
         found.add_edges_from(edge for lane in self.lanes for edge in pairwise(lane))
         found.add_edges_from(
-            (wire.source, reader) for wire in self.wires for reader in wire.readers if wire.source >= 0
+            (message.producer, reader)
+            for message in self.messages
+            for reader in message.readers
+            if message.producer >= 0
         )
         return found
 
@@ -53,7 +56,7 @@ def cases(draw, acyclic):
             first, second = chance.randrange(count), chance.randrange(count)
             data[first], data[second] = data[second], data[first]
     place = {item: index for index, item in enumerate(data)}
-    wires = []
+    messages = []
     for source in (*range(count), *[NONE] * chance.randrange(3)):
         here = unit[source] if source >= 0 else chance.randrange(units)
         for there in range(units):
@@ -61,9 +64,9 @@ def cases(draw, acyclic):
             for _ in range(chance.randrange(3)):
                 if there != here and chance.random() < 0.6:
                     readers = chance.sample(later, min(len(later), chance.randrange(4)))
-                    wires.append(Wire(source, here, there, tuple(readers)))
-    chance.shuffle(wires)
-    return Case(lanes, tuple(wires))
+                    messages.append(Message(source, here, there, tuple(readers)))
+    chance.shuffle(messages)
+    return Case(lanes, tuple(messages))
 
 
 class StuckError(Exception):
@@ -73,12 +76,12 @@ class StuckError(Exception):
 def check_run(case, unit, action, done, there):
     """Everything that an item reads from others is there; what is sent has been made."""
     if action.verb == "run":
-        for index, wire in enumerate(case.wires):
-            if action.index in wire.readers:
+        for index, message in enumerate(case.messages):
+            if action.index in message.readers:
                 assert index in there, f"item {action.index} runs before message {index} is there"
         done.append((unit, action.index))
     elif action.verb == "send":
-        source = case.wires[action.index].source
+        source = case.messages[action.index].producer
         assert source == NONE or (unit, source) in done, f"message {action.index} is sent before it is made"
 
 
@@ -100,7 +103,7 @@ def rendezvous(case, actions):
             if action is None or action.verb == "receive":
                 continue
             if action.verb == "send":
-                target = case.wires[action.index].target_unit
+                target = case.messages[action.index].target
                 if now(target) != Action("receive", action.index):
                     continue
                 at[target] += 1
@@ -125,8 +128,8 @@ def buffered(case, actions, chance):
         for unit, own in enumerate(actions):
             if at[unit] < len(own):
                 action = own[at[unit]]
-                wire = case.wires[action.index] if action.verb == "receive" else None
-                if wire is None or action.index in taken or action.index in pipes[wire.source_unit, unit]:
+                message = case.messages[action.index] if action.verb == "receive" else None
+                if message is None or action.index in taken or action.index in pipes[message.source, unit]:
                     ready.append(unit)
         if not ready:
             raise StuckError
@@ -134,9 +137,9 @@ def buffered(case, actions, chance):
         action = actions[unit][at[unit]]
         check_run(case, unit, action, done, there)
         if action.verb == "send":
-            pipes[unit, case.wires[action.index].target_unit].append(action.index)
+            pipes[unit, case.messages[action.index].target].append(action.index)
         if action.verb == "receive":
-            pipe = pipes[case.wires[action.index].source_unit, unit]
+            pipe = pipes[case.messages[action.index].source, unit]
             while action.index not in taken:
                 taken.add(pipe.popleft())
             there.add(action.index)
@@ -150,71 +153,71 @@ def require_complete(case, actions, done):
     for unit, lane in enumerate(case.lanes):
         assert [action.index for action in actions[unit] if action.verb == "run"] == list(lane)
         assert [item for where, item in done if where == unit] == list(lane)
-        for verb, end in (("send", "source_unit"), ("receive", "target_unit")):
+        for verb, end in (("send", "source"), ("receive", "target")):
             found = sorted(action.index for action in actions[unit] if action.verb == verb)
-            assert found == [index for index, wire in enumerate(case.wires) if getattr(wire, end) == unit]
+            assert found == [index for index, message in enumerate(case.messages) if getattr(message, end) == unit]
 
 
 @EXAMPLES
 @given(cases(acyclic=True))
 def test_blocking_units_always_finish(case):
-    actions = order_actions(case.lanes, case.wires, "rendezvous")
+    actions = order_actions(case.lanes, case.messages, "rendezvous")
     require_complete(case, actions, rendezvous(case, actions))
 
 
 @EXAMPLES
 @given(cases(acyclic=True), st.integers(0, 10**6))
 def test_buffered_units_always_finish_however_they_advance(case, seed):
-    actions = order_actions(case.lanes, case.wires, "buffered")
+    actions = order_actions(case.lanes, case.messages, "buffered")
     require_complete(case, actions, buffered(case, actions, random.Random(seed)))
 
 
 @EXAMPLES
 @given(cases(acyclic=True))
 def test_orders_for_blocking_units_serve_buffered_ones_too(case):
-    actions = order_actions(case.lanes, case.wires, "rendezvous")
+    actions = order_actions(case.lanes, case.messages, "rendezvous")
     require_complete(case, actions, buffered(case, actions, random.Random(0)))
 
 
 @EXAMPLES
 @given(cases(acyclic=True))
 def test_a_message_leaves_right_behind_its_item_and_is_taken_right_before_its_first_reader(case):
-    for own in order_actions(case.lanes, case.wires, "buffered"):
+    for own in order_actions(case.lanes, case.messages, "buffered"):
         for before, after in pairwise(own):
             if after.verb == "send" and before.verb == "run":
-                assert case.wires[after.index].source == before.index
+                assert case.messages[after.index].producer == before.index
             if before.verb == "receive" and after.verb == "run":
-                assert after.index in case.wires[before.index].readers
+                assert after.index in case.messages[before.index].readers
 
 
 @EXAMPLES
 @given(cases(acyclic=False), st.sampled_from(["buffered", "rendezvous"]))
 def test_a_cycle_of_lanes_and_data_is_refused_and_nothing_else_is(case, transport):
     if nx.is_directed_acyclic_graph(case.graph):
-        order_actions(case.lanes, case.wires, transport)
+        order_actions(case.lanes, case.messages, transport)
     else:
         with pytest.raises(DeadlockError, match="no common order"):
-            order_actions(case.lanes, case.wires, transport)
+            order_actions(case.lanes, case.messages, transport)
 
 
 def naive(case):
     """What a program without this pass may do: sends behind the item, receives in front of the reader, and block."""
-    return order_actions(case.lanes, case.wires, "buffered")
+    return order_actions(case.lanes, case.messages, "buffered")
 
 
 def test_the_order_for_buffers_locks_up_blocking_units():
     """Both units send before they receive: fine with buffers, the end without. So the tests above can fail."""
-    case = Case(((0, 2), (1, 3)), (Wire(0, 0, 1, (3,)), Wire(1, 1, 0, (2,))))
+    case = Case(((0, 2), (1, 3)), (Message(0, 0, 1, (3,)), Message(1, 1, 0, (2,))))
     with pytest.raises(StuckError):
         rendezvous(case, naive(case))
-    actions = order_actions(case.lanes, case.wires, "rendezvous")
+    actions = order_actions(case.lanes, case.messages, "rendezvous")
     require_complete(case, actions, rendezvous(case, actions))
     require_complete(case, naive(case), buffered(case, naive(case), random.Random(0)))
 
 
 @pytest.mark.parametrize("broken", ["late send", "early send", "late receive"])
 def test_the_machines_notice_an_order_that_is_wrong(broken):
-    case = Case(((0,), (1,)), (Wire(0, 0, 1, (1,)),))
+    case = Case(((0,), (1,)), (Message(0, 0, 1, (1,)),))
     run0, run1, send, receive = Action("run", 0), Action("run", 1), Action("send", 0), Action("receive", 0)
     actions = {
         "early send": ((send, run0), (receive, run1)),
@@ -234,9 +237,9 @@ def test_the_cases_have_what_makes_orders_hard():
     @given(cases(acyclic=True), cases(acyclic=False))
     def count(case, other):
         counts["residual"] += any(len(set(case.graph.successors(item))) > 1 for item in case.graph)
-        counts["given"] += any(wire.source == NONE for wire in case.wires)
-        counts["unread"] += any(not wire.readers for wire in case.wires)
-        counts["several"] += any(len(wire.readers) > 1 for wire in case.wires)
+        counts["given"] += any(message.producer == NONE for message in case.messages)
+        counts["unread"] += any(not message.readers for message in case.messages)
+        counts["several"] += any(len(message.readers) > 1 for message in case.messages)
         counts["cyclic" if not nx.is_directed_acyclic_graph(other.graph) else "acyclic"] += 1
         try:
             rendezvous(case, naive(case))

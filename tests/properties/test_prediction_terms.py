@@ -15,7 +15,7 @@ from alrsim.schedule.schedule import Lane, Schedule
 from alrsim.schedulers import SCHEDULERS, schedule
 from alrsim.simulation.engine import simulate
 from alrsim.steps.textbook_problem import textbook_problem
-from alrsim.tasks.problem import Loads, Problem
+from alrsim.tasks.problem import ContentionModel, Problem
 from alrsim.timeline.terms import terms_of
 from tests.linked import every_link
 from tests.properties.test_simulator import Case, cases, times
@@ -27,8 +27,8 @@ SEMANTICS = st.sampled_from(["latency", "link", "blocking"])
 def with_loads(problem: Problem, slow: list[int], overhead: int, neighbours: int) -> Problem:
     """The durations are those of idle neighbours; busy ones add ``slow``."""
     busy = tuple(tuple(ticks + more for ticks in row) for row, more in zip(problem.durations, slow, strict=True))
-    loads = Loads(problem.durations, busy, overhead, neighbours)
-    return replace(problem, loads=loads, durations=loads.durations())
+    contention = ContentionModel(problem.durations, busy, overhead, neighbours)
+    return replace(problem, contention=contention, durations=contention.durations())
 
 
 @st.composite
@@ -44,7 +44,7 @@ def loaded(draw: st.DrawFn, *, private_links: bool = True) -> Case:
 @given(loaded(private_links=False), SEMANTICS, st.sampled_from([None, 1, 2]), st.booleans())
 def test_the_terms_add_up_to_the_makespan(case: Case, semantics: str, cores: int | None, plain: bool) -> None:
     machine = replace(case.problem.machine, shared_cores=cores)
-    problem = replace(case.problem, machine=machine, loads=None if plain else case.problem.loads)
+    problem = replace(case.problem, machine=machine, contention=None if plain else case.problem.contention)
     timeline = simulate(problem, case.schedule, semantics=semantics)
     terms = terms_of(timeline)
     assert terms is not None
@@ -82,11 +82,11 @@ def test_terms_of_real_schedules_add_up(name: str, rule: str, units: int, microb
 @QUICK
 @given(loaded(), SEMANTICS)
 def test_neighbours_that_do_not_matter_change_nothing(case: Case, semantics: str) -> None:
-    loads = case.problem.loads
-    assert loads is not None
-    free = Loads(loads.alone, loads.alone, loads.overhead, loads.neighbours)
-    problem = replace(case.problem, loads=free, durations=free.durations())
-    plain = replace(problem, loads=None)
+    contention = case.problem.contention
+    assert contention is not None
+    free = ContentionModel(contention.alone, contention.alone, contention.overhead, contention.neighbours)
+    problem = replace(case.problem, contention=free, durations=free.durations())
+    plain = replace(problem, contention=None)
     assert times(problem, simulate(problem, case.schedule, semantics=semantics)) == times(
         plain, simulate(plain, case.schedule, semantics=semantics)
     )
@@ -95,11 +95,11 @@ def test_neighbours_that_do_not_matter_change_nothing(case: Case, semantics: str
 @QUICK
 @given(loaded())
 def test_a_contended_step_lies_between_idle_and_busy_neighbours(case: Case) -> None:
-    problem, loads = case.problem, case.problem.loads
-    assert loads is not None
+    problem, contention = case.problem, case.problem.contention
+    assert contention is not None
     fast, slow = (
-        simulate(replace(problem, loads=None, durations=rows), case.schedule, semantics="latency").makespan
-        for rows in (problem.shortest, loads.durations())
+        simulate(replace(problem, contention=None, durations=rows), case.schedule, semantics="latency").makespan
+        for rows in (problem.shortest, contention.durations())
     )
     assert fast <= simulate(problem, case.schedule, semantics="latency").makespan <= slow
 
@@ -123,8 +123,8 @@ def test_a_contended_step_can_be_explained(case: Case, semantics: str) -> None:
 
 def by_fractions(problem: Problem, order: Schedule) -> dict[str, Fraction]:
     """Ends of tasks that slow each other down, links free: exact rational time, one event after the other."""
-    loads, index, tasks = problem.loads, problem.tasks.index, problem.tasks.tasks
-    assert loads is not None
+    contention, index, tasks = problem.contention, problem.tasks.index, problem.tasks.tasks
+    assert contention is not None
     lanes = [[index[task] for task in lane.tasks] for lane in order.lanes]
     now, left, ends = Fraction(0), {}, {}
     while any(lanes) or left:
@@ -132,11 +132,11 @@ def by_fractions(problem: Problem, order: Schedule) -> dict[str, Fraction]:
             if lane and unit not in left and all(d in ends for d, _ in problem.tasks.dependencies(lane[0])):
                 left[unit] = (lane.pop(0), Fraction(1))
         pace = {}
-        running = sum(loads.busy[task][unit] + loads.overhead > 0 for unit, (task, _) in left.items())
+        running = sum(contention.busy[task][unit] + contention.overhead > 0 for unit, (task, _) in left.items())
         for unit, (task, _) in left.items():
-            share = Fraction(min(running - 1, loads.neighbours), loads.neighbours)
-            alone, busy = loads.alone[task][unit], loads.busy[task][unit]
-            pace[unit] = alone + (busy - alone) * share + loads.overhead
+            share = Fraction(min(running - 1, contention.neighbours), contention.neighbours)
+            alone, busy = contention.alone[task][unit], contention.busy[task][unit]
+            pace[unit] = alone + (busy - alone) * share + contention.overhead
         step = min(pace[unit] * rest for unit, (_, rest) in left.items())
         now += step
         for unit, (task, rest) in list(left.items()):
@@ -152,20 +152,20 @@ def by_fractions(problem: Problem, order: Schedule) -> dict[str, Fraction]:
 @given(loaded())
 def test_contention_agrees_with_rational_arithmetic(case: Case) -> None:
     scale = 10**9  # rounding to a tick must not decide anything
-    loads = case.problem.loads
-    assert loads is not None
+    contention = case.problem.contention
+    assert contention is not None
     # Who meets whom is not decided for tasks that take no time alone and some time beside others: they get a tick.
     alone = tuple(
         tuple(max(a, min(b, 1)) for a, b in zip(*pair, strict=True))
-        for pair in zip(loads.alone, loads.busy, strict=True)
+        for pair in zip(contention.alone, contention.busy, strict=True)
     )
-    rows = [tuple(tuple(ticks * scale for ticks in row) for row in table) for table in (alone, loads.busy)]
-    big = Loads(rows[0], rows[1], loads.overhead * scale, loads.neighbours)
+    rows = [tuple(tuple(ticks * scale for ticks in row) for row in table) for table in (alone, contention.busy)]
+    big = ContentionModel(rows[0], rows[1], contention.overhead * scale, contention.neighbours)
     links = tuple(
         replace(link, bandwidth=None, occupancy_ns=0, latency_ns=0) for link in every_link(case.problem.machine)
     )
     machine = replace(case.problem.machine, topology=Listed(links))
-    problem = replace(case.problem, machine=machine, loads=big, durations=big.durations())
+    problem = replace(case.problem, machine=machine, contention=big, durations=big.durations())
     expected = by_fractions(problem, case.schedule)
     for span in simulate(problem, case.schedule).spans:
         assert abs(span.end - expected[str(span.task)]) <= 2 * len(expected)
@@ -180,9 +180,9 @@ def two_lanes(first: list[int], second: list[int], slow: int) -> int:
     ticks = (*first, *second)
     tasks = tuple(Task(TaskId(0, "F", index)) for index in range(len(ticks)))
     alone = tuple((t, t) for t in ticks)
-    loads = Loads(alone, tuple((t * slow, t * slow) for t in ticks))
+    contention = ContentionModel(alone, tuple((t * slow, t * slow) for t in ticks))
     graph = TaskGraph(tasks, (), "two lanes", 1, len(ticks))
-    problem = Problem(graph, abstract_machine(2), loads.durations(), "typed", loads=loads)
+    problem = Problem(graph, abstract_machine(2), contention.durations(), "typed", contention=contention)
     ids = [task.id for task in tasks]
     lanes = (Lane("u0", tuple(ids[: len(first)])), Lane("u1", tuple(ids[len(first) :])))
     return simulate(problem, Schedule(lanes, "two lanes")).makespan

@@ -202,12 +202,12 @@ def test_other_rules_options_and_stages_are_not_found(profile: Profile) -> None:
 def test_a_calibrated_problem_has_measured_times_links_and_contention() -> None:
     costs, tasks = planted(4, 2), lr_tasks(4, 2)
     problem = calibrated_problem(tasks, machine_from(load_profile("cpu-2core"), 2), OPTIONS, costs)
-    loads = problem.loads
-    assert loads is not None
+    contention = problem.contention
+    assert contention is not None
     for index, task in enumerate(tasks.tasks):
         time = costs.isolated[cost_key(task)]
-        assert loads.alone[index] == (time, time)
-        assert loads.busy[index] == (2 * time, 2 * time)
+        assert contention.alone[index] == (time, time)
+        assert contention.busy[index] == (2 * time, 2 * time)
         assert problem.durations[index] == (2 * time + 700,) * 2
         assert problem.shortest[index] == (time + 700,) * 2
         assert problem.tasks.tasks[index].scratch == 64 * 4 * task.copies
@@ -236,7 +236,7 @@ def test_a_roofline_is_corrected_and_gets_the_executors_overhead() -> None:
         launches = task.work.launches + task.encoded.launches
         assert row[0] == 100 + 10 * launches + 3 * (bare[0] - launches * machine.units[0].launch_overhead_ns)
     run = with_executor(corrected, planted(4, 2), 1.5)
-    assert run.loads is not None
+    assert run.contention is not None
     assert run.durations[0][0] == round(1.5 * corrected.durations[0][0]) + 700
 
 

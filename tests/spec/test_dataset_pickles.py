@@ -307,7 +307,7 @@ def test_cora_needs_a_model_of_its_size_on_its_graph(tmp_path: Path) -> None:
     write_planetoid(tmp_path)
     with pytest.raises(OptionError) as error:
         with_graph_of("cora", build("gcn", nodes=8, features=5, classes=3), tmp_path)
-    assert "build it with --option nodes=7 --option features=5" in str(error.value)
+    assert "build it with option=nodes=7 option=features=5" in str(error.value)
     with pytest.raises(OptionError, match="built on another graph than cora's"):
         load_splits("cora", build("gat", nodes=7, features=5, classes=3), folder=tmp_path)
     with pytest.raises(OptionError, match="cora needs a model for features of the nodes of a graph, mlp takes"):

@@ -32,7 +32,7 @@ from alrsim.frontend.torch_export import export_model
 from alrsim.frontend.torch_model import TorchModel
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.models import build
-from alrsim.quality.gradcheck import LAYER_MEAN, gradcheck
+from alrsim.quality.curves import LAYER_MEAN, measure_quality
 from alrsim.quality.reference import true_gradient
 from alrsim.quality.sampler import Sampler, Subject, subject_of
 from alrsim.rules import RULES, RuleOptions
@@ -232,11 +232,11 @@ def test_the_cosine_follows_the_variance_law(method: str, changes: dict[str, Any
     k = {"lr": 1.0, "es": 1.0, "lr-laplace": 2.0}.get(method, math.pi / 2)
     copies = (8, 32, 128)
     options = lr(**changes)
-    found = gradcheck(subject, truth, {"m": options}, SMALL, copies, 12)[0]
-    reference = gradcheck(subject, truth, {"lr": lr()}, Settings(sigma=0.002, seed=99), (64,), 12)[0]
+    found = measure_quality(subject, truth, {"m": options}, SMALL, copies, 12)[0]
+    reference = measure_quality(subject, truth, {"lr": lr()}, Settings(sigma=0.002, seed=99), (64,), 12)[0]
     for curve, other in zip(found.layers, reference.layers, strict=True):
-        assert other.noise is not None
-        rho = curve.parameters + 1 if "weight_noise" in changes else other.noise.value
+        assert other.noise_of_one_copy is not None
+        rho = curve.parameters + 1 if "weight_noise" in changes else other.noise_of_one_copy.value
         predicted = law(np.array(copies, float), rho, 1.0, k)
         error = curve.cosines.std(0, ddof=1) / math.sqrt(12)
         # 4 standard errors, and what the law leaves out at few effective copies (it is a ratio of means)
@@ -249,7 +249,7 @@ def test_orthogonal_noise_follows_its_own_law_and_is_exact_at_its_order() -> Non
     # Pairs, because the second order of a forward difference does not cancel in one matrix; and a sigma so small that
     # no unit crosses the kink of its ReLU.
     options = lr(noise="hadamard", reduction="accumulate", baseline="antithetic")
-    (found,) = gradcheck(subject, truth, {"h": options}, TINY, (4, 8, 16, 24), 8)
+    (found,) = measure_quality(subject, truth, {"h": options}, TINY, (4, 8, 16, 24), 8)
     for curve in found.layers:
         assert curve.law is not None
         assert curve.law.order == 16
@@ -383,7 +383,7 @@ def test_baselines_agree_at_equal_draws_and_none_at_all_drowns() -> None:
     names = ("clean", "copy-mean", "antithetic", "none")
     values = {}
     for baseline in names:
-        (found,) = gradcheck(subject, truth, {"lr": lr(baseline=baseline)}, SMALL, (64,), 10)
+        (found,) = measure_quality(subject, truth, {"lr": lr(baseline=baseline)}, SMALL, (64,), 10)
         values[baseline] = found.curve(LAYER_MEAN).acc.value
     assert abs(values["clean"] - values["copy-mean"]) < 0.03
     assert abs(values["clean"] - values["antithetic"]) < 0.05

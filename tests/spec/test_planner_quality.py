@@ -3,15 +3,12 @@
 from math import sqrt
 
 import pytest
-from alrsim.cli.model import load, request
-from alrsim.cli.pipeline import cut_stages
 
-from alrsim.cost.cut import cut_graph
 from alrsim.errors import FileError, ModelError, OptionError
 from alrsim.estimators.variance_law import copies_for
 from alrsim.graph.stages import chain
 from alrsim.hardware.machine import abstract_machine
-from alrsim.planner.candidate import DEFAULT_MODES, MODES, Base, Candidate, options_of
+from alrsim.planner.candidate import DEFAULT_MODES, MODES, Candidate, options_of
 from alrsim.planner.explain import bottleneck, with_twin
 from alrsim.planner.gradient import cosine, default_model, measured_per_dim, most_noise, noise_of
 from alrsim.planner.search import covers
@@ -22,6 +19,7 @@ from alrsim.rules.options import RuleOptions
 from alrsim.rules.segmentation import segmentation_of
 from alrsim.schedulers import SearchOptions, schedule
 from alrsim.simulation.engine import simulate
+from alrsim.steps.model import cut_stages, load_model
 from tests.linked import link_table
 
 STORED, ALR = MODES["stored"], MODES["alr"]
@@ -84,7 +82,7 @@ def test_constants_are_read_from_gradcheck_and_refused_where_there_are_none():
 def test_every_mode_is_a_method_whose_state_survives_its_formats(mode):
     from alrsim.rules.policy import refuse_lost_noise
 
-    options = options_of(Candidate("lr", "layer", (("a",),), 2, 4, mode=mode), Base())
+    options = options_of(Candidate("lr", "layer", (("a",),), 2, 4, mode=mode), RuleOptions())
     refuse_lost_noise(options)
     assert options.copies == 4
     assert options.signs == (mode in ("bits", "alr"))
@@ -97,16 +95,17 @@ def test_the_space_is_the_product_of_its_choices():
     assert len(set(listed)) == len(listed)
     assert sum(one.rule == "bp" for one in listed) == 2 * 2
     assert sum(one.rule == "lr" for one in listed) == 2 * (1 + 2) * 2  # 1 copy in 1 group, 4 copies in 1 or 4
-    with pytest.raises(OptionError, match="--rules: 'magic' is no choice"):
+    with pytest.raises(OptionError, match="rules: 'magic' is not a choice"):
         Space(("magic",), (1,), cuts)
     assert microbatch_counts(24, 3) == (1, 2, 3, 4, 6, 8, 12)
 
 
 @pytest.mark.parametrize(("model", "spec"), [("mlp", "layer"), ("resnet5", "block")])
 def test_stages_between_two_sizes_are_those_of_an_export_at_that_size(model, spec):
-    graphs = {batch: load(request(model, None, None, batch)).graph for batch in (2, 4, 7)}
-    cut = cut_graph(graphs[2], spec)
+    loaded = load_model(model)
+    graphs = {batch: loaded.at(batch).graph for batch in (2, 4, 7)}
     source = Source(model, {2: graphs[2], 7: graphs[7]}, 28)
+    cut = source.cut(spec)
     assert source.stages(cut, 7) == cut_stages(graphs[4], spec)
     assert between(cut_stages(graphs[2], spec), 2, cut_stages(graphs[4], spec), 4, 7) == cut_stages(graphs[7], spec)
 

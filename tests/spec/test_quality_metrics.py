@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alrsim.cli.gradcheck import parse_copies
 from alrsim.estimators.variance_law import law
+from alrsim.quality.gradcheck import parse_copies
 from alrsim.quality.metrics import (
     accuracy,
     copy_weights,
@@ -100,10 +100,10 @@ def test_the_cosine_of_nothing_is_zero() -> None:
 
 
 def test_a_range_of_copies_is_evenly_spaced_in_its_logarithm() -> None:
-    numbers = parse_copies("10..2000")
+    numbers = parse_copies("10..2000", "copies")
     assert (numbers[0], numbers[-1], len(numbers)) == (10, 2000, 16)
     ratios = [later / earlier for earlier, later in pairwise(numbers)]
     assert min(ratios) > 1.3
     assert max(ratios) < 1.6
-    assert parse_copies("1..3") == (1, 2, 3)
-    assert parse_copies("10, 50,200") == (10, 50, 200)
+    assert parse_copies("1..3", "copies") == (1, 2, 3)
+    assert parse_copies("10, 50,200", "copies") == (10, 50, 200)

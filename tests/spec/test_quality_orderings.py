@@ -5,9 +5,9 @@ import pytest
 
 from alrsim.estimators.variance_law import copies_for, law, noise_share
 from alrsim.execution.job import Settings
-from alrsim.quality.gradcheck import LAYER_MEAN, OVERALL, Curve, Quality
+from alrsim.quality.curves import LAYER_MEAN, OVERALL, Curve, Quality, curve_of, quality_of
 from alrsim.quality.metrics import Interval, Law
-from alrsim.quality.ordering import Ordering, orderings
+from alrsim.quality.ordering import Constants, Ordering, orderings
 from alrsim.rules.options import RuleOptions
 
 COPIES = (10, 50, 200)
@@ -20,9 +20,9 @@ def curve(name: str, rho: float, *, kind: str = "layer", ceiling: float = 1.0, s
     cosines = law(np.array(COPIES, float), rho, ceiling, 1.0) + shift + np.array([[-0.01], [0.0], [0.01]])
     fitted = None if kind == "mean" else Law(Interval(rho, rho, rho), Interval(ceiling), 1.0)
     noise = None if kind == "mean" else Interval(rho, rho, rho)
-    index = 0 if kind == "layer" else -1
-    zero = Interval(0.0)
-    return Curve(kind, name, index, 4, cosines, None, zero, zero, noise, fitted)  # type: ignore[arg-type]
+    stage = 0 if kind == "layer" else None
+    more = {"noise_of_one_copy": noise, "law": fitted}
+    return curve_of(kind, name, stage, 4, COPIES, cosines, **more)  # type: ignore[arg-type]
 
 
 def quality(method: str, rhos: tuple[float, float], *, shift: float = 0.0, ceiling: float = 1.0) -> Quality:
@@ -30,7 +30,7 @@ def quality(method: str, rhos: tuple[float, float], *, shift: float = 0.0, ceili
     mean = curve(LAYER_MEAN, 1.0, kind="mean")
     mean.cosines[:] = np.mean([one.cosines for one in layers], axis=0)
     whole = curve(OVERALL, rhos[0], kind="whole", shift=shift)
-    return Quality(method, COPIES, RuleOptions(copies=2), Settings(), (*layers, whole, mean), 0.0)
+    return quality_of(method, COPIES, RuleOptions(copies=2), Settings(), (*layers, whole, mean), 2)
 
 
 def verdicts(found: list[Ordering]) -> dict[tuple[str, str], str]:
@@ -58,8 +58,8 @@ def test_the_layer_that_speaks_most_against_it_is_named_with_its_constants() -> 
     (pair,) = orderings(measured, PAPER, BUILT, LAYER_MEAN)
     assert pair.verdict == "reversed"
     assert pair.cause is not None
-    assert pair.cause.label.endswith("layer1")
-    assert (pair.cause.law_first, pair.cause.law_second) == ((5000.0, 1.0), (10.0, 1.0))
+    assert pair.cause.layer.endswith("layer1")
+    assert pair.cause.laws == {"first": Constants(5000.0, 1.0), "second": Constants(10.0, 1.0)}
     assert pair.predicted == pytest.approx(pair.difference.value)
 
 
@@ -70,7 +70,7 @@ def test_a_coded_layers_constants_are_those_of_the_fit() -> None:
     )
     assert pair.verdict == "reversed"
     assert pair.cause is not None
-    assert pair.cause.law_first == (30.0, 0.7)
+    assert pair.cause.laws["first"] == Constants(30.0, 0.7)
 
 
 def test_methods_that_were_not_measured_are_not_compared() -> None:

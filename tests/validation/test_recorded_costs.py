@@ -7,7 +7,7 @@ import pytest
 
 from alrsim.errors import FileError
 from alrsim.schedulers import SCHEDULERS
-from alrsim.tasks.problem import Loads, Problem, cost_key
+from alrsim.tasks.problem import ContentionModel, Problem, cost_key
 from alrsim.tasks.scratch import with_scratch
 from alrsim.validation.costs import costs_of, listed, predict, problem_of
 from tests.linked import every_link
@@ -16,9 +16,9 @@ from tests.linked import every_link
 def loaded(problem: Problem) -> Problem:
     """Durations made of what tasks take alone and beside a neighbour, and scratch."""
     busy = tuple(tuple(2 * time for time in row) for row in problem.durations)
-    loads = Loads(problem.durations, busy, overhead=3, neighbours=1)
+    contention = ContentionModel(problem.durations, busy, overhead=3, neighbours=1)
     tasks = with_scratch(problem.tasks, {cost_key(task): 100 + task.id.stage for task in problem.tasks.tasks})
-    return replace(problem, tasks=tasks, durations=loads.durations(), loads=loads)
+    return replace(problem, tasks=tasks, durations=contention.durations(), contention=contention)
 
 
 @pytest.mark.parametrize("rule", ["bp", "bp-split", "lr"])

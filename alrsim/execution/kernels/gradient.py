@@ -5,13 +5,14 @@ from dataclasses import replace
 from alrsim.estimators.vjp import local_vjp
 from alrsim.execution.job import Run
 from alrsim.execution.kernels.coding import coded_inputs
+from alrsim.execution.kernels.folds import add_lists
 from alrsim.execution.kernels.inputs import stage_buffers
 from alrsim.execution.kernels.ledger import Key
 from alrsim.execution.kernels.multiply import product_gradient
 from alrsim.execution.kernels.noising import summed_noise
 from alrsim.execution.kernels.sigma_gradient import add_sigma_gradient
 from alrsim.execution.kernels.signals import estimate_factor, signals_of, value_weights
-from alrsim.execution.kernels.sums import add_lists, add_weights, put_input_gradient
+from alrsim.execution.kernels.sums import add_weights, put_input_gradient
 from alrsim.execution.kernels.weight_noise import parameter_gradient
 from alrsim.execution.programs.injection import marked_gradient
 from alrsim.tasks.taskgraph import Category

@@ -15,8 +15,8 @@ from alrsim.errors import ExecutionError
 from alrsim.estimators.noise import is_sign
 from alrsim.estimators.policy import NoiseKind
 from alrsim.execution.job import Job, Run
+from alrsim.execution.kernels.folds import add_tensors
 from alrsim.execution.kernels.ledger import Key
-from alrsim.execution.kernels.sums import add_tensors
 from alrsim.rules.instances import CLEAN, Instance
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import TaskId

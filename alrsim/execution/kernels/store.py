@@ -3,21 +3,17 @@
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
+from alrsim.execution.kernels.folds import Fold
 from alrsim.execution.kernels.ledger import Entry, Key, Ledger, Sum
+from alrsim.execution.workers.division import UnitView
 from alrsim.execution.workers.packing import copied, template_of
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import NONE
-
-if TYPE_CHECKING:
-    from alrsim.execution.workers.unit_part import Part
-
-Fold = Callable[[Any, Any], Any]
-"""``fold(sum so far, term) -> sum``; the sum so far is ``None`` before the first term."""
 
 
 class Store:
@@ -29,7 +25,7 @@ class Store:
 
     Args:
         last: Recording: the last task that depends on each task (itself if none does); ``None`` frees nothing.
-        part: Counting: the only unit that this store serves; other units have stores in other processes.
+        view: Counting: the only unit that this store serves; other units have stores in other processes.
     """
 
     def __init__(
@@ -39,9 +35,9 @@ class Store:
         recording: bool,
         tasks: int,
         last: Sequence[int] | None = None,
-        part: "Part | None" = None,
+        view: UnitView | None = None,
     ) -> None:
-        self.ledger, self.recording, self.part = ledger, recording, part
+        self.ledger, self.recording, self.view = ledger, recording, view
         self._last, self._until = last, dict[Key, int]()
         self._due: list[list[Key]] = [[] for _ in range(tasks)] if recording else []
         self._owners: dict[int, tuple[weakref.ref[torch.UntypedStorage], list[tuple[Key, int]]]] = {}
@@ -52,9 +48,9 @@ class Store:
         self._reads: Sequence[Sequence[Key]] = []
         self._left: dict[Key, int] = {}
         self._order: Mapping[Key, Sequence[int]] = {}
-        if part is not None:
-            self._reads, self._order = part.reads, part.terms
-            self._left = Counter(key for keys in part.reads for key in keys)
+        if view is not None:
+            self._reads, self._order = view.reads, view.terms
+            self._left = Counter(key for keys in view.reads for key in keys)
         elif not recording:
             self._reads = ledger.reads_of(tasks)
             self._left = {key: len(readers) for key, readers in ledger.readers().items()}
@@ -98,7 +94,7 @@ class Store:
             self.values[key] = fold(self.values.get(key), term)
             self._expect(task, key)
             return
-        if self.part is not None and (key, task) in self.part.sent:
+        if self.view is not None and (key, task) in self.view.sent:
             self.values["term", *key, task] = copied(term) if key in self._order else term
         if key not in self._order:
             return
@@ -118,7 +114,7 @@ class Store:
             if base is not None:
                 self._owners[value.untyped_storage()._cdata][1].append((key, value.data_ptr()))
             self.ledger.entries[key] = Entry(category, size, stage, NONE, template=template_of(value))
-        elif not self._left.get(key) or (self.part is not None and not self.part.home[stage]):
+        elif not self._left.get(key) or (self.view is not None and not self.view.home[stage]):
             return
         self.values[key] = value
 

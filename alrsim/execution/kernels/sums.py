@@ -1,13 +1,11 @@
-"""Gradients handed on between tasks, and their ordered sums."""
-
-from collections.abc import Mapping
+"""Gradients handed on between tasks, and added up."""
 
 import torch
 from torch import Tensor
 
 from alrsim.execution.job import Run
+from alrsim.execution.kernels.folds import add_named
 from alrsim.execution.kernels.ledger import Key
-from alrsim.execution.kernels.store import Fold
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import TaskId
 
@@ -26,29 +24,3 @@ def add_weights(run: Run, task: int, id_: TaskId, gradients: dict[str, Tensor | 
     if terms:
         size = sum(value.nbytes for value in terms.values())
         run.store.add(task, ("grad", id_.stage), terms, size, id_.stage, add_named)
-
-
-def add_named(total: dict[str, Tensor], terms: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Fold of gradients by parameter."""
-    for name, term in terms.items():
-        total[name].add_(term)
-    return total
-
-
-def add_lists(total: list[Tensor] | None, terms: list[Tensor]) -> list[Tensor]:
-    """Fold of cotangents; the first term becomes the sum."""
-    if total is None:
-        return terms
-    for value, term in zip(total, terms, strict=True):
-        value.add_(term)
-    return total
-
-
-def add_tensors(total: Tensor | None, term: Tensor) -> Tensor:
-    """Fold of numbers."""
-    return term if total is None else total + term
-
-
-FOLDS: Mapping[str | int, Fold] = {"grad": add_named, "cotangent": add_lists, "sigma": add_tensors}
-"""By kind of sum: how a term that another process made is added. (Running statistics are moved by the forwards of one
-stage, which one unit runs.)"""

@@ -223,7 +223,7 @@ def _known(prepared: Prepared, run: Run) -> Iterator[Tensor]:
     yield from (*program.source.tensors.values(), *run.parameters.values(), *run.updated.values())
     yield from run.buffers.values()
     yield from (value for values in run.optimizer.values() for value in values)
-    yield from (value for found in prepared.job.reach.values() for value in found)
+    yield from (value for found in prepared.job.receptive_fields.values() for value in found)
     for key, values in run.store.values.items():
         if key[0] == "grad":
             yield from values.values()

@@ -31,7 +31,7 @@ _TOGETHER = 32
 """Positions that are moved at a time, each in a stacked copy of its own."""
 
 
-def find_reach(job: Job, inputs: Mapping[str, Tensor]) -> Mapping[int, tuple[Tensor, ...]]:
+def find_receptive_fields(job: Job, inputs: Mapping[str, Tensor]) -> Mapping[int, tuple[Tensor, ...]]:
     """For every noised value of every stage: fp32 0/1 ``(positions, loss positions)``.
 
     Args:
@@ -77,7 +77,7 @@ def position_weights(job: Job, stage: int, parts: Tensor) -> list[Tensor]:
         ``(rows, samples)`` of a value without positions, else ``(rows, samples, [1,] positions)``.
     """
     found = []
-    for value, reach in enumerate(job.reach[stage]):
+    for value, reach in enumerate(job.receptive_fields[stage]):
         weights = torch.einsum("rsl,pl->rsp", parts, reach)
         if len(noise_shapes(job, stage)[value]) < 2:
             weights = weights[..., 0]

@@ -27,7 +27,7 @@ class Arena:
 
     Attributes:
         tasks: ``(units, 3, tasks)``: start, end, cpu; by unit, because a sample runs all tasks everywhere.
-        parcels: ``(3, parcels)``: sent, left, arrived.
+        messages: ``(3, messages)``: sent, left, arrived.
         states: ``(units, 2)``: task that a unit is at, and how often something began or ended.
         exchanges: ``(3, EXCHANGES)``: sent, left, arrived.
         size: Bytes for messages.
@@ -36,7 +36,7 @@ class Arena:
     """
 
     tasks: Ints
-    parcels: Ints
+    messages: Ints
     states: Ints
     exchanges: Ints
     size: Bytes
@@ -45,14 +45,14 @@ class Arena:
 
     def clear(self) -> None:
         """Forget the last run."""
-        for one in (self.tasks, self.parcels, self.states, self.exchanges):
+        for one in (self.tasks, self.messages, self.states, self.exchanges):
             one.fill(-1)
         self.states[:, 1] = 0
 
     def marks(self, unit: int) -> Marks:
         """Where a unit writes."""
         start, end, cpu = (memoryview(row) for row in self.tasks[unit])
-        sent, left, arrived = (memoryview(row) for row in self.parcels)
+        sent, left, arrived = (memoryview(row) for row in self.messages)
         return Marks(start, end, cpu, sent, left, arrived, memoryview(self.states[unit]))
 
     def slots(self, template: Template, at: Bytes) -> list[Tensor]:
@@ -70,13 +70,13 @@ class Arena:
         return torch.frombuffer(self.mapping, dtype=leaf.dtype, count=count, offset=at).view(leaf.shape)
 
 
-def open_arena(units: int, tasks: int, parcels: int, size: Bytes) -> Arena:
+def open_arena(units: int, tasks: int, messages: int, size: Bytes) -> Arena:
     """Map the memory; pages are taken when they are first written.
 
     Raises:
         ExecutionError: the system refuses a mapping of that size.
     """
-    parts = [units * 3 * tasks, 3 * parcels, units * 2, 3 * EXCHANGES]
+    parts = [units * 3 * tasks, 3 * messages, units * 2, 3 * EXCHANGES]
     head = 8 * sum(parts)
     start = -(-head // mmap.PAGESIZE) * mmap.PAGESIZE
     try:
@@ -91,7 +91,7 @@ def open_arena(units: int, tasks: int, parcels: int, size: Bytes) -> Arena:
     first, second, third, fourth = np.split(numbers, np.cumsum(parts)[:-1])
     return Arena(
         first.reshape(units, 3, tasks),
-        second.reshape(3, parcels),
+        second.reshape(3, messages),
         third.reshape(units, 2),
         fourth.reshape(3, -1),
         size,

@@ -16,25 +16,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from alrsim.errors import AlrsimError
 from alrsim.estimators.kernels.device_noise import fused
 from alrsim.execution.job import Run
-from alrsim.execution.kernels.ledger import Ledger, label
-from alrsim.execution.kernels.store import KEPT, Store
+from alrsim.execution.kernels.ledger import Ledger
+from alrsim.execution.kernels.store import Store
 from alrsim.execution.prepared import Scheduled, empty_body, new_run, task_body
-from alrsim.execution.results import results_of
+from alrsim.execution.results import joined_results, unit_values
 from alrsim.execution.session import Exchange, Fact, InterruptedRun, Limits, Record, Results, RunError
-from alrsim.execution.workers.device_job import DeviceJob, Post, bring
+from alrsim.execution.workers.device_job import DeviceJob, UnitLinks, bring
+from alrsim.execution.workers.messages import transfer_spans
 from alrsim.execution.workers.stream_worker import Bridge, Script
 from alrsim.execution.workers.streams import Device, Mark, Stream, align, exact, find_cuda
 from alrsim.execution.workers.thread_workers import Body, Times, no_times
 from alrsim.schedule.actions import Action
 from alrsim.tasks.token import NONE
-from alrsim.timeline.timeline import TransferSpan
 from alrsim.units import Bytes, Ns
 
 _POLL_SECONDS = 0.02
@@ -104,27 +103,21 @@ class CudaSession:
         before = self._device.allocated()
         self._device.peak()
         runs = []
-        for stream, prepared, part in zip(self._streams, work.prepared, work.division.parts, strict=False):
+        for stream, prepared, view in zip(self._streams, work.prepared, work.division.views, strict=False):
             with stream.work():
-                runs.append(new_run(prepared, recording=False, part=part))
-        post = Post(work, self._device, self._streams, runs)
-        scripts = [post.script(unit) for unit in range(len(runs))]
+                runs.append(new_run(prepared, recording=False, view=view))
+        links = UnitLinks(work, self._device, self._streams, runs)
+        scripts = [links.script(unit) for unit in range(len(runs))]
         origins, zero = self._together(job, scripts)
-        record = self._record(work, post, scripts, origins, zero)
+        record = self._record(work, links, scripts, origins, zero)
         self._peak = self._device.peak() - before
         self._last[job] = runs
         return record
 
     def results(self, job: int) -> Results:
-        work = self._work[job]
-        whole = new_run(work.scheduled.prepared, recording=False)
-        for run, part in zip(self._last[job], work.division.parts, strict=True):
-            for key, value in run.store.values.items():
-                if key[0] in KEPT and (key in part.terms or key not in run.store.ledger.sums):
-                    whole.store.values[key] = _on_host(value)
-            moved = [name for stage in run.job.program.at(1) if part.home[stage.index] for name in stage.parameters]
-            whole.updated.update({name: run.updated[name].detach().cpu() for name in moved})
-        return results_of(whole)
+        work, runs = self._work[job], self._last[job]
+        values = [unit_values(run, view) for run, view in zip(runs, work.division.views, strict=True)]
+        return joined_results(work.scheduled.prepared, values)
 
     def sample(self, job: int, workers: int) -> list[Times]:
         scripts = []
@@ -223,23 +216,26 @@ class CudaSession:
         return None
 
     def _record(
-        self, work: DeviceJob, post: Post, scripts: Sequence[Script], origins: Mapping[torch.device, _Origin], zero: Ns
+        self,
+        work: DeviceJob,
+        links: UnitLinks,
+        scripts: Sequence[Script],
+        origins: Mapping[torch.device, _Origin],
+        zero: Ns,
     ) -> Record:
         times = self._times(scripts, work.tasks, origins, zero)
         if len(self._used) == 1:
             return Record(times)
+        messages = work.division.messages
+        by_reference = [times.end[one.producer] if one.producer != NONE else 0 for one in messages]
+        begin, end = list(by_reference), list(by_reference)
+        for number, crossing in links.crossings.items():
+            origin = origins[self._streams[messages[number].target].device]
+            moments = (max(0, self._host_time(one, origin) - zero) for one in (crossing.begin, crossing.end))
+            begin[number], end[number] = moments
         names = [lane.unit for lane in work.scheduled.schedule.lanes]
-        tasks, spans = work.scheduled.prepared.job.graph.tasks, []
-        for number, parcel in enumerate(work.division.parcels):
-            if not parcel.key:
-                continue
-            begin = end = times.end[parcel.producer] if parcel.producer != NONE else 0  # by reference
-            if number in post.crossings:
-                origin, crossing = origins[self._streams[parcel.target].device], post.crossings[number]
-                begin, end = (max(0, self._host_time(one, origin) - zero) for one in (crossing.begin, crossing.end))
-            name = label(parcel.key) + (f"+{tasks[parcel.producer].id}" if parcel.term else "")
-            spans.append(TransferSpan(name, names[parcel.source], names[parcel.target], begin, end, parcel.bytes))
-        return Record(times, tuple(sorted(spans, key=lambda one: (one.start, one.source, one.target, one.buffer))))
+        tokens = [str(task.id) for task in work.scheduled.prepared.job.graph.tasks]
+        return Record(times, transfer_spans(messages, tokens, names, begin, end, end))
 
     def _times(self, scripts: Sequence[Script], count: int, origins: Mapping[torch.device, _Origin], zero: Ns) -> Times:
         """Times of tasks that have ended. A stream computes from a task's start to its end."""
@@ -288,12 +284,6 @@ def _alone(stream: Stream, count: int, body: Body) -> Script:
 def _is_through(script: Script) -> bool:
     """Whether the stream has come to the last mark so far."""
     return script.last is None or script.last.passed()
-
-
-def _on_host(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: one.detach().cpu() for name, one in value.items()}
-    return value.detach().cpu()
 
 
 def _words(error: BaseException | None, limit: float) -> tuple[str, str]:

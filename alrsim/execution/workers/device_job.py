@@ -11,11 +11,11 @@ import torch
 from alrsim.execution.job import Run
 from alrsim.execution.kernels.ledger import Key
 from alrsim.execution.prepared import Prepared, Scheduled, division_of, prepared_on, task_body
+from alrsim.execution.workers.division import Division, sent_key
 from alrsim.execution.workers.packing import flatten
-from alrsim.execution.workers.stream_worker import Box, Bridge, Crossing, Script
+from alrsim.execution.workers.stream_worker import Bridge, Crossing, Handover, Script
 from alrsim.execution.workers.streams import Device, Stream
 from alrsim.execution.workers.unit_actions import take
-from alrsim.execution.workers.unit_part import Division, sent_key
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def bring(job: Scheduled, streams: Sequence[Stream]) -> DeviceJob:
             ready[stream.device] = prepared_on(job.prepared, stream.device)
     first = ready[streams[0].device]
     division = division_of(replace(job, prepared=first))
-    terms = Counter((one.key, one.producer) for one in division.parcels if one.term)
+    terms = Counter((one.key, one.producer) for one in division.messages if one.term)
     return DeviceJob(
         job,
         division,
@@ -61,16 +61,16 @@ def bring(job: Scheduled, streams: Sequence[Stream]) -> DeviceJob:
     )
 
 
-class Post:
+class UnitLinks:
     """What goes between the units of one run.
 
     Attributes:
-        crossings: By parcel: when it crossed devices.
+        crossings: By message: when it crossed devices.
     """
 
     def __init__(self, work: DeviceJob, device: Device, streams: Sequence[Stream], runs: Sequence[Run]) -> None:
         self._work, self._streams, self._runs = work, streams, runs
-        self._boxes = [Box() for _ in work.division.parcels]
+        self._handovers = [Handover() for _ in work.division.messages]
         self._bridges = [Bridge(device, stream, f"unit {unit}") for unit, stream in enumerate(streams)]
         self.crossings: dict[int, Crossing] = {}
 
@@ -86,20 +86,20 @@ class Post:
         )
 
     def _send(self, unit: int, number: int) -> None:
-        box, parcel, store = self._boxes[number], self._work.division.parcels[number], self._runs[unit].store
-        if parcel.key:
-            box.tensors = flatten(store.values[sent_key(parcel)])
+        box, message, store = self._handovers[number], self._work.division.messages[number], self._runs[unit].store
+        if message.key:
+            box.tensors = flatten(store.values[sent_key(message)])
         box.mark = self._streams[unit].mark()
         box.filled.set()
         store.finish(self._work.tasks + number)
 
     def _receive(self, unit: int, number: int, stop: threading.Event) -> None:
-        parcel = self._work.division.parcels[number]
-        tensors, mark = self._boxes[number].open(stop)
-        self._boxes[number].tensors = ()
+        message = self._work.division.messages[number]
+        tensors, mark = self._handovers[number].open(stop)
+        self._handovers[number].tensors = ()
         found, crossing = self._bridges[unit].bring(tensors, mark)
         if crossing is not None:
             self.crossings[number] = crossing
-        elif (parcel.key, parcel.producer) in self._work.shared:
+        elif (message.key, message.producer) in self._work.shared:
             found = [tensor.clone() for tensor in found]
-        take(self._runs[unit].store, parcel, found)
+        take(self._runs[unit].store, message, found)

@@ -12,9 +12,9 @@ from torch._C._distributed_c10d import FileStore, ProcessGroup, ProcessGroupGloo
 
 from alrsim.execution.kernels.store import Store
 from alrsim.execution.prepared import Prepared
+from alrsim.execution.workers.division import Division, sent_key
 from alrsim.execution.workers.packing import flatten
 from alrsim.execution.workers.unit_actions import Endpoint, take
-from alrsim.execution.workers.unit_part import Division, sent_key
 from alrsim.units import Bytes
 
 FOREVER = timedelta(days=30)
@@ -67,11 +67,11 @@ class GroupTransport:
 
     def endpoint(self, job: int, store: Store) -> Endpoint:
         (prepared, division), group, early = self._jobs[job], self._group, self._early
-        parcels, count, device = division.parcels, len(prepared.job.graph.tasks), prepared.job.program.device
+        messages, count, device = division.messages, len(prepared.job.graph.tasks), prepared.job.program.device
         if job not in self._slots:  # used again by the next run of the job
-            self._slots[job] = [_slots(division, index, self._rank, device) for index in range(len(parcels))]
+            self._slots[job] = [_slots(division, index, self._rank, device) for index in range(len(messages))]
         slots = self._slots[job]
-        tags = [0, *accumulate(max(1, len(parcel.template.leaves)) for parcel in parcels)]
+        tags = [0, *accumulate(max(1, len(message.template.leaves)) for message in messages)]
         signal = torch.zeros(1, dtype=torch.uint8, device=device)
         sent: list[tuple[int, Any, Tensor]] = []
 
@@ -81,22 +81,22 @@ class GroupTransport:
             sent.clear()  # a send that is waited for twice never ends
 
         def post(index: int) -> list[Any]:
-            source, tag = parcels[index].source, tags[index]
-            tensors = slots[index] if parcels[index].key else [torch.empty_like(signal)]
+            source, tag = messages[index].source, tags[index]
+            tensors = slots[index] if messages[index].key else [torch.empty_like(signal)]
             return [group.recv([one], source, tag + leaf) for leaf, one in enumerate(tensors) if one.numel()]
 
-        posted = [post(index) if early and one.target == self._rank else [] for index, one in enumerate(parcels)]
+        posted = [post(index) if early and one.target == self._rank else [] for index, one in enumerate(messages)]
 
         def send(index: int) -> None:
-            parcel, tag = parcels[index], tags[index]
-            tensors = flatten(store.values[sent_key(parcel)]) if parcel.key else [signal]
+            message, tag = messages[index], tags[index]
+            tensors = flatten(store.values[sent_key(message)]) if message.key else [signal]
             try:
                 for leaf, tensor in enumerate(tensors):
                     if tensor.numel():
                         whole = tensor.contiguous()
-                        sent.append((parcel.target, group.send([whole], parcel.target, tag + leaf), whole))
+                        sent.append((message.target, group.send([whole], message.target, tag + leaf), whole))
             except RuntimeError as error:
-                raise self._lost(str(error).splitlines()[0], parcel.target) from None
+                raise self._lost(str(error).splitlines()[0], message.target) from None
             if not early:
                 settle()
             store.finish(count + index)
@@ -104,9 +104,9 @@ class GroupTransport:
         def receive(index: int) -> bool:
             since = perf_counter_ns()
             for work in posted[index] if early else post(index):
-                self._wait(work, parcels[index].source)
+                self._wait(work, messages[index].source)
             waited = perf_counter_ns() - since > _LOOKED_NS
-            take(store, parcels[index], slots[index])
+            take(store, messages[index], slots[index])
             return waited
 
         return Endpoint(send, receive, settle)
@@ -131,7 +131,7 @@ class GroupTransport:
 
 
 def _slots(division: Division, index: int, rank: int, device: torch.device) -> list[Tensor]:
-    parcel = division.parcels[index]
-    if parcel.target != rank:
+    message = division.messages[index]
+    if message.target != rank:
         return []
-    return [torch.empty(leaf.shape, dtype=leaf.dtype, device=device) for leaf in parcel.template.leaves]
+    return [torch.empty(leaf.shape, dtype=leaf.dtype, device=device) for leaf in message.template.leaves]

@@ -1,6 +1,6 @@
-"""Which data crosses units under a schedule: one parcel per buffer (or term of a sum) and unit that reads it.
+"""Which data crosses units under a schedule: a message per buffer (or term of a sum) and unit that reads it.
 
-A parcel without data is a signal: it stands for an order between tasks that no data carries.
+A message without data is a signal: it stands for an order between tasks that no data carries.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,35 +9,27 @@ from dataclasses import dataclass
 from alrsim.errors import ExecutionError
 from alrsim.execution.kernels.ledger import Key, Ledger, label
 from alrsim.execution.workers.packing import Template
-from alrsim.schedule.actions import Wire
+from alrsim.schedule.actions import Message
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.tasks.token import NONE
 from alrsim.timeline.timeline import TransferSpan
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
-    """A buffer on its way to one unit.
+class BufferMessage(Message):
+    """A message with what it carries.
 
     Attributes:
         key: Of the buffer or sum; ``()`` for a signal.
-        producer: Task that makes it, ``NONE`` for what is there from the start.
         term: Whether it is one task's term of the sum ``key``.
-        source: Unit.
-        target: Unit.
-        readers: Tasks of the target that wait for it.
         template: Its form; without leaves for a signal.
         bytes: Of its data.
     """
 
     key: Key
-    producer: int
-    term: bool
-    source: int
-    target: int
-    readers: tuple[int, ...]
     template: Template
     bytes: int
+    term: bool = False
 
     @property
     def label(self) -> str:
@@ -66,8 +58,8 @@ def sum_sites(ledger: Ledger, placed: Placed) -> dict[Key, tuple[int, ...]]:
     }
 
 
-def parcels_of(graph: TaskGraph, ledger: Ledger, placed: Placed) -> tuple[Parcel, ...]:
-    """All parcels, by producer in reference order.
+def messages_of(graph: TaskGraph, ledger: Ledger, placed: Placed) -> tuple[BufferMessage, ...]:
+    """All messages, by producer in reference order.
 
     Raises:
         ExecutionError: data that cannot leave its process must.
@@ -78,14 +70,14 @@ def parcels_of(graph: TaskGraph, ledger: Ledger, placed: Placed) -> tuple[Parcel
 
 
 def transfer_spans(
-    parcels: Sequence[Parcel],
+    messages: Sequence[BufferMessage],
     tokens: Sequence[str],
     units: Sequence[str],
     sent: Sequence[int],
     left: Sequence[int],
     arrived: Sequence[int],
 ) -> tuple[TransferSpan, ...]:
-    """What a run's parcels look like in a timeline; signals and what had not arrived are left out.
+    """What a run's messages look like in a timeline; signals and what had not arrived are left out.
 
     Args:
         tokens: Of all tasks.
@@ -93,7 +85,7 @@ def transfer_spans(
         sent, left, arrived: As in :class:`alrsim.execution.workers.unit_actions.Marks`.
     """
     spans = []
-    for index, one in enumerate(parcels):
+    for index, one in enumerate(messages):
         if one.key and arrived[index] >= 0:
             name = label(one.key) + (f"+{tokens[one.producer]}" if one.term else "")
             end = max(left[index], arrived[index])
@@ -101,20 +93,7 @@ def transfer_spans(
     return tuple(sorted(spans, key=lambda span: (span.start, span.source, span.target, span.buffer)))
 
 
-def wires_of(parcels: Sequence[Parcel], item_of: Sequence[int]) -> list[Wire]:
-    """The parcels as :func:`alrsim.schedule.actions.order_actions` sees them."""
-    return [
-        Wire(
-            NONE if one.producer == NONE else item_of[one.producer],
-            one.source,
-            one.target,
-            tuple(dict.fromkeys(item_of[reader] for reader in one.readers)),
-        )
-        for one in parcels
-    ]
-
-
-def _buffers(graph: TaskGraph, ledger: Ledger, placed: Placed) -> Iterator[Parcel]:
+def _buffers(graph: TaskGraph, ledger: Ledger, placed: Placed) -> Iterator[BufferMessage]:
     for key, entry in ledger.entries.items():
         source = placed.home[entry.stage] if entry.producer == NONE else placed.unit[entry.producer]
         for target, readers in _readers_by_unit(entry.readers, placed).items():
@@ -126,28 +105,29 @@ def _buffers(graph: TaskGraph, ledger: Ledger, placed: Placed) -> Iterator[Parce
                         where=str(reader),
                         fix=f"put {reader} and {maker} on one unit, or `executor=threads`",
                     )
-                yield Parcel(key, entry.producer, False, source, target, readers, entry.template, entry.bytes)
+                yield BufferMessage(entry.producer, source, target, readers, key, entry.template, entry.bytes)
 
 
-def _terms(ledger: Ledger, placed: Placed) -> Iterator[Parcel]:
+def _terms(ledger: Ledger, placed: Placed) -> Iterator[BufferMessage]:
     for key, sites in sum_sites(ledger, placed).items():
         one = ledger.sums[key]
         here = _readers_by_unit(one.readers, placed)
         for (task, size), template in zip(one.terms, one.templates, strict=True):
             for target in sites:
                 if placed.unit[task] != target and template is not None:
-                    yield Parcel(key, task, True, placed.unit[task], target, here.get(target, ()), template, size)
+                    source, readers = placed.unit[task], here.get(target, ())
+                    yield BufferMessage(task, source, target, readers, key, template, size, term=True)
 
 
-def _signals(graph: TaskGraph, placed: Placed, parcels: Sequence[Parcel]) -> Iterator[Parcel]:
-    carried = {(one.producer, reader) for one in parcels for reader in one.readers}
+def _signals(graph: TaskGraph, placed: Placed, messages: Sequence[BufferMessage]) -> Iterator[BufferMessage]:
+    carried = {(one.producer, reader) for one in messages for reader in one.readers}
     nothing = Template((), lambda _: None)
     for index in range(len(graph.tasks)):
         for other, _ in graph.dependencies(index):
             source, target = placed.unit[other], placed.unit[index]
             if source != target and (other, index) not in carried:
                 carried.add((other, index))
-                yield Parcel((), other, False, source, target, (index,), nothing, 0)
+                yield BufferMessage(other, source, target, (index,), (), nothing, 0)
 
 
 def _readers_by_unit(readers: dict[int, None], placed: Placed) -> dict[int, tuple[int, ...]]:

@@ -19,8 +19,9 @@ import torch
 from alrsim.execution.job import Run
 from alrsim.execution.measuring.rss import peak_rss, reset_peak_rss
 from alrsim.execution.prepared import Prepared, new_run, task_body
-from alrsim.execution.results import part_values
+from alrsim.execution.results import unit_values
 from alrsim.execution.workers.arena import Arena
+from alrsim.execution.workers.division import Division
 from alrsim.execution.workers.thread_workers import error_words
 from alrsim.execution.workers.unit_actions import (
     Transport,
@@ -30,7 +31,6 @@ from alrsim.execution.workers.unit_actions import (
     run_empty,
     send_probes,
 )
-from alrsim.execution.workers.unit_part import Division
 
 _SPIN_NS = 200_000
 """A worker sleeps until this long before the common start, then looks at the clock all the time."""
@@ -113,7 +113,7 @@ class Worker:
             self._start()
             return
         self._last.pop(job, None)  # before the next one takes memory
-        run = new_run(prepared, recording=False, part=division.parts[unit])
+        run = new_run(prepared, recording=False, view=division.views[unit])
         body, actions = task_body(prepared, run), division.actions[unit]
         endpoint = self._transport.endpoint(job, run.store)
         run_actions(actions, division.items, body, endpoint, self._marks, self._start())
@@ -142,7 +142,7 @@ class Worker:
         _, division = self._jobs[job]
         if self._place.unit >= len(division.actions):
             return {}, {}
-        return part_values(self._last[job], division.parts[self._place.unit])
+        return unit_values(self._last[job], division.views[self._place.unit])
 
     def _start(self) -> int:
         """Say that everything is prepared, and wait for the common start."""

@@ -95,11 +95,11 @@ class ProcessSession:
         self._jobs, self._limits, self._facts = jobs, limits, facts
         self._divisions = [division_of(job) for job in jobs]
         units = max(len(job.schedule.lanes) for job in jobs)
-        sizes = [offsets_of([parcel.template for parcel in one.parcels])[1] for one in self._divisions]
+        sizes = [offsets_of([message.template for message in one.messages])[1] for one in self._divisions]
         self._arena = open_arena(
             units,
             max(len(job.prepared.job.graph.tasks) for job in jobs),
-            max(1, *(len(one.parcels) for one in self._divisions)),
+            max(1, *(len(one.messages) for one in self._divisions)),
             max(data, *sizes) if data else 0,
         )
         self._names = [lane.unit for lane in max((job.schedule.lanes for job in jobs), key=len)]
@@ -173,8 +173,8 @@ class ProcessSession:
         unit_of, rows = schedule.unit_of, self._arena.tasks.tolist()
         units = [unit_of[task.id] for task in graph.tasks]
         start, end, cpu = ([rows[unit][part][task] for task, unit in enumerate(units)] for part in range(3))
-        tokens, moves = [str(task.id) for task in graph.tasks], self._arena.parcels.tolist()
-        spans = transfer_spans(self._divisions[job].parcels, tokens, self._names, *moves)
+        tokens, moves = [str(task.id) for task in graph.tasks], self._arena.messages.tolist()
+        spans = transfer_spans(self._divisions[job].messages, tokens, self._names, *moves)
         return Record(Times(start, end, cpu), spans)
 
     def _together(self, job: int | None, orders: Mapping[int, tuple[Any, ...]]) -> list[Any]:
@@ -266,11 +266,11 @@ class ProcessSession:
     def _token(self, job: int, unit: int) -> str:
         """The task that a unit is at: running, on its way to another unit, or else the next one."""
         tasks, division = self._jobs[job].prepared.job.graph.tasks, self._divisions[job]
-        at, (sent, left, _) = int(self._arena.states[unit, 0]), self._arena.parcels.tolist()
+        at, (sent, left, _) = int(self._arena.states[unit, 0]), self._arena.messages.tolist()
         leaving = (
-            parcel.producer
-            for index, parcel in enumerate(division.parcels)
-            if parcel.source == unit and sent[index] >= 0 > left[index]
+            message.producer
+            for index, message in enumerate(division.messages)
+            if message.source == unit and sent[index] >= 0 > left[index]
         )
         actions = division.actions[unit] if unit < len(division.actions) else ()
         items = (division.items[action.index] for action in actions if action.verb == "run")

@@ -1,55 +1,53 @@
-"""What all ranks computed, on every rank: a JSON header and the bytes of the arrays."""
+"""What all ranks computed, on every rank: arrays under JSON names."""
 
 import json
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 
 from alrsim.execution.job import Run
 from alrsim.execution.prepared import Prepared
-from alrsim.execution.results import Values, joined_results, part_values
+from alrsim.execution.results import Values, joined_results, unit_values
 from alrsim.execution.session import Results
+from alrsim.execution.workers.division import UnitView
 from alrsim.execution.workers.ranks import Ranks
-from alrsim.execution.workers.unit_part import Part
 
-Array = np.ndarray[Any, Any]
+_MOVED = ("parameter",)
+"""Key of the parameters that updates moved."""
 
 
-def gathered_results(ranks: Ranks, prepared: Prepared, run: Run | None, part: Part | None) -> Results:
+def gathered_results(ranks: Ranks, prepared: Prepared, run: Run | None, view: UnitView | None) -> Results:
     """Of all ranks.
 
     Args:
         run: This rank's; ``None`` if it had no lane.
     """
-    own: tuple[Values, dict[str, Any]] = ({}, {}) if run is None or part is None else part_values(run, part)
+    own: tuple[Values, dict[str, Any]] = ({}, {}) if run is None or view is None else unit_values(run, view)
     return joined_results(prepared, [_unpack(data) for data in ranks.gather_bytes(_pack(own))])
 
 
 def _pack(values: tuple[Values, dict[str, Any]]) -> bytes:
     kept, moved = values
-    head, arrays = [], list[Array]()
-    for key, held in [*kept.items(), *((("", name), value) for name, value in moved.items())]:
-        named = held if isinstance(held, dict) else {None: held}
-        head.append([list(key), [[name, value.dtype.str, list(value.shape)] for name, value in named.items()]])
-        arrays += named.values()
-    words = json.dumps(head).encode()
-    return b"".join([len(words).to_bytes(8, "little"), words, *(array.tobytes() for array in arrays)])
+    arrays = {}
+    for key, held in [*kept.items(), *((_MOVED, {name: value}) for name, value in moved.items())]:
+        for name, value in held.items() if isinstance(held, dict) else [(None, held)]:
+            arrays[json.dumps([key, name])] = value
+    file = BytesIO()
+    np.savez(file, allow_pickle=False, **arrays)
+    return file.getvalue()
 
 
 def _unpack(data: bytes) -> tuple[Values, dict[str, Any]]:
-    size = int.from_bytes(data[:8], "little")
-    at = 8 + size
     kept: Values = {}
     moved: dict[str, Any] = {}
-    for key, parts in json.loads(data[8:at]):
-        named = {}
-        for name, dtype, shape in parts:
-            array = np.frombuffer(data, dtype=np.dtype(dtype), count=int(np.prod(shape)), offset=at)
-            named[name] = array.reshape(shape).copy()
-            at += array.nbytes
-        value = named.get(None, named)
-        if key[0] == "":
-            moved[key[1]] = value
-        else:
-            kept[tuple(key)] = value
+    with np.load(BytesIO(data), allow_pickle=False) as arrays:
+        for words in arrays.files:
+            key, name = json.loads(words)
+            if tuple(key) == _MOVED:
+                moved[name] = arrays[words]
+            elif name is None:
+                kept[tuple(key)] = arrays[words]
+            else:
+                kept.setdefault(tuple(key), {})[name] = arrays[words]
     return kept, moved

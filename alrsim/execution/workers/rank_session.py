@@ -19,6 +19,7 @@ from alrsim.errors import ExecutionError
 from alrsim.execution.job import Run
 from alrsim.execution.prepared import Prepared, Scheduled, division_of, new_run, task_body
 from alrsim.execution.session import Exchange, Fact, InterruptedRun, Limits, Record, Results, RunError
+from alrsim.execution.workers.division import Division
 from alrsim.execution.workers.gloo import TRANSPORT, GroupTransport
 from alrsim.execution.workers.messages import transfer_spans
 from alrsim.execution.workers.rank_clock import RankClock, common_start
@@ -37,7 +38,6 @@ from alrsim.execution.workers.unit_actions import (
     run_empty,
     send_probes,
 )
-from alrsim.execution.workers.unit_part import Division
 from alrsim.tasks.token import NONE
 from alrsim.units import Bytes, Ns
 
@@ -56,10 +56,10 @@ class RankSession:
         self._early = not _meeting(self._cuda)
         self._divisions = [division_of(job, "buffered" if self._early else "rendezvous") for job in jobs]
         self._tasks = max(len(job.prepared.job.graph.tasks) for job in jobs)
-        self._parcels = max(EXCHANGES, *(len(one.parcels) for one in self._divisions))
+        self._messages = max(EXCHANGES, *(len(one.messages) for one in self._divisions))
         with self._waiting():
             _require_same_jobs(ranks, jobs, self._divisions)
-            self._own, self._boards = ranks.share(3 * (self._tasks + self._parcels))
+            self._own, self._boards = ranks.share(3 * (self._tasks + self._messages))
             self._clock = RankClock(ranks)
         work = [(job.prepared, division) for job, division in zip(jobs, self._divisions, strict=True)]
         self._transport = GroupTransport(ranks.group, self._rank, work, ranks.lost, early=self._early)
@@ -79,7 +79,7 @@ class RankSession:
         if self._rank >= len(division.actions):
             self._alone(job, lambda _origin: None)
             return self._record(job, self._gathered())
-        run = new_run(one, recording=False, part=division.parts[self._rank])
+        run = new_run(one, recording=False, view=division.views[self._rank])
         endpoint, body = self._transport.endpoint(job, run.store), self._body(one, run)
         actions = division.actions[self._rank]
         self._alone(job, lambda origin: run_actions(actions, division.items, body, endpoint, self._marks, origin))
@@ -88,10 +88,10 @@ class RankSession:
 
     def results(self, job: int) -> Results:
         division, run = self._divisions[job], self._last.get(job)
-        part = division.parts[self._rank] if run is not None else None
+        view = division.views[self._rank] if run is not None else None
         with self._waiting():
             self._clock.check()
-            return gathered_results(self._ranks, self._jobs[job].prepared, run, part)
+            return gathered_results(self._ranks, self._jobs[job].prepared, run, view)
 
     def sample(self, job: int, workers: int) -> list[Times]:
         prepared = self._jobs[job].prepared
@@ -106,7 +106,7 @@ class RankSession:
     def exchange(self, source: int, target: int, size: Bytes, repeats: int) -> list[Exchange]:
         repeats = min(repeats, EXCHANGES)
         first = 3 * self._tasks
-        sent, left, arrived = (self._own[first + part * self._parcels :][:repeats] for part in range(3))
+        sent, left, arrived = (self._own[first + part * self._messages :][:repeats] for part in range(3))
         endpoint = self._transport.probe(source, target, size)
 
         def work(origin: int) -> None:
@@ -133,9 +133,9 @@ class RankSession:
 
     @property
     def _marks(self) -> Marks:
-        low, tasks, parcels = 3 * self._tasks, self._tasks, self._parcels
+        low, tasks, messages = 3 * self._tasks, self._tasks, self._messages
         start, end, cpu = (self._own[part * tasks : (part + 1) * tasks].data for part in range(3))
-        sent, left, arrived = (self._own[low + part * parcels : low + (part + 1) * parcels].data for part in range(3))
+        sent, left, arrived = (self._own[low + part * messages : low + (part + 1) * messages].data for part in range(3))
         return Marks(start, end, cpu, sent, left, arrived, self._ranks.watch.state)
 
     def _body(self, prepared: Prepared, run: Run) -> Callable[[int], None]:
@@ -207,9 +207,9 @@ class RankSession:
         """What all boards say: each number is on one of them."""
         merged = np.maximum.reduce(list(boards))
         tasks = self._jobs[job].prepared.job.graph.tasks
-        parcels = self._divisions[job].parcels
-        rows = merged[3 * self._tasks :].reshape(3, -1)[:, : len(parcels)].tolist()
-        spans = transfer_spans(parcels, [str(task.id) for task in tasks], self._names, *rows)
+        messages = self._divisions[job].messages
+        rows = merged[3 * self._tasks :].reshape(3, -1)[:, : len(messages)].tolist()
+        spans = transfer_spans(messages, [str(task.id) for task in tasks], self._names, *rows)
         return Record(_times(merged, self._tasks, len(tasks)), spans)
 
 
@@ -253,7 +253,7 @@ def _require_same_jobs(ranks: Ranks, jobs: Sequence[Scheduled], divisions: Seque
         (
             job.schedule.lanes,
             division.actions,
-            [(one.key, one.source, one.target, one.template.leaves) for one in division.parcels],
+            [(one.key, one.source, one.target, one.template.leaves) for one in division.messages],
         )
         for job, division in zip(jobs, divisions, strict=True)
     ]

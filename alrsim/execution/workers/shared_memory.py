@@ -13,9 +13,9 @@ from torch import Tensor
 from alrsim.execution.kernels.store import Store
 from alrsim.execution.prepared import Prepared
 from alrsim.execution.workers.arena import Arena, offsets_of
+from alrsim.execution.workers.division import Division, sent_key
 from alrsim.execution.workers.packing import Leaf, Template, flatten
 from alrsim.execution.workers.unit_actions import Endpoint, take
-from alrsim.execution.workers.unit_part import Division, sent_key
 from alrsim.units import Bytes
 
 Flags = Mapping[tuple[int, int], Semaphore]
@@ -27,31 +27,31 @@ class SharedMemory:
 
     def __init__(self, arena: Arena, flags: Flags, unit: int, jobs: Sequence[tuple[Prepared, Division]]) -> None:
         self._arena, self._flags, self._unit, self._jobs = arena, flags, unit, jobs
-        self._offsets = [offsets_of([one.template for one in division.parcels])[0] for _, division in jobs]
+        self._offsets = [offsets_of([one.template for one in division.messages])[0] for _, division in jobs]
         self._slots: dict[tuple[int, int], list[Tensor]] = {}
 
     def endpoint(self, job: int, store: Store) -> Endpoint:
         (prepared, division), unit, flags = self._jobs[job], self._unit, self._flags
-        parcels, count = division.parcels, len(prepared.job.graph.tasks)
+        messages, count = division.messages, len(prepared.job.graph.tasks)
         turns, taken = _turns(division), dict.fromkeys(range(len(division.actions)), 0)
 
         def send(index: int) -> None:
-            parcel = parcels[index]
-            if parcel.key:
-                for slot, tensor in zip(self._at(job, index), flatten(store.values[sent_key(parcel)]), strict=True):
+            message = messages[index]
+            if message.key:
+                for slot, tensor in zip(self._at(job, index), flatten(store.values[sent_key(message)]), strict=True):
                     slot.copy_(tensor)
-            flags[unit, parcel.target].release()
+            flags[unit, message.target].release()
             store.finish(count + index)
 
         def receive(index: int) -> bool:
-            parcel, waited = parcels[index], False
-            flag = flags[parcel.source, unit]
-            while taken[parcel.source] <= turns[index]:
+            message, waited = messages[index], False
+            flag = flags[message.source, unit]
+            while taken[message.source] <= turns[index]:
                 if not flag.acquire(block=False):
                     waited = True
                     flag.acquire()
-                taken[parcel.source] += 1
-            take(store, parcel, self._at(job, index))
+                taken[message.source] += 1
+            take(store, message, self._at(job, index))
             return waited
 
         return Endpoint(send, receive)
@@ -69,7 +69,7 @@ class SharedMemory:
     def _at(self, job: int, index: int) -> list[Tensor]:
         """Where a message of a job lies."""
         if (job, index) not in self._slots:
-            template = self._jobs[job][1].parcels[index].template
+            template = self._jobs[job][1].messages[index].template
             self._slots[job, index] = self._arena.slots(template, self._offsets[job][index])
         return self._slots[job, index]
 
@@ -81,8 +81,8 @@ def _turns(division: Division) -> dict[int, int]:
     for actions in division.actions:
         for action in actions:
             if action.verb == "send":
-                parcel = division.parcels[action.index]
-                pair = parcel.source, parcel.target
+                message = division.messages[action.index]
+                pair = message.source, message.target
                 found[action.index] = counts.get(pair, 0)
                 counts[pair] = found[action.index] + 1
     return found

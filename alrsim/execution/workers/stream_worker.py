@@ -23,8 +23,8 @@ class Stopped(Exception):  # noqa: N818 - no error: another unit failed, or Ctrl
 
 
 @dataclass
-class Box:
-    """A parcel between the threads of two units."""
+class Handover:
+    """A message between the threads of two units."""
 
     filled: threading.Event = field(default_factory=threading.Event)
     tensors: Sequence[Tensor] = ()
@@ -50,8 +50,8 @@ class Script:
 
     Attributes:
         items: Tasks of every item.
-        send: Takes a parcel's number.
-        receive: Takes a parcel's number and what is set if the run is over.
+        send: Takes a message's number.
+        receive: Takes a message's number and what is set if the run is over.
         begun: By task.
         ended: By task.
         at: Task that the thread is at.
@@ -110,7 +110,7 @@ class Script:
 
 @dataclass
 class Crossing:
-    """When a parcel crossed devices: two marks of the receiving device."""
+    """When a message crossed devices: two marks of the receiving device."""
 
     begin: Mark
     end: Mark

@@ -7,12 +7,12 @@ from typing import Protocol
 
 from torch import Tensor
 
+from alrsim.execution.kernels.folds import FOLDS
 from alrsim.execution.kernels.ledger import Ledger
 from alrsim.execution.kernels.store import KEPT, Store
-from alrsim.execution.kernels.sums import FOLDS
 from alrsim.execution.prepared import empty_body
 from alrsim.execution.session import Exchange
-from alrsim.execution.workers.messages import Parcel
+from alrsim.execution.workers.messages import BufferMessage
 from alrsim.execution.workers.packing import build, copied
 from alrsim.execution.workers.thread_workers import Body
 from alrsim.schedule.actions import Action
@@ -26,7 +26,7 @@ _RECEIVER_WAITS_SECONDS = 0.0003
 
 
 class Clock(Protocol):
-    """Numbers by task or parcel: ns after the common start; -1: not yet."""
+    """Numbers by task or message: ns after the common start; -1: not yet."""
 
     def __getitem__(self, index: int, /) -> int: ...
 
@@ -41,9 +41,9 @@ class Marks:
         start: Of tasks.
         end: Of tasks.
         cpu: ns for which the unit computed, of tasks.
-        sent: When the sender began, of parcels.
-        left: When the sender was free again, of parcels.
-        arrived: When a receiver who waited had it, of parcels; 0: it was there when the receiver looked.
+        sent: When the sender began, of messages.
+        left: When the sender was free again, of messages.
+        arrived: When a receiver who waited had it, of messages; 0: it was there when the receiver looked.
         state: ``[task that the unit is at or -1, number of beginnings and ends so far]``.
     """
 
@@ -177,14 +177,14 @@ def median_of_five(measure: Callable[[], Ns]) -> Ns:
     return sorted(measure() for _ in range(5))[2]
 
 
-def take(store: Store, parcel: Parcel, tensors: Sequence[Tensor]) -> None:
+def take(store: Store, message: BufferMessage, tensors: Sequence[Tensor]) -> None:
     """Put what arrived where the unit's tasks will look for it."""
-    if not parcel.key:
+    if not message.key:
         return
-    value = build(parcel.template, tensors)
-    if parcel.key[0] in KEPT and parcel.key[0] != "grad":
+    value = build(message.template, tensors)
+    if message.key[0] in KEPT and message.key[0] != "grad":
         value = copied(value)  # it outlives the run, the message's memory does not (gradients are added into others)
-    if parcel.term:
-        store.add(parcel.producer, parcel.key, value, parcel.bytes, NONE, FOLDS[parcel.key[0]])
+    if message.term:
+        store.add(message.producer, message.key, value, message.bytes, NONE, FOLDS[message.key[0]])
     else:
-        store.deliver(parcel.key, value)
+        store.deliver(message.key, value)

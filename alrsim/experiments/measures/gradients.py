@@ -23,7 +23,7 @@ from alrsim.experiments.measures.site import (
     table_site,
 )
 from alrsim.experiments.rules import Measured
-from alrsim.quality.gradcheck import OVERALL
+from alrsim.quality.curves import OVERALL
 from alrsim.quality.metrics import accuracy, copy_weights, fit_law, mean_interval, stability
 from alrsim.quality.paper import METHODS
 from alrsim.quality.sampler import Sampler

@@ -4,12 +4,13 @@ import numpy as np
 
 from alrsim.experiments.context import Context
 from alrsim.experiments.rules import Measured
+from alrsim.quality.beale import walk
 from alrsim.quality.metrics import mean_interval
-from alrsim.quality.trajectory import Terms, walk
+from alrsim.quality.trajectory_options import TrajectoryOptions
 
 
-def _terms(context: Context) -> Terms:
-    return Terms(steps=context.pick(2000, 6000), runs=context.pick(10, 40), seed=context.seed)
+def _terms(context: Context) -> TrajectoryOptions:
+    return TrajectoryOptions(steps=context.pick(2000, 6000), runs=context.pick(10, 40), seed=context.seed)
 
 
 def same_path(context: Context) -> Measured:
@@ -28,7 +29,7 @@ def same_path(context: Context) -> Measured:
 
     values = np.array(context.once({"part": "same path", "terms": repr(terms)}, measure))
     band = mean_interval(values)
-    how = f"from {terms.start}, {terms.steps} steps of {terms.rate:g}, {terms.copies} copies, {terms.runs} runs"
+    how = f"from {terms.start}, {terms.steps} steps of {terms.lr:g}, {terms.copies} copies, {terms.runs} runs"
     median, left = float(np.median(values)), int((values > 0.05).sum())
     reason = f"{left} of {len(values)} runs leave BP's path by more than 5 % of its length; the median is {median:.3f}"
     return Measured(band.value, band.low, band.high, how, reason, {"median": median, "largest": float(values.max())})
@@ -46,5 +47,5 @@ def escapes(context: Context) -> Measured:
     band = mean_interval(near["alr"].astype(float) - float(near["bp"].mean()))
     detail = {f"{name}: final loss, median": float(np.median(values)) for name, values in ends.items()}
     reason = ", ".join(f"{name} ends in the basin in {flags.mean():.0%} of runs" for name, flags in near.items())
-    how = f"from {terms.start}, {terms.steps} steps of {terms.rate:g}, {terms.copies} copies, {terms.runs} runs"
+    how = f"from {terms.start}, {terms.steps} steps of {terms.lr:g}, {terms.copies} copies, {terms.runs} runs"
     return Measured(band.value, band.low, band.high, how, reason, detail)

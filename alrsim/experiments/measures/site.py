@@ -1,7 +1,7 @@
 """Where gradients are compared: a model after some steps, its true gradient, and every method's cosines with it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,27 +10,25 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from alrsim.cost.cut import cut_graph
-from alrsim.cost.stages import build_stages
 from alrsim.datasets import load_splits, train_batch
 from alrsim.estimators.codes import decode, encode
-from alrsim.estimators.policy import preset
 from alrsim.estimators.variance_law import Array
 from alrsim.execution.executor import Batch
 from alrsim.execution.job import Settings
 from alrsim.execution.kernels.losses import sample_losses
-from alrsim.execution.programs.program import build_program
 from alrsim.experiments.context import Context
 from alrsim.experiments.measures.training import SETTINGS, found
-from alrsim.frontend.torch_export import export_model
 from alrsim.hardware.precision import Precision
 from alrsim.models import build
-from alrsim.quality.gradcheck import LAYER_MEAN, Quality, gradcheck
+from alrsim.quality.curves import LAYER_MEAN, Quality, measure_quality
 from alrsim.quality.metrics import cosine
 from alrsim.quality.reference import true_gradient, warm_start
-from alrsim.quality.sampler import Subject, subject_of
+from alrsim.quality.sampler import Subject, flat, subject_of
 from alrsim.rules.options import RuleOptions
-from alrsim.rules.policy import default_precision, plan_options
+from alrsim.steps.chain import rule_options, trainable
+from alrsim.steps.method import parse_method
+from alrsim.steps.model import cut_stages, load_model
+from alrsim.steps.options import StepOptions
 
 Changes = Mapping[str, str]
 
@@ -98,9 +96,10 @@ def open_site(site: Site) -> Opened:
         model = build(site.model, **{**site.options, "seed": str(site.seed)})
         folder = None if site.folder is None else Path(site.folder)
         splits = load_splits(site.data, model, folder=folder)
-        exported = export_model(model, site.batch)
-        stages = build_stages(exported.graph, cut_graph(exported.graph, "layer"))
-        program = build_program(exported.graph, exported.program, stages)
+        loaded = load_model(model)
+        sized = loaded.at(site.batch)
+        stages = cut_stages(sized.graph, "layer")
+        program = loaded.program(sized, stages)
 
         def batch(step: int) -> Batch:
             samples = train_batch(splits, site.batch, step, site.seed)
@@ -109,16 +108,14 @@ def open_site(site: Site) -> Opened:
         program = warm_start(model.module, program, lambda at: batch(at + 1), site.warm)
         subject = subject_of(program, stages, batch(0))
         _, gradient = true_gradient(model.module, program.parameters, subject.batch)
-        truth = np.concatenate([gradient[name].numpy().ravel() for name in subject.names]).astype(np.float64)
-        _OPENED[key] = Opened(model.module, subject, truth)
+        _OPENED[key] = Opened(model.module, subject, flat(subject, gradient))
     return _OPENED[key]
 
 
 def options_of(subject: Subject, method: str, changes: Changes) -> RuleOptions:
     """A preset's options on the subject's stages."""
-    flags = [stage.parameters > 0 for stage in subject.stages.stages]
-    options = plan_options(preset(method).plan(flags, **changes), RuleOptions(update=False))
-    return replace(options, precision=default_precision(options))
+    asked = StepOptions.take({"microbatches": 1, "update": False, **changes})
+    return rule_options(asked, parse_method(method), trainable(subject.stages))
 
 
 def curves(context: Context, site: Site, method: str, changes: Changes | None = None) -> dict[str, Any]:
@@ -129,7 +126,7 @@ def curves(context: Context, site: Site, method: str, changes: Changes | None = 
         opened = open_site(site)
         options = {method: options_of(opened.subject, method, changes)}
         settings = Settings(sigma=site.sigma, seed=site.seed)
-        (quality,) = gradcheck(opened.subject, opened.truth, options, settings, site.copies, site.draws)
+        (quality,) = measure_quality(opened.subject, opened.truth, options, settings, site.copies, site.draws)
         return _as_plain(quality)
 
     what = {"part": "gradients", "site": repr(site), "method": method, "changes": dict(changes)}

@@ -1,8 +1,9 @@
 """A user's own model, as a factory; what it imports of alrsim is what a user may import."""
 
 import torch
-from alrsim.frontend.source import TorchModel
 from torch import nn
+
+from alrsim.frontend.torch_model import TorchModel
 
 
 def make() -> TorchModel:

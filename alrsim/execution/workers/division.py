@@ -1,23 +1,23 @@
-"""One unit's part of a run in processes of their own: what it reads, keeps, sums and sends."""
+"""A schedule divided among units that share no memory: what each reads, keeps, sums and sends."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from alrsim.errors import ExecutionError
+from alrsim.execution.kernels.folds import FOLDS
 from alrsim.execution.kernels.ledger import Key, Ledger
-from alrsim.execution.kernels.sums import FOLDS
-from alrsim.execution.workers.messages import Parcel, Placed, parcels_of, sum_sites, wires_of
+from alrsim.execution.workers.messages import BufferMessage, Placed, messages_of, sum_sites
 from alrsim.schedule.actions import Action, Transport, order_actions
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.tasks.token import NONE
 
 
 @dataclass(frozen=True)
-class Part:
-    """A unit's view of the ledger. A parcel that leaves counts as a reader: it is number ``tasks + parcel``.
+class UnitView:
+    """A unit's view of the ledger. A message that leaves counts as a reader: it is number ``tasks + message``.
 
     Attributes:
-        reads: Keys that every task and every parcel reads here.
+        reads: Keys that every task and every message reads here.
         terms: Tasks whose terms make up each sum taken here, in reference order.
         sent: ``(sum, task)`` whose term leaves this unit.
         home: Whether the unit is the home of each stage.
@@ -34,17 +34,17 @@ class Division:
     """A schedule divided among processes.
 
     Attributes:
-        parcels: All that crosses units.
+        messages: All that crosses units.
         items: Items as tasks, numbered lane by lane.
-        actions: Of every unit, on items and parcels.
-        parts: Of every unit.
+        actions: Of every unit, on items and messages.
+        views: Of every unit.
         placed: Where tasks and stages are.
     """
 
-    parcels: tuple[Parcel, ...]
+    messages: tuple[BufferMessage, ...]
     items: tuple[tuple[int, ...], ...]
     actions: tuple[tuple[Action, ...], ...]
-    parts: tuple[Part, ...]
+    views: tuple[UnitView, ...]
     placed: Placed
 
 
@@ -76,41 +76,41 @@ def divide(
             numbers[-1].append(len(items))
             items.append(tasks)
     placed = Placed(unit, home)
-    parcels = parcels_of(graph, ledger, placed)
-    _refuse_foreign(graph, parcels)
-    actions = order_actions(numbers, wires_of(parcels, item_of), transport)
-    parts = tuple(_part(index, graph, ledger, placed, parcels) for index in range(len(lanes)))
-    return Division(parcels, tuple(items), actions, parts, placed)
+    messages = messages_of(graph, ledger, placed)
+    _refuse_foreign(graph, messages)
+    actions = order_actions(numbers, messages, transport, item_of)
+    views = tuple(_view(index, graph, ledger, placed, messages) for index in range(len(lanes)))
+    return Division(messages, tuple(items), actions, views, placed)
 
 
-def sent_key(parcel: Parcel) -> Key:
-    """Where a parcel's data is in the sender's store."""
-    return ("term", *parcel.key, parcel.producer) if parcel.term else parcel.key
+def sent_key(message: BufferMessage) -> Key:
+    """Where a message's data is in the sender's store."""
+    return ("term", *message.key, message.producer) if message.term else message.key
 
 
-def _part(unit: int, graph: TaskGraph, ledger: Ledger, placed: Placed, parcels: Sequence[Parcel]) -> Part:
+def _view(unit: int, graph: TaskGraph, ledger: Ledger, placed: Placed, messages: Sequence[BufferMessage]) -> UnitView:
     count = len(graph.tasks)
-    reads: list[list[Key]] = [[] for _ in range(count + len(parcels))]
+    reads: list[list[Key]] = [[] for _ in range(count + len(messages))]
     for key, readers in ledger.readers().items():
         for reader in readers:
             if placed.unit[reader] == unit:
                 reads[reader].append(key)
-    for index, parcel in enumerate(parcels):
-        if parcel.source == unit and parcel.key:
-            reads[count + index].append(sent_key(parcel))
+    for index, message in enumerate(messages):
+        if message.source == unit and message.key:
+            reads[count + index].append(sent_key(message))
     sites = sum_sites(ledger, placed)
-    return Part(
+    return UnitView(
         tuple(tuple(keys) for keys in reads),
         {key: tuple(task for task, _ in one.terms) for key, one in ledger.sums.items() if unit in sites[key]},
-        frozenset((one.key, one.producer) for one in parcels if one.term and one.source == unit),
+        frozenset((one.key, one.producer) for one in messages if one.term and one.source == unit),
         tuple(home == unit for home in placed.home),
     )
 
 
-def _refuse_foreign(graph: TaskGraph, parcels: Sequence[Parcel]) -> None:
-    for parcel in parcels:
-        if parcel.term and parcel.key[0] not in FOLDS:
-            token = graph.tasks[parcel.producer].id
+def _refuse_foreign(graph: TaskGraph, messages: Sequence[BufferMessage]) -> None:
+    for message in messages:
+        if message.term and message.key[0] not in FOLDS:
+            token = graph.tasks[message.producer].id
             raise ExecutionError(
                 f"{token} moves running statistics whose stage has its home on another unit",
                 where=str(token),

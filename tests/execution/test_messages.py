@@ -13,8 +13,8 @@ import torch
 
 from alrsim.errors import ExecutionError
 from alrsim.execution.executor import execute_prepared, lane_items, prepare, sequential
+from alrsim.execution.workers.division import divide
 from alrsim.execution.workers.messages import sum_sites
-from alrsim.execution.workers.unit_part import divide
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedule.lower import homes, lower
 from alrsim.schedule.schedule import Lane, Schedule
@@ -43,7 +43,7 @@ def strewn(graph, seed):
 
 @pytest.fixture(scope="module")
 def divided(subject, problem_of):
-    """A function: a schedule of a small residual network, with its parcels; for a seed every task on a random unit."""
+    """A function: a schedule of a small residual network, with its messages; for a seed every task on a random unit."""
 
     @cache
     def prepared_for(rule, cut):
@@ -89,10 +89,10 @@ def test_what_is_read_on_another_unit_crosses_exactly_once(divided, rule, name):
                 if site != unit[task]:
                     readers = {reader for reader in total.readers if unit[reader] == site}
                     expected.setdefault((key, task, unit[task], site), set()).update(readers)
-    data = [one for one in division.parcels if one.key]
+    data = [one for one in division.messages if one.key]
     assert {(one.key, one.producer, one.source, one.target): set(one.readers) for one in data} == expected
     assert len(data) == len(expected)
-    carried = {(one.producer, reader) for one in division.parcels for reader in one.readers}
+    carried = {(one.producer, reader) for one in division.messages for reader in one.readers}
     for index in range(len(graph.tasks)):
         for other, _ in graph.dependencies(index):
             assert unit[other] == unit[index] or (other, index) in carried
@@ -105,7 +105,7 @@ def test_the_simulator_charges_for_the_bytes_that_cross(divided, rule, name):
     prepared, problem, found, division = divided(rule, name)
     graph = prepared.job.graph
     crossing, charged = Counter(), Counter()
-    for one in division.parcels:
+    for one in division.messages:
         crossing[one.source, one.target] += one.bytes
     for message in lower(problem, found).messages:
         buffer = graph.buffers[message.buffer]
@@ -129,7 +129,7 @@ def apart(found):
 def test_what_autograd_saved_cannot_leave_and_both_tasks_are_named(divided):
     with pytest.raises(ExecutionError, match=r"0B\d reads what autograd saved in 0F\d, which cannot be sent") as caught:
         divided("bp", "gpipe", apart)
-    assert "on one unit, or use --executor threads" in caught.value.fix
+    assert "on one unit, or `executor=threads`" in caught.value.fix
 
 
 @pytest.mark.parametrize("seed", range(3))

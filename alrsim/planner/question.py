@@ -1,0 +1,256 @@
+"""What is planned: the model at the sizes that are needed, the decision space, and the same question changed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from alrsim.errors import FileError, OptionError
+from alrsim.files import read_json
+from alrsim.hardware.build import machine_from
+from alrsim.hardware.machine import Machine
+from alrsim.hardware.precision import PrecisionPlan
+from alrsim.planner.bounds import unit_powers
+from alrsim.planner.candidate import MODES, Candidate
+from alrsim.planner.chains import is_tight, may_move, placed_candidates
+from alrsim.planner.evaluate import Evaluated, Setting
+from alrsim.planner.explain import OneMore, one_more_unit, with_twin
+from alrsim.planner.gradient import DEFAULT_PER_DIM, SOURCE, cosine, default_model, measured_per_dim, noise_of
+from alrsim.planner.levers import levers
+from alrsim.planner.options import PlanOptions
+from alrsim.planner.search import DoesNotFitError, More, Outcome, search
+from alrsim.planner.sized_model import Source
+from alrsim.planner.space import Space, candidates, cuts_of, kinds_of_units, microbatch_counts
+from alrsim.planner.time_to_cosine import lr_candidates
+from alrsim.progress import stretch
+from alrsim.rules.options import RuleOptions
+from alrsim.rules.segmentation import segmentation_of
+from alrsim.steps.model import DEFAULT_BATCH, Model, microbatch_size
+from alrsim.steps.options import PredictionOptions, parse_precision
+from alrsim.steps.pricing import cost_model_of, is_abstract
+from alrsim.units import Ns
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is planned.
+
+    Attributes:
+        counts: Numbers of micro-batches to choose from.
+        per_dim: Noise-to-signal of one copy per noise dimension.
+        noise_source: Where that comes from.
+    """
+
+    model: Model
+    asked: PlanOptions
+    setting: Setting
+    counts: tuple[int, ...]
+    per_dim: float
+    noise_source: str
+
+    @property
+    def space(self) -> Space:
+        """The decision space that was asked for."""
+        return self.space_in(self.setting, self.counts)
+
+    def space_in(self, setting: Setting, counts: tuple[int, ...]) -> Space:
+        """The decision space in another setting."""
+        asked, source = self.asked, setting.source
+        rules = asked.wanted_rules
+        layers: tuple[str, ...] = ("layer", "block")
+        if asked.cut is not None:
+            cuts, layers = {asked.cut: source.cut(asked.cut)}, (asked.cut,)
+        else:
+            lr = bool({"lr", "segments"} & set(rules))
+            cuts = cuts_of(source, setting.machine, setting.base.precision, lr=lr)
+        return Space(rules, counts, cuts, asked.copies or (1,), modes=asked.modes, layers=layers)
+
+    def candidates(self, setting: Setting, space: Space) -> list[Candidate]:
+        """Every candidate of a space; for a cosine those with exact gradients, LR's follow from what they take."""
+        if self.asked.cosine is not None:
+            space = replace(space, rules=tuple(rule for rule in space.rules if rule.startswith("bp")))
+        return [*candidates(space), *self._placed(setting, space)]
+
+    def _placed(self, setting: Setting, space: Space) -> list[Candidate]:
+        """Cuts made for given units, where units are unlike or memory may be short."""
+        if self.asked.cut is not None or not may_move(setting.search):
+            return []
+        if len(kinds_of_units(setting.machine)) == 1 and not is_tight(setting):
+            return []
+        return placed_candidates(setting, space.microbatches, space.rules)
+
+    def rest(self, setting: Setting, space: Space) -> More | None:
+        """LR's part of the space for a cosine."""
+        wanted = self.asked.cosine
+        if wanted is None or not {"lr", "segments"} & set(space.rules):
+            return None
+
+        def more(known: Ns) -> tuple[Sequence[Candidate], Ns]:
+            found = lr_candidates(setting, space, wanted, known, self.per_dim)
+            return found.candidates, found.floor
+
+        return more
+
+    def cosine_of(self, one: Evaluated) -> float:
+        """The expected cosine of a plan's gradient with the true one; 1 for exact rules."""
+        if not one.candidate.is_lr:
+            return 1.0
+        graph = self.setting.source.stages(one.candidate.cut, one.candidate.microbatches)
+        shape = segmentation_of(one.candidate.rule, graph, one.options)
+        noise = noise_of(default_model(graph, self.per_dim), shape) / max(1, graph.batch)
+        return cosine(noise, one.candidate.copies, MODES[one.candidate.mode])
+
+
+def open_question(model: Model, machine: Machine, asked: PlanOptions) -> Question:
+    """Read the model at the sizes that are needed.
+
+    Raises:
+        OptionError: abstract units, or a batch that cannot be split as asked.
+        ProfileError: energy on units whose power is not known.
+    """
+    if is_abstract(machine):
+        raise OptionError(
+            f"the abstract units of {machine.name} count tasks, not time, so that every cut takes another number of "
+            "steps",
+            field="hardware",
+            fix="give a real profile, or `durations` for textbook problems",
+        )
+    if asked.target == "energy":
+        unit_powers(machine)
+    source, counts = load_sizes(model, asked, len(machine.units))
+    options = asked.of_step()
+    base = RuleOptions(
+        optimizer=options.optimizer,  # type: ignore[arg-type]
+        update=asked.update,
+        loss=asked.loss,
+        precision=parse_precision(asked.precision, default=PrecisionPlan()),
+    )
+    prediction = options.only(PredictionOptions)
+    cost, name = cost_model_of(machine)
+    setting = Setting(source, machine, cost, name, asked.goal, base, asked.searching, prediction, asked.idle_power)
+    return Question(model, asked, setting, counts, *per_dim_of(asked, source))
+
+
+def load_sizes(model: Model, asked: PlanOptions, units: int) -> tuple[Source, tuple[int, ...]]:
+    """The model at one or two sizes of a micro-batch, and the numbers of micro-batches to choose from.
+
+    A torch model is exported for the whole batch and for about two micro-batches per unit; the counts at all other
+    sizes follow. A file has one size, which is one micro-batch.
+
+    Raises:
+        OptionError: a number of micro-batches that does not divide the batch.
+    """
+    given = asked.microbatches
+    if not model.scales:
+        if given is not None and len(given) > 1:
+            raise OptionError("a file holds one size of a micro-batch", field="microbatches", fix="give one number")
+        count = (given or (4,))[0]
+        sized = model.at(asked.batch, count)
+        samples = max(1, sized.samples)
+        return Source(model.name, {samples: sized.graph}, samples * count), (count,)
+    batch = asked.batch or model.batch or DEFAULT_BATCH
+    counts = given or microbatch_counts(batch, units)
+    anchors = {counts[0], min(counts, key=lambda count: (abs(count - 2 * units), count))}
+    if len(anchors) == 1 and len(counts) > 1:
+        anchors.add(counts[-1])
+    for count in counts:
+        microbatch_size(batch, count)  # refuses what does not divide the batch
+    return Source(model.name, _graphs(model, batch, sorted(anchors)), batch), tuple(counts)
+
+
+def _graphs(model: Model, batch: int, counts: Sequence[int]) -> Mapping[int, Any]:
+    sized = [model.at(batch, count) for count in counts]
+    return {one.samples: one.graph for one in sized}
+
+
+def per_dim_of(asked: PlanOptions, source: Source) -> tuple[float, str]:
+    """Noise-to-signal of one copy per noise dimension, and where the number comes from.
+
+    Raises:
+        FileError: the file of gradcheck holds none.
+    """
+    if asked.noise_per_dim is not None:
+        return asked.noise_per_dim, "as typed"
+    if asked.quality is None:
+        return DEFAULT_PER_DIM, SOURCE
+    where = str(asked.quality)
+    document = read_json(asked.quality)
+    if not isinstance(document, dict) or not isinstance(document.get("cut"), str):
+        raise FileError("is no result of gradcheck", where=where, fix="save one that gradcheck makes")
+    samples = min(source.graphs)
+    small = Source(source.name, {samples: source.graphs[samples]}, samples)
+    return measured_per_dim(document, small.stages(small.cut(document["cut"]), 1), where)
+
+
+def answer(question: Question) -> Outcome:
+    """Search the whole space.
+
+    Raises:
+        DoesNotFitError: nothing fits; with the levers that would help.
+    """
+    setting, space = question.setting, question.space
+    listed = question.candidates(setting, space)
+    try:
+        with stretch(len(listed), "plan") as step:
+            return search(setting, listed, step, question.rest(setting, space))
+    except DoesNotFitError as error:
+        raise with_levers(error, question, space) from None
+
+
+def one_more(question: Question, outcome: Outcome, unit: str) -> OneMore | None:
+    """The same space of rules and micro-batches with the cuts that one unit more allows, and the chosen noise mode.
+
+    Args:
+        unit: The busiest one, which is doubled in a heterogeneous machine.
+    """
+    setting = question.setting
+
+    def again(machine: Machine) -> Outcome:
+        changed = replace(setting, machine=machine)
+        wider = question.space_in(changed, question.counts)
+        if outcome.best.candidate.is_lr:
+            wider = replace(wider, modes=(outcome.best.candidate.mode,))
+        return search(changed, question.candidates(changed, wider), more=question.rest(changed, wider), improve=False)
+
+    return one_more_unit(outcome, lambda: larger(setting.machine, len(setting.machine.units) + 1, unit), again)
+
+
+def larger(machine: Machine, units: int, like: str | None = None) -> Machine:
+    """The profile's machine with more units; where its number is fixed, with twins of one unit.
+
+    Args:
+        like: The unit that is doubled in a machine of unlike units; default: the last.
+
+    Raises:
+        ProfileError: the profile does not have so many.
+    """
+    profile = machine.profile
+    if profile is not None and profile.spec.kind != "heterogeneous":
+        return machine_from(profile, units)
+    index = machine.unit_index()[like] if like is not None else len(machine.units) - 1
+    for _ in range(units - len(machine.units)):
+        machine = with_twin(machine, index)
+    return machine
+
+
+def with_levers(error: DoesNotFitError, question: Question, space: Space) -> DoesNotFitError:
+    """The error with what would help, computed."""
+    setting = replace(question.setting, source=_at_more_sizes(question, max(space.microbatches)))
+
+    def again(changed: Setting, wider: Space) -> Sequence[Candidate]:
+        cuts = question.space_in(changed, wider.microbatches).cuts
+        return question.candidates(changed, replace(wider, cuts=cuts))
+
+    found = levers(setting, space, again, lambda units: larger(setting.machine, units))
+    fix = "; ".join(one.sentence for one in found) or "use a machine with more memory"
+    changed = DoesNotFitError(error.what, where=error.where, fix=fix)
+    changed.nearest, changed.levers = error.nearest, tuple(found)
+    return changed
+
+
+def _at_more_sizes(question: Question, count: int) -> Source:
+    """Also at a smaller micro-batch, where only one size was needed so far and the batch can be split further."""
+    source, model = question.setting.source, question.model
+    smaller = next((more for more in range(count + 1, source.batch + 1) if source.batch % more == 0), None)
+    if len(source.graphs) > 1 or smaller is None or not model.runs:
+        return source
+    return Source(source.name, {**source.graphs, **_graphs(model, source.batch, [smaller])}, source.batch)

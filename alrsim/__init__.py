@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from alrsim.hardware.machine import Unit as Unit
     from alrsim.hardware.profile import load_machine as load_machine
     from alrsim.hardware.profile import machines as machines
+    from alrsim.planner.planning import plan as plan
     from alrsim.plugins import cost_model as cost_model
     from alrsim.plugins import estimator as estimator
     from alrsim.plugins import executor as executor
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from alrsim.plugins import scheduler as scheduler
     from alrsim.quality.gradcheck import gradcheck as gradcheck
     from alrsim.quality.trajectory import trajectory as trajectory
+    from alrsim.schedule.schedule import Lane as Lane
     from alrsim.schedule.schedule import Schedule as Schedule
     from alrsim.steps.method import Method as Method
     from alrsim.steps.model import Model as Model
@@ -58,6 +60,7 @@ _HOMES = {
     "AlrsimError": "errors",
     "AlrsimWarning": "errors",
     "Graph": "graph.graph",
+    "Lane": "schedule.schedule",
     "Link": "hardware.machine",
     "Machine": "hardware.machine",
     "Method": "steps.method",
@@ -85,6 +88,7 @@ _HOMES = {
     "load_schedule": "study.stepping",
     "machine": "plugins",
     "model": "plugins",
+    "plan": "planner.planning",
     "replay": "validation.replaying",
     "reproduce": "experiments.reproducing",
     "rule": "plugins",

@@ -8,7 +8,6 @@ from alrsim.errors import FileError, OptionError
 from alrsim.files import read_json
 from alrsim.hardware.build import machine_from
 from alrsim.hardware.machine import Machine
-from alrsim.hardware.precision import PrecisionPlan
 from alrsim.planner.bounds import unit_powers
 from alrsim.planner.candidate import MODES, Candidate
 from alrsim.planner.chains import is_tight, may_move, placed_candidates
@@ -24,9 +23,11 @@ from alrsim.planner.time_to_cosine import lr_candidates
 from alrsim.progress import stretch
 from alrsim.rules.options import RuleOptions
 from alrsim.rules.segmentation import segmentation_of
+from alrsim.steps.chain import FP32, narrowed
 from alrsim.steps.model import DEFAULT_BATCH, Model, microbatch_size
 from alrsim.steps.options import PredictionOptions, parse_precision
 from alrsim.steps.pricing import cost_model_of, is_abstract
+from alrsim.steps.step import warn_format
 from alrsim.units import Ns
 
 
@@ -116,13 +117,14 @@ def open_question(model: Model, machine: Machine, asked: PlanOptions) -> Questio
         )
     if asked.target == "energy":
         unit_powers(machine)
+    warn_format(machine, asked)
     source, counts = load_sizes(model, asked, len(machine.units))
     options = asked.of_step()
     base = RuleOptions(
         optimizer=options.optimizer,  # type: ignore[arg-type]
         update=asked.update,
         loss=asked.loss,
-        precision=parse_precision(asked.precision, default=PrecisionPlan()),
+        precision=parse_precision(asked.precision, default=narrowed(FP32, machine)),
     )
     prediction = options.only(PredictionOptions)
     cost, name = cost_model_of(machine)
@@ -149,12 +151,15 @@ def load_sizes(model: Model, asked: PlanOptions, units: int) -> tuple[Source, tu
         return Source(model.name, {samples: sized.graph}, samples * count), (count,)
     batch = asked.batch or model.batch or DEFAULT_BATCH
     counts = given or microbatch_counts(batch, units)
-    anchors = {counts[0], min(counts, key=lambda count: (abs(count - 2 * units), count))}
-    if len(anchors) == 1 and len(counts) > 1:
-        anchors.add(counts[-1])
+    return Source(model.name, _graphs(model, batch, _exported(batch, counts, units)), batch), counts
+
+
+def _exported(batch: int, counts: tuple[int, ...], units: int) -> list[int]:
+    """The numbers of micro-batches to read the model at: the fewest, and about two for each unit."""
     for count in counts:
         microbatch_size(batch, count)  # refuses what does not divide the batch
-    return Source(model.name, _graphs(model, batch, sorted(anchors)), batch), tuple(counts)
+    chosen = {counts[0], min(counts, key=lambda count: (abs(count - 2 * units), count))}
+    return sorted(chosen | {counts[-1]} if len(chosen) == 1 else chosen)
 
 
 def _graphs(model: Model, batch: int, counts: Sequence[int]) -> Mapping[int, Any]:

@@ -31,7 +31,7 @@ from alrsim.steps.chain import (
 )
 from alrsim.steps.method import Method
 from alrsim.steps.model import Model, SizedModel
-from alrsim.steps.options import RunOptions, StepOptions
+from alrsim.steps.options import RunOptions, StepOptions, TaskOptions
 from alrsim.steps.pricing import Priced, price_tasks
 from alrsim.steps.schedule_file import (
     ScheduleFile,
@@ -83,11 +83,16 @@ class Workload:
 
 def workload(model: Model, machine: Machine, asked: StepOptions) -> Workload:
     """The model at the size that is asked for, on a machine."""
-    if asked.precision is None and (usual := usual_format(machine)) is not Precision.FP32:
-        warn(f"{machine.name} does not compute in fp32: {usual.value} is taken; choose by `precision`")
+    warn_format(machine, asked)
     work = Workload(model, machine, asked)
     _ = work.sized  # what cannot be read is refused here
     return work
+
+
+def warn_format(machine: Machine, asked: TaskOptions) -> None:
+    """Say which format is taken where nobody chose one and the machine does not compute in fp32."""
+    if asked.precision is None and (usual := usual_format(machine)) is not Precision.FP32:
+        warn(f"{machine.name} does not compute in fp32: {usual.value} is taken; choose by `precision`")
 
 
 @dataclass(frozen=True)

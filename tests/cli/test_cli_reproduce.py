@@ -86,7 +86,7 @@ def test_list_measures_nothing(alrsim: Any) -> None:
         (("--claims", ","), ("names no claim",)),
         (("--resume",), ("--resume", "add --out")),
         (("--data-folder", "/nowhere/at/all"), ("--data-folder", "/nowhere/at/all is no folder")),
-        (("--data-dir", "/nowhere"), ("it is --data-folder now",)),
+        (("--data-dir", "/nowhere"), ("use --data-folder",)),
         (("--json", ""), ("--json",)),
     ],
 )

@@ -15,6 +15,7 @@ from alrsim.version import __version__ as __version__
 if TYPE_CHECKING:
     from alrsim.errors import AlrsimError as AlrsimError
     from alrsim.errors import AlrsimWarning as AlrsimWarning
+    from alrsim.experiments.reproducing import reproduce as reproduce
     from alrsim.graph.graph import Graph as Graph
     from alrsim.hardware.described import LinkSpec as LinkSpec
     from alrsim.hardware.described import UnitSpec as UnitSpec
@@ -89,6 +90,7 @@ _HOMES = {
     "model": "plugins",
     "plan": "planner.planning",
     "replay": "validation.replaying",
+    "reproduce": "experiments.reproducing",
     "rule": "plugins",
     "validate": "validation.validating",
     "scheduler": "plugins",

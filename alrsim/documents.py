@@ -30,6 +30,7 @@ KINDS = {
     "export": "alrsim.reports.model_counts:ExportResult",
     "graph-counts": "alrsim.reports.model_counts:GraphResult",
     "machines": "alrsim.reports.machines:MachinesResult",
+    "reproduce": "alrsim.experiments.result:ReproduceResult",
     "profile": "alrsim.reports.machines:ProfileResult",
     "profile-review": "alrsim.reports.machines:ReviewResult",
     "stage-counts": "alrsim.reports.model_counts:StagesResult",

@@ -11,6 +11,7 @@ RENAMED: dict[tuple[str, str], str] = {
     ("", "--plan"): "--estimators",
     ("gradcheck", "--data"): "--dataset",
     ("plan", "--rules"): "--methods",
+    ("reproduce", "--data-dir"): "--data-folder",
     ("sweep", "--csv"): "--out",
     ("train", "--data"): "--dataset",
     ("train", "--schedule"): "--scheduler",

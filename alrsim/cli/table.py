@@ -174,6 +174,11 @@ VERBS: tuple[Entry | Section, ...] = (
         (Given("traces", "TRACE...", "Files that a validation recorded, or folders of them."),),
     ),
     Entry(
+        "reproduce",
+        "What the papers claim, measured here, with verdicts.",
+        "alrsim.experiments.reproducing:reproduce",
+    ),
+    Entry(
         "figure2",
         "Draw the paper's Figure 2: steps, every idle share by name, and speed-up beside the paper's numbers.",
         "alrsim.study.paper_figure:figure2",

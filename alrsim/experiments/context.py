@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from alrsim.errors import FileError
 from alrsim.experiments.claim import Mode
+from alrsim.progress import stretch
 
 T = TypeVar("T")
 
@@ -99,7 +100,6 @@ class Context:
         mode: ``quick``: fewer seeds and steps, smaller models.
         folder: Holds data sets, one folder each, named as in the registry.
         version: Of whatever decides what a measurement gives; part of every key.
-        tell: Says what is going on.
     """
 
     mode: Mode
@@ -107,7 +107,6 @@ class Context:
     folder: Path | None = None
     version: str = ""
     memo: Memo = field(default_factory=Memo)
-    tell: Callable[[str], None] = lambda _text: None
 
     def pick(self, quick: T, full: T) -> T:
         """By mode."""
@@ -119,16 +118,24 @@ class Context:
         return range(self.seed, self.seed + MOST_SEEDS[self.mode])
 
     def once(
-        self, what: Mapping[str, Any], compute: Callable[[], Any], lasting: Callable[[Any], bool] = lambda _value: True
+        self,
+        what: Mapping[str, Any],
+        compute: Callable[[], Any],
+        lasting: Callable[[Any], bool] = lambda _value: True,
+        words: str = "",
     ) -> Any:
         """The value of ``compute`` (JSON), from memory if this part has been done before.
 
         Args:
+            what: Decides the value; ``part`` names it.
             lasting: Whether a value is good enough to be kept for later runs.
+            words: What is measured, for people.
         """
         key = key_of({**what, "version": self.version})
         if key not in self.memo.parts:
-            value = json.loads(json.dumps(compute()))
+            with stretch(1, "measure") as step:
+                step(words or str(what["part"]))
+                value = json.loads(json.dumps(compute()))
             self.memo.keep(key, what, value, lasting=lasting(value))
         return self.memo.parts[key]
 

@@ -1,6 +1,7 @@
 """Every claim by its id."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 
 from alrsim.errors import OptionError
 from alrsim.experiments.alr import ALR_CLAIMS
@@ -10,28 +11,22 @@ from alrsim.experiments.ulr import ULR_CLAIMS
 CLAIMS: Mapping[str, Claim] = {claim.id: claim for claim in (*ALR_CLAIMS, *ULR_CLAIMS)}
 
 
-def pick_claims(text: str | None) -> list[Claim]:
-    """All claims, or those of a comma-separated list of ids, or of their beginnings (``alr.tab4``), in registry order.
+def parse_claims(given: str | Iterable[str], name: str = "claims") -> tuple[str, ...]:
+    """Ids, or their beginnings (``alr.tab4``), comma-separated or listed: the ids that fit, in registry order.
 
     Raises:
         OptionError: an entry that fits no claim, or an empty list.
     """
-    if text is None:
-        return list(CLAIMS.values())
-    wanted = [part.strip() for part in text.split(",") if part.strip()]
+    items = given.split(",") if isinstance(given, str) else given
+    wanted = [part.strip() for part in items if part.strip()]
     if not wanted:
-        raise OptionError("names no claim", field="claims", fix="alrsim reproduce --list shows them")
+        raise OptionError("names no claim", field=name, fix="`list` shows them")
     chosen: set[str] = set()
     for part in wanted:
-        hits = [name for name in CLAIMS if name == part] or [name for name in CLAIMS if name.startswith(part)]
+        hits = [one for one in CLAIMS if one == part] or [one for one in CLAIMS if one.startswith(part)]
         if not hits:
-            raise OptionError(f"there is no claim {part!r}", field="claims", fix=_hint(part))
+            near = get_close_matches(part, CLAIMS, 3, 0.5)
+            fix = f"did you mean {' or '.join(near)}? " * bool(near) + "`list` shows all"
+            raise OptionError(f"there is no claim {part!r}", field=name, fix=fix)
         chosen.update(hits)
-    return [claim for name, claim in CLAIMS.items() if name in chosen]
-
-
-def _hint(part: str) -> str:
-    from difflib import get_close_matches
-
-    near: Sequence[str] = get_close_matches(part, CLAIMS, 3, 0.5)
-    return f"did you mean {' or '.join(near)}? " * bool(near) + "alrsim reproduce --list shows all"
+    return tuple(one for one in CLAIMS if one in chosen)

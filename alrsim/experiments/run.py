@@ -8,10 +8,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from alrsim.errors import AlrsimError, FileError
 from alrsim.experiments.claim import Claim, measure_of
 from alrsim.experiments.context import Context, append_line, key_of, open_memo, read_lines
-from alrsim.experiments.rules import VERDICTS, Measured, Outcome
+from alrsim.experiments.rules import Measured, Outcome
+from alrsim.progress import stretch
 
 DONE_FILE, PARTS_FILE = "claims.jsonl", "parts.jsonl"
 
@@ -45,15 +48,14 @@ def run_claims(
         done: By key.
         keep: Called with every claim that was measured now.
     """
-    for number, claim in enumerate(claims, 1):
-        key = claim_key(claim, context)
-        if key not in done:
-            context.tell(f"[{number}/{len(claims)}] {claim.id}: {claim.text}")
-            found = examine(claim, context, key)
-            keep(found)
+    with stretch(len(claims), "reproduce") as step:
+        for claim in claims:
+            step(f"{claim.id}: {claim.text}")
+            key = claim_key(claim, context)
+            found = done.get(key) or examine(claim, context, key)
+            if key not in done:
+                keep(found)
             yield found
-        else:
-            yield done[key]
 
 
 def examine(claim: Claim, context: Context, key: str = "") -> Finished:
@@ -86,7 +88,7 @@ def missing(claim: Claim, context: Context) -> str:
         return ""
     layouts = [DATASETS[name].layout for name in lacking]
     names = " and ".join(f"{layout.official} as {layout.dataset}/" for layout in layouts if layout is not None)
-    return f"needs {names} in `data_dir`"
+    return f"needs {names} in `data_folder`"
 
 
 def claim_key(claim: Claim, context: Context) -> str:
@@ -133,25 +135,16 @@ def keeper(out: Path | None) -> Callable[[Finished], None]:
     """Appends finished claims to the file in ``out``."""
     if out is None:
         return lambda _found: None
-    return lambda found: append_line(out / DONE_FILE, as_plain(found))
-
-
-def as_plain(found: Finished) -> dict[str, Any]:
-    """JSON."""
-    return asdict(found)
+    return lambda found: append_line(out / DONE_FILE, asdict(found))
 
 
 def from_plain(value: Mapping[str, Any], path: Path) -> Finished:
-    """The inverse of :func:`as_plain`.
+    """A finished claim from its JSON.
 
     Raises:
         FileError: something else.
     """
     try:
-        outcome = Outcome(**value["outcome"])
-        measured = None if value["measured"] is None else Measured(**value["measured"])
-        if outcome.verdict not in VERDICTS:
-            raise ValueError(outcome.verdict)
-        return Finished(str(value["id"]), str(value["key"]), outcome, measured, float(value["seconds"]))
-    except (TypeError, ValueError, KeyError):
+        return TypeAdapter(Finished).validate_python(value)
+    except ValidationError:
         raise FileError("holds no finished claim", where=str(path), fix="delete it to measure anew") from None

@@ -249,6 +249,7 @@ RENDERERS: dict[str, Renderer | str] = {
     "graph-counts": "alrsim.reports.model_counts:GRAPH",
     "machines": "alrsim.reports.machines:MACHINES",
     "profile": "alrsim.reports.machines:PROFILE",
+    "reproduce": "alrsim.experiments.report:RENDERER",
     "profile-review": "alrsim.reports.machines:REVIEW",
     "stage-counts": "alrsim.reports.model_counts:STAGES",
     "step": Parts(step_text, step_rows, draw_step, step_files),

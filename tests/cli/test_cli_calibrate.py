@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alrsim.cli.calibrate import parse_counts
 from jsonschema import Draft202012Validator
 
-from alrsim.cli.calibrate import parse_counts
 from alrsim.cli.main import run
 from alrsim.errors import OptionError
 from alrsim.hardware.calibration import parse_rows

@@ -7,10 +7,10 @@ import pytest
 
 from alrsim.datasets import DATASETS
 from alrsim.experiments.claim import CITATIONS, Claim, measure_of
-from alrsim.experiments.document import AREAS
 from alrsim.experiments.measures.training import METHODS, SETTINGS
 from alrsim.experiments.paper import FIGURE_3, TABLES
 from alrsim.experiments.registry import CLAIMS
+from alrsim.experiments.wording import AREAS
 from alrsim.models import ZOO
 from alrsim.quality.paper import ACC
 from alrsim.training import LEARNERS

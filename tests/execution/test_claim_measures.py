@@ -9,9 +9,10 @@ from torch.nn import functional as F
 
 from alrsim.experiments.context import Context
 from alrsim.experiments.measures import accuracy, memory
-from alrsim.experiments.measures.bench import Model, Variant, open_bench, prepared, tasks_of
+from alrsim.experiments.measures.bench import draft, open_bench, zoo_model
 from alrsim.experiments.measures.robustness import EPSILONS, attacked
 from alrsim.experiments.measures.site import Site, open_site, sign_ceilings
+from alrsim.steps.measuring import prepare_draft
 from alrsim.training import TrainJob, open_training
 
 SMALL = {"hidden": "16"}
@@ -44,12 +45,12 @@ def test_ceilings_of_signs_equal_the_closed_form_of_a_linear_layer() -> None:
 
 
 def test_kept_state_is_counted_as_shapes_say_and_as_predicted() -> None:
-    bench = open_bench(Model("mlp", (("hidden", "16"),)), 6, 1, 0)
+    bench = open_bench(zoo_model("mlp", ("hidden", "16")), 6)
     elements = 6 * 5 * (16 + 16 + 10) + 6 * 5 * (64 + 16 + 16)  # noise on every result, and every layer's input
     for name, size in (("lr", 4), ("alr", 1)):
-        variant = Variant(memory.NAMED[name].method, 5)
-        assert memory.predicted_state(tasks_of(bench, variant)[0]) == size * elements, name
-        recorded = memory.recorded_state(prepared(bench, variant, 0))
+        one = draft(bench, memory.NAMED[name][0], copies=5)
+        assert memory.predicted_state(one.tasks) == size * elements, name
+        recorded = memory.recorded_state(prepare_draft(bench, one))
         assert recorded == pytest.approx(size * elements, rel=0.02), "besides the scales of codes"
 
 

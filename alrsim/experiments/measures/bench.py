@@ -1,104 +1,66 @@
-"""ResNet-5 cut at its layers, prepared for the executor: what speed and memory claims run."""
+"""Methods on one batch of a zoo model, ready to run on this host: what claims and benchmarks of steps measure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
+from functools import cache
+from typing import Any
 
-from alrsim.cost.calibrated import calibrated_problem
-from alrsim.cost.cut import cut_graph
-from alrsim.cost.stages import build_stages
-from alrsim.datasets import default_dataset, load_samples
-from alrsim.estimators.policy import preset
-from alrsim.execution.executor import Batch, Prepared, Scheduled, prepare
-from alrsim.execution.job import Settings
-from alrsim.execution.measuring.calibrate import calibrate_all
-from alrsim.execution.programs.program import Program, build_program
-from alrsim.frontend.torch_export import export_model
-from alrsim.graph.stages import StageGraph
-from alrsim.hardware.profile import load_profile, machine_from
-from alrsim.models import build
-from alrsim.rules import RULES
-from alrsim.rules.options import RuleOptions
-from alrsim.rules.policy import default_precision, plan_options, plan_rule
-from alrsim.schedulers import schedule
-from alrsim.tasks.taskgraph import TaskGraph
+from alrsim.execution.executor import Scheduled
+from alrsim.hardware.profile import load_machine
+from alrsim.steps import measuring
+from alrsim.steps.measuring import Bench, calibrate_drafts, job_key, prepare_draft, running_of, schedule_on
+from alrsim.steps.method import parse_method
+from alrsim.steps.model import Model, load_model
+from alrsim.steps.options import RunOptions, StepOptions
+from alrsim.steps.step import Draft, draft_step, workload
 
 HOST = "cpu-2core"
 
 
-@dataclass(frozen=True)
-class Model:
-    """A zoo model with its size in words.
+@cache
+def zoo_model(name: str, *option: tuple[str, str]) -> Model:
+    """A zoo model with its size in words, exported once per size."""
+    return load_model(name, option=dict(option))
 
-    Attributes:
-        options: Of the zoo, as pairs.
+
+def open_bench(
+    model: Model,
+    samples: int,
+    microbatches: int = 1,
+    *,
+    units: int = 1,
+    cut: str = "layer",
+    seed: int = 0,
+    turns: int = 1,
+) -> Bench:
+    """A batch of a model, in steps without updates.
+
+    Args:
+        samples: In the whole batch: digits where they fit the model, else random data.
+        seed: Of data and noise.
+        turns: Steps by which task times are calibrated.
     """
-
-    name: str
-    options: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A model on one batch, cut at its layers, for one number of micro-batches."""
-
-    program: Program
-    stages: StageGraph
-    batch: Batch
-    microbatches: int
+    asked = StepOptions.take({"batch": samples, "microbatches": microbatches, "cut": cut, "update": False})
+    running = running_of(RunOptions.take({"seed": seed, "repeats": turns}))
+    return measuring.open_bench(workload(model, load_machine(HOST, units), asked), running)
 
 
-@lru_cache(maxsize=4)
-def open_bench(model: Model, samples: int, microbatches: int, seed: int) -> Bench:
-    """Export and cut; the batch is digits where they fit, else random data."""
-    torch_model = build(model.name, **dict(model.options))
-    exported = export_model(torch_model, samples // microbatches)
-    stages = build_stages(exported.graph, cut_graph(exported.graph, "layer"))
-    program = build_program(exported.graph, exported.program, stages)
-    data = load_samples(default_dataset(torch_model), torch_model, samples, seed)
-    return Bench(program, stages, Batch(data.inputs, data.labels), microbatches)
+def draft(bench: Bench, method: str, **options: Any) -> Draft:
+    """The tasks of a method's step.
 
-
-@dataclass(frozen=True)
-class Variant:
-    """One way to make the step.
-
-    Attributes:
-        changes: Fields of the estimator, as pairs.
-        units: Worker threads; 1 runs the tasks in the reference order, un-pipelined.
-        scheduler: For more than one.
+    Args:
+        method: ``rule[:scheduler]``.
+        options: Of the step: ``copies``, ``reduce``, ...
     """
-
-    method: str
-    copies: int = 1
-    changes: tuple[tuple[str, str], ...] = ()
-    units: int = 1
-    scheduler: str = "lr-fixed"
+    asked = bench.work.asked.with_(**options).saying(options)
+    return draft_step(replace(bench.work, asked=asked), parse_method(method))
 
 
-def tasks_of(bench: Bench, variant: Variant) -> tuple[TaskGraph, RuleOptions]:
-    """The tasks of a step without updates, and their options."""
-    flags = [stage.parameters > 0 for stage in bench.stages.stages]
-    plan = preset(variant.method).plan(flags, copies=variant.copies, **dict(variant.changes))
-    options = plan_options(plan, RuleOptions(microbatches=bench.microbatches, update=False))
-    if variant.method != "bp":
-        options = replace(options, precision=default_precision(options))
-    return RULES[plan_rule(plan)](bench.stages, options), options
-
-
-def prepared(bench: Bench, variant: Variant, seed: int) -> Prepared:
-    """Recorded and ready to run."""
-    tasks, options = tasks_of(bench, variant)
-    return prepare(bench.program, tasks, bench.batch, options, Settings(seed=seed))
-
-
-def scheduled(jobs: Sequence[tuple[Variant, Prepared]], repeats: int) -> list[Scheduled]:
-    """Each job on as many workers as its variant has, ordered by task times calibrated on this host."""
-    found = []
-    for variant, job in jobs:
-        (costs,) = calibrate_all([job], units=variant.units, repeats=repeats)
-        machine = machine_from(load_profile(HOST), variant.units)
-        problem = calibrated_problem(job.job.graph, machine, job.job.options, costs)
-        order = schedule(problem, "serial" if variant.units == 1 else variant.scheduler)
-        found.append(Scheduled(job, problem, order))
-    return found
+def scheduled(bench: Bench, drafts: Sequence[Draft]) -> list[Scheduled]:
+    """The steps on the bench's units, ordered by task times that are calibrated on this host."""
+    calibrate_drafts(bench, drafts)
+    steps = [schedule_on(one, bench.costs[job_key(one)]) for one in drafts]
+    return [
+        Scheduled(prepare_draft(bench, one), step.problem, step.schedule)
+        for one, step in zip(drafts, steps, strict=True)
+    ]

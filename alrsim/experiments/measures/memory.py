@@ -5,15 +5,16 @@ from typing import Any
 
 from alrsim.execution.executor import Prepared
 from alrsim.experiments.context import Context
-from alrsim.experiments.measures.bench import Bench, Model, Variant, open_bench, prepared, tasks_of
+from alrsim.experiments.measures.bench import draft, open_bench, zoo_model
 from alrsim.experiments.rules import Measured
+from alrsim.steps.measuring import Bench, prepare_draft
 from alrsim.tasks.taskgraph import Category, TaskGraph
 
-NAMED: dict[str, Variant] = {
-    "lr": Variant("lr"),
-    "alr": Variant("alr"),
-    "bits": Variant("lr-rademacher", changes=(("reduction", "stack"),)),
-    "accumulate": Variant("lr-rademacher"),
+NAMED: dict[str, tuple[str, dict[str, str]]] = {
+    "lr": ("lr", {}),
+    "alr": ("alr", {}),
+    "bits": ("lr-rademacher", {"reduce": "stack"}),
+    "accumulate": ("lr-rademacher", {}),
 }
 """fp32 LR and int8 ALR as in the paper; +-1 noise and threshold codes as bits; the same without stored copies."""
 
@@ -53,23 +54,24 @@ def predicted_state(graph: TaskGraph) -> int:
     return total + sum(sums.values())
 
 
-def _bench(context: Context) -> tuple[Bench, str]:
-    options = context.pick((("width", "8"), ("in_channels", "1"), ("image_size", "16")), (("width", "8"),))
-    samples = context.pick(8, 16)
-    size = context.pick("16x16", "32x32")
-    return open_bench(Model("resnet5", options), samples, 1, context.seed), f"resnet5, {size}, batch {samples}"
+def _bench(context: Context) -> Bench:
+    sizes = context.pick((("width", "8"), ("in_channels", "1"), ("image_size", "16")), (("width", "8"),))
+    return open_bench(zoo_model("resnet5", *sizes), context.pick(8, 16), seed=context.seed)
+
+
+def _about(context: Context) -> str:
+    return f"resnet5, {context.pick('16x16', '32x32')}, batch {context.pick(8, 16)}"
 
 
 def _state(context: Context, name: str, copies: int) -> tuple[int, int]:
-    """Recorded and predicted bytes; recorded 0 where the copies are only counted."""
-    bench, about = _bench(context)
-    variant = Variant(NAMED[name].method, copies, NAMED[name].changes)
+    """Recorded and predicted bytes."""
 
     def measure() -> list[int]:
-        tasks, _ = tasks_of(bench, variant)
-        return [recorded_state(prepared(bench, variant, context.seed)), predicted_state(tasks)]
+        bench, (method, options) = _bench(context), NAMED[name]
+        one = draft(bench, method, copies=copies, **options)
+        return [recorded_state(prepare_draft(bench, one)), predicted_state(one.tasks)]
 
-    what = {"part": "state", "model": about, "name": name, "copies": copies, "seed": context.seed}
+    what = {"part": "state", "model": _about(context), "name": name, "copies": copies, "seed": context.seed}
     found = context.once(what, measure)
     return found[0], found[1]
 
@@ -84,7 +86,7 @@ def saving(context: Context, name: str) -> Measured:
         "predicted ratio": base[1] / other[1],
         "prediction error of the bytes, in %": 100 * (other[1] / other[0] - 1),
     }
-    how = f"{_bench(context)[1]}, {copies} copies: bytes kept for gradient tasks besides the model's input, recorded"
+    how = f"{_about(context)}, {copies} copies: bytes kept for gradient tasks besides the model's input, recorded"
     return Measured(base[0] / other[0], None, None, how, detail=detail)
 
 
@@ -95,7 +97,7 @@ def copies_that_fit(context: Context) -> Measured:
         name: (_state(context, name, many)[0] - _state(context, name, few)[0]) / (many - few) for name in ("lr", "alr")
     }
     detail = {f"{name}: bytes per copy": value for name, value in per_copy.items()}
-    how = f"{_bench(context)[1]}: slope of the recorded state between {few} and {many} copies"
+    how = f"{_about(context)}: slope of the recorded state between {few} and {many} copies"
     return Measured(per_copy["lr"] / per_copy["alr"], None, None, how, detail=detail)
 
 
@@ -105,13 +107,12 @@ def growth(context: Context) -> Measured:
     factor = many // few
     own = {count: _state(context, "accumulate", count)[0] for count in (few, many)}
     stacked = {count: _state(context, "lr", count)[0] for count in (few, many)}
-    bench, about = _bench(context)
-    far = predicted_state(tasks_of(bench, Variant("lr-rademacher", 10_000))[0])
+    far = predicted_state(draft(_bench(context), "lr-rademacher", copies=10_000).tasks)
     detail = {
         f"stacked fp32 LR: {few} -> {many} copies grows": stacked[many] / stacked[few],
         f"accumulated, {few} copies, bytes": own[few],
         f"accumulated, {many} copies, bytes": own[many],
         "accumulated, 10,000 copies, bytes (predicted)": far,
     }
-    how = f"{about}: state with {factor} times the copies over state with {few}, lr-rademacher accumulated"
+    how = f"{_about(context)}: state with {factor} times the copies over state with {few}, lr-rademacher accumulated"
     return Measured(own[many] / own[few], None, None, how, detail=detail)

@@ -51,13 +51,12 @@ def attacked(training: Training, parameters: dict[str, Tensor], seed: int) -> di
 
 def _scores(context: Context, column: str, job: TrainJob) -> dict[str, float]:
     def run() -> dict[str, float]:
-        context.tell(f"train and attack {job.model}: {column}, seed {job.seed}")
         training = open_training(job)
         state = train(training, initial_state(training))
         return attacked(training, state.parameters, job.seed)
 
     what = {"part": "attack", "job": job.identity, "steps": job.steps, "epsilons": EPSILONS}
-    scores: dict[str, float] = context.once(what, run)
+    scores: dict[str, float] = context.once(what, run, words=f"train and attack {job.model}: {column}, seed {job.seed}")
     return scores
 
 

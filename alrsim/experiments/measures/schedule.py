@@ -14,25 +14,26 @@ def _figure() -> Figure2Result:
     return draw_charts(4, 3)
 
 
+def _percent(share: float | None) -> float:
+    return 100 * (share or 0.0)
+
+
 def bp_idle(_context: Context) -> Measured:
     """Idle share of all cells under BP, in percent."""
     chart = _figure().bp
     detail = {"steps": chart.steps, "busy cells": chart.busy_cells, "cells": chart.cells}
-    return Measured(100 * chart.idle_fraction, None, None, HOW, detail=detail)
+    return Measured(_percent(chart.idle_fraction), None, None, HOW, detail=detail)
 
 
 def lr_idle(_context: Context) -> Measured:
     """The paper's 24 %: idle cells of the layer rows over all cells."""
-    lr, bp = _figure().lr, _figure().bp
-    assert lr.grid_idle is not None
-    assert lr.layer_rows_idle is not None
-    assert bp.grid_idle is not None
+    figure = _figure()
     detail = {
-        "counted on layer rows only, in %": 100 * lr.layer_rows_idle,
-        "counted on all rows, in %": 100 * lr.idle_fraction,
-        "BP by the paper's count, in %": 100 * bp.grid_idle,
+        "counted on layer rows only, in %": _percent(figure.lr.layer_rows_idle),
+        "counted on all rows, in %": _percent(figure.lr.idle_fraction),
+        "BP by the paper's count, in %": _percent(figure.bp.grid_idle),
     }
-    return Measured(100 * lr.grid_idle, None, None, HOW, _figure().explanation, detail)
+    return Measured(_percent(figure.lr.grid_idle), None, None, HOW, figure.explanation, detail)
 
 
 def speedup(_context: Context, free: bool = False) -> Measured:

@@ -1,7 +1,7 @@
 """Where gradients are compared: a model after some steps, its true gradient, and every method's cosines with it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from torch.func import functional_call
 
 from alrsim.datasets import load_splits, train_batch
 from alrsim.estimators.codes import decode, encode
-from alrsim.estimators.policy import preset
 from alrsim.estimators.variance_law import Array
 from alrsim.execution.executor import Batch
 from alrsim.execution.job import Settings
@@ -26,8 +25,10 @@ from alrsim.quality.metrics import cosine
 from alrsim.quality.reference import true_gradient, warm_start
 from alrsim.quality.sampler import Subject, flat, subject_of
 from alrsim.rules.options import RuleOptions
-from alrsim.rules.policy import default_precision, plan_options
+from alrsim.steps.chain import rule_options, trainable
+from alrsim.steps.method import parse_method
 from alrsim.steps.model import cut_stages, load_model
+from alrsim.steps.options import StepOptions
 
 Changes = Mapping[str, str]
 
@@ -113,9 +114,8 @@ def open_site(site: Site) -> Opened:
 
 def options_of(subject: Subject, method: str, changes: Changes) -> RuleOptions:
     """A preset's options on the subject's stages."""
-    flags = [stage.parameters > 0 for stage in subject.stages.stages]
-    options = plan_options(preset(method).plan(flags, **changes), RuleOptions(update=False))
-    return replace(options, precision=default_precision(options))
+    asked = StepOptions.take({"microbatches": 1, "update": False, **changes})
+    return rule_options(asked, parse_method(method), trainable(subject.stages))
 
 
 def curves(context: Context, site: Site, method: str, changes: Changes | None = None) -> dict[str, Any]:
@@ -123,7 +123,6 @@ def curves(context: Context, site: Site, method: str, changes: Changes | None = 
     changes = changes or {}
 
     def measure() -> dict[str, Any]:
-        context.tell(f"gradients of {method}{''.join(f' {v}' for v in changes.values())}: {site.words()}")
         opened = open_site(site)
         options = {method: options_of(opened.subject, method, changes)}
         settings = Settings(sigma=site.sigma, seed=site.seed)
@@ -131,7 +130,8 @@ def curves(context: Context, site: Site, method: str, changes: Changes | None = 
         return _as_plain(quality)
 
     what = {"part": "gradients", "site": repr(site), "method": method, "changes": dict(changes)}
-    plain: dict[str, Any] = context.once(what, measure)
+    words = f"gradients of {method}{''.join(f' {v}' for v in changes.values())}: {site.words()}"
+    plain: dict[str, Any] = context.once(what, measure, words=words)
     return plain
 
 

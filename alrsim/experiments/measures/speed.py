@@ -8,9 +8,10 @@ from numpy import array
 from alrsim.execution.executor import execute_all
 from alrsim.execution.measuring.timelines import device_name
 from alrsim.experiments.context import Context
-from alrsim.experiments.measures.bench import Model, Variant, open_bench, prepared, scheduled
+from alrsim.experiments.measures.bench import draft, open_bench, scheduled, zoo_model
 from alrsim.experiments.rules import Measured
 from alrsim.quality.metrics import mean_interval
+from alrsim.steps.model import Model
 
 SERIAL = {"LR": "lr", "ALR": "alr", "lr-rademacher": "lr-rademacher"}
 PIPELINED = {"LR-P": "lr", "ALR-P": "alr"}
@@ -25,7 +26,7 @@ BUSY = "least share of their cores that tasks had, in %"
 
 def _setup(context: Context) -> tuple[Model, int, str]:
     samples = context.pick(16, 48)
-    return Model("resnet5", (("width", "8"),)), samples, f"resnet5 32x32, batch {samples}"
+    return zoo_model("resnet5", ("width", "8")), samples, f"resnet5 32x32, batch {samples}"
 
 
 def _copies(context: Context) -> tuple[int, ...]:
@@ -37,28 +38,28 @@ def _times(context: Context, copies: int) -> dict[str, list[int]]:
     model, samples, about = _setup(context)
 
     def measure() -> dict[str, list[int]]:
-        context.tell(f"steps per second at {copies} copies")
-        whole = open_bench(model, samples, 1, context.seed)
-        parts = open_bench(model, samples, MICROBATCHES, context.seed)
-        jobs: dict[str, tuple[Variant, Any]] = {"BP": (variant := Variant("bp"), prepared(whole, variant, 0))}
-        for name, method in SERIAL.items():
-            variant = Variant(method, copies)
-            jobs[name] = variant, prepared(whole, variant, context.seed)
-        for name, method in PIPELINED.items():
-            variant = Variant(method, copies, units=UNITS, scheduler="lr-free")
-            jobs[name] = variant, prepared(parts, variant, context.seed)
-        repeats = context.pick(5, 9)
-        runs = execute_all(scheduled(list(jobs.values()), context.pick(2, 3)), repeats=repeats)
-        found = {name: list(run.makespans) for name, run in zip(jobs, runs, strict=True)}
-        for name, run in zip(jobs, runs, strict=True):
+        turns, names = context.pick(2, 3), ("BP", *SERIAL, *PIPELINED)
+        whole = open_bench(model, samples, seed=context.seed, turns=turns)
+        parts = open_bench(model, samples, MICROBATCHES, units=UNITS, seed=context.seed, turns=turns)
+        serial = [draft(whole, "bp"), *(draft(whole, method, copies=copies) for method in SERIAL.values())]
+        pipelined = [draft(parts, f"{method}:lr-free", copies=copies) for method in PIPELINED.values()]
+        jobs = [*scheduled(whole, serial), *scheduled(parts, pipelined)]
+        runs = execute_all(jobs, repeats=context.pick(5, 9))
+        found = {name: list(run.makespans) for name, run in zip(names, runs, strict=True)}
+        for name, run in zip(names, runs, strict=True):
             spans = run.timeline.spans
-            found[BUSY] = [min(found.get(BUSY, [100])[0], round(100 * (run.timeline.facts.cpu_share or 0.0)))]
+            found[BUSY] = [min(found.get(BUSY, [100])[0], round(100 * float(str(run.timeline.facts.cpu_share))))]
             found[name + GRADIENT] = [sum(span.end - span.start for span in spans if span.task.kind == "G")]
         return found
 
     what = {"part": "speed", "model": about, "copies": copies, "seed": context.seed, "mode": context.mode}
-    found: dict[str, list[int]] = context.once(what, measure, lambda value: value[BUSY][0] >= SOUND)
+    words = f"steps per second at {copies} copies"
+    found: dict[str, list[int]] = context.once(what, measure, _lasting, words)
     return found
+
+
+def _lasting(value: dict[str, list[int]]) -> bool:
+    return value[BUSY][0] >= SOUND
 
 
 def _ratio(times: dict[str, list[int]], slow: str, fast: str) -> tuple[float, float, float]:
@@ -163,9 +164,8 @@ def backward(context: Context) -> Measured:
     model, samples, about = _setup(context)
 
     def measure() -> dict[str, list[float]]:
-        context.tell("backward and forward of BP")
-        variant = Variant("bp")
-        (job,) = scheduled([(variant, prepared(open_bench(model, samples, 1, context.seed), variant, 0))], 1)
+        bench = open_bench(model, samples, seed=context.seed)
+        (job,) = scheduled(bench, [draft(bench, "bp")])
         ratios, shares = [], []
         for _ in range(context.pick(7, 15)):
             (run,) = execute_all([job], repeats=1, warmup=1)
@@ -173,13 +173,14 @@ def backward(context: Context) -> Measured:
             for span in run.timeline.spans:
                 spent[span.task.kind] = spent.get(span.task.kind, 0) + span.end - span.start
             ratios.append(spent["B"] / (spent["F"] + spent["L"]))
-            shares.append(100 * (run.timeline.facts.cpu_share or 0.0))
+            shares.append(100 * float(str(run.timeline.facts.cpu_share)))
         return {"ratios": ratios, BUSY: [min(shares)]}
 
     what = {"part": "backward", "model": about, "seed": context.seed, "mode": context.mode}
-    found = context.once(what, measure, lambda value: value[BUSY][0] >= SOUND)
+    found = context.once(what, measure, _lasting, "backward and forward of BP")
+    band = mean_interval(array(found["ratios"]))
     least = found[BUSY][0]
     reason = f"tasks had at least {least:.0f} % of their cores"
     detail = {"smallest": min(found["ratios"]), "largest": max(found["ratios"])}
     how = f"{about}, {device_name()}: B over F + L, {len(found['ratios'])} steps; stage 0 has no input gradient"
-    return Measured.mean(array(found["ratios"]), how, reason, detail, least >= SOUND)
+    return Measured(band.value, band.low, band.high, how, reason, detail, least >= SOUND)

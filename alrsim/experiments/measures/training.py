@@ -97,7 +97,7 @@ SETTINGS: Mapping[str, Setting] = {
 
 
 def found(context: Context, data: str) -> str | None:
-    """The folder of a data set in ``--data-dir``: named as in the registry, or as its archive unpacks."""
+    """The folder of a data set in the data folder: named as in the registry, or as its archive unpacks."""
     layout: Layout | None = DATASETS[data].layout
     if context.folder is None or layout is None:
         return None
@@ -141,7 +141,6 @@ def trained(context: Context, job: TrainJob) -> dict[str, Any]:
     """The log of a training: ``steps``, ``accuracy`` (percent), ``loss`` and ``forwards`` by row; done once."""
 
     def run() -> dict[str, Any]:
-        context.tell(f"train {job.model} on {job.data}: {job.method}, {job.copies} copies, seed {job.seed}")
         training = open_training(job)
         state = train(training, initial_state(training))
         return {
@@ -156,7 +155,8 @@ def trained(context: Context, job: TrainJob) -> dict[str, Any]:
         }
 
     what = {"part": "train", "job": job.identity, "steps": job.steps, "every": job.eval_every}
-    log: dict[str, Any] = context.once(what, run)
+    words = f"train {job.model} on {job.data}: {job.method}, {job.copies} copies, seed {job.seed}"
+    log: dict[str, Any] = context.once(what, run, words=words)
     return log
 
 

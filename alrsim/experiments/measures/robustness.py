@@ -13,7 +13,9 @@ from alrsim.experiments.context import Context
 from alrsim.experiments.measures.training import SETTINGS, describe, job_for
 from alrsim.experiments.rules import Measured
 from alrsim.quality.metrics import mean_interval
-from alrsim.training import Training, TrainJob, initial_state, open_training, train
+from alrsim.training.job import TrainJob
+from alrsim.training.loop import initial_state, run_training
+from alrsim.training.setup import Training, open_training
 
 EPSILONS = (0.05, 0.1, 0.2, 0.3)
 """Steps per pixel, in units of the inputs' range. The paper's own are in an appendix that is not at hand."""
@@ -54,7 +56,7 @@ def _scores(context: Context, column: str, job: TrainJob) -> dict[str, float]:
     def run() -> dict[str, float]:
         context.tell(f"train and attack {job.model}: {column}, seed {job.seed}")
         training = open_training(job)
-        state = train(training, initial_state(training))
+        state = run_training(training, initial_state(training))
         return attacked(training, state.parameters, job.seed)
 
     what = {"part": "attack", "job": job.identity, "steps": job.steps, "epsilons": EPSILONS}

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from alrsim.study.sweeping import sweep as sweep
     from alrsim.tasks.problem import Problem as Problem
     from alrsim.timeline.timeline import Timeline as Timeline
+    from alrsim.training.verb import train as train
     from alrsim.validation.replaying import replay as replay
     from alrsim.validation.validating import validate as validate
 
@@ -98,6 +99,7 @@ _HOMES = {
     "step": "study.stepping",
     "sweep": "study.sweeping",
     "textbook": "study.stepping",
+    "train": "training.verb",
     "trajectory": "quality.trajectory",
 }
 """Where every public name is defined."""

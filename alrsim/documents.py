@@ -38,6 +38,7 @@ KINDS = {
     "order": "alrsim.reports.step_result:ScheduleResult",
     "step": "alrsim.reports.step_result:StepResult",
     "gradcheck": "alrsim.quality.result:GradcheckResult",
+    "train": "alrsim.training.result:TrainResult",
     "trajectory": "alrsim.quality.trajectory:TrajectoryResult",
     "plan": "alrsim.reports.plan_result:PlanResult",
 }

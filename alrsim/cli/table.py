@@ -116,6 +116,12 @@ VERBS: tuple[Entry | Section, ...] = (
         saving=Saving("Write the estimators that --suggest found, one per stage, for --estimators."),
     ),
     Entry(
+        "train",
+        "Train a model with any estimator, in sequence or on a schedule, and go on after a kill.",
+        "alrsim.training.verb:train",
+        (TORCH_MODEL,),
+    ),
+    Entry(
         "trajectory",
         "BP, LR and ALR on Beale's function, as in the ALR paper's Figure 6.",
         "alrsim.quality.trajectory:trajectory",

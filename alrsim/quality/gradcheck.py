@@ -242,7 +242,7 @@ def _suggest(
     """For the first method that has noise on values: its estimator where it has."""
     from alrsim.quality.choose import suggest_plan
 
-    flags, changes = trainable(subject.stages), estimator_changes(step_options(asked))
+    flags, changes = trainable(subject.stages), estimator_changes(asked)
     plans = {name: preset(name).plan(flags, **changes) for name in asked.methods}
     found = ((name, one) for name, plan in plans.items() for one in reversed(plan) if one.kind == "lr")
     first = asked.methods[0]

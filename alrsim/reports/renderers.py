@@ -254,6 +254,7 @@ RENDERERS: dict[str, Renderer | str] = {
     "stage-counts": "alrsim.reports.model_counts:STAGES",
     "step": Parts(step_text, step_rows, draw_step, step_files),
     "gradcheck": "alrsim.quality.gradcheck_report:RENDERER",
+    "train": "alrsim.training.report:RENDERER",
     "trajectory": "alrsim.quality.trajectory_report:RENDERER",
     "plan": "alrsim.reports.plan_view:RENDERER",
 }

@@ -35,7 +35,7 @@ def initial_state(training: Training) -> TrainState:
     return state
 
 
-def train(
+def run_training(
     training: Training,
     state: TrainState,
     *,

@@ -15,6 +15,7 @@ from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules.options import RuleOptions
 from alrsim.rules.policy import default_precision, plan_options, plan_rule
 from alrsim.training.job import TrainJob
+from alrsim.training.table import PLANNED
 
 
 def plan_of(job: TrainJob, trainable: Sequence[bool]) -> Plan:
@@ -30,12 +31,8 @@ def plan_of(job: TrainJob, trainable: Sequence[bool]) -> Plan:
         name = "lr" if job.method == "segments" else job.method
         return preset(name).plan(trainable, copies=job.copies, **changes)
     if job.plan is None:
-        raise OptionError(f"method {job.method} needs a plan", field="method", fix="add `plan=FILE`")
+        raise OptionError(f"method {job.method} needs a plan", field="method", fix="give `estimators`")
     return tuple(one if one.kind == "bp" else replace(one, **changes) for one in job.plan)
-
-
-PLANNED = ("plan", "auto")
-"""Methods whose estimators the job holds."""
 
 
 def refuse_noise(job: TrainJob, why: str) -> None:
@@ -49,6 +46,7 @@ def refuse_noise(job: TrainJob, why: str) -> None:
         "mask": job.mask,
         "precision": job.precision,
         "group": job.group,
+        ", ".join(job.changes): job.changes,
     }
     given = [*(name for name, value in found.items() if value), *job.changes]
     if given:

@@ -17,8 +17,8 @@ from alrsim.estimators.noise import mix
 from alrsim.execution.executor import Batch
 from alrsim.execution.programs.program import Program
 from alrsim.execution.programs.stage_function import StageCode
+from alrsim.experiments.staged import Forward, LocalRule, pull, require_local
 from alrsim.graph.stages import MODEL_INPUT
-from alrsim.training.staged import Forward, LocalRule, pull, require_local
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ KINDS = {
     "gradcheck": "alrsim.quality.result:GradcheckResult",
     "trajectory": "alrsim.quality.trajectory:TrajectoryResult",
     "plan": "alrsim.reports.plan_result:PlanResult",
+    "explain": "alrsim.reports.explanation:Explanation",
 }
 """Where the type of every document is."""
 

@@ -256,5 +256,6 @@ RENDERERS: dict[str, Renderer | str] = {
     "gradcheck": "alrsim.quality.gradcheck_report:RENDERER",
     "trajectory": "alrsim.quality.trajectory_report:RENDERER",
     "plan": "alrsim.reports.plan_view:RENDERER",
+    "explain": "alrsim.reports.explained_view:RENDERER",
 }
 """A renderer by kind of result; as text where it stands, for kinds above this package."""

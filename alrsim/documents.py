@@ -41,6 +41,7 @@ KINDS = {
     "train": "alrsim.training.result:TrainResult",
     "trajectory": "alrsim.quality.trajectory:TrajectoryResult",
     "plan": "alrsim.reports.plan_result:PlanResult",
+    "explain": "alrsim.reports.explanation:Explanation",
 }
 """Where the type of every document is."""
 

@@ -83,6 +83,13 @@ VERBS: tuple[Entry | Section, ...] = (
         saving=TIMELINE,
     ),
     Entry(
+        "explain",
+        "Explain a schedule: critical path, slack per task, idle time by reason; --unit U --at T about one moment.",
+        "alrsim.study.explaining:explain",
+        (SCHEDULE_AND_MODEL, HARDWARE),
+        out=True,
+    ),
+    Entry(
         "execute",
         "Run a schedule on this host, one worker per unit; the timeline is that of the median repeat.",
         "alrsim.study.stepping:execute",

@@ -257,5 +257,6 @@ RENDERERS: dict[str, Renderer | str] = {
     "train": "alrsim.training.report:RENDERER",
     "trajectory": "alrsim.quality.trajectory_report:RENDERER",
     "plan": "alrsim.reports.plan_view:RENDERER",
+    "explain": "alrsim.reports.explained_view:RENDERER",
 }
 """A renderer by kind of result; as text where it stands, for kinds above this package."""

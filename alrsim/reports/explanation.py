@@ -165,7 +165,7 @@ def explanation(
         about=about,
         time_unit=found.timeline.time_unit,
         makespan=time(found.times.makespan),
-        transfer_semantics=found.timeline.facts.transfer_semantics,
+        transfer_semantics=found.timeline.facts.transfer_semantics or "",
         critical_path=tuple(map(row, found.path)),
         slack={found.token(item): time(free) for item, free in enumerate(found.slack)},
         idle={

@@ -141,7 +141,7 @@ def compare(answer: Answer, plans: Sequence[Evaluated], options: argparse.Namesp
                 "predicted_ns": one.predicted.makespan,
                 "measured_ns": measured,
                 "error": one.predicted.makespan / measured - 1,
-                "spread": run.timeline.facts.get("spread"),
+                "iqr_ns": run.timeline.facts.makespan_iqr_ns,
             }
         )
     return rows

@@ -191,7 +191,7 @@ def plan_draft(bench: Bench, draft: Draft) -> Planned:
 
 def with_dataset(bench: Bench, timeline: Timeline) -> Timeline:
     """The timeline, saying which data it ran on."""
-    return replace(timeline, facts={**timeline.facts, "dataset": bench.dataset})
+    return replace(timeline, facts=replace(timeline.facts, dataset=bench.dataset))
 
 
 def cut_key(stages: StageGraph) -> CutKey:

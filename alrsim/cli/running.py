@@ -95,5 +95,5 @@ def _keep(timeline: "Timeline | None", output: Path | None, out: Path | None) ->
         publish({}, out=out, files={PARTIAL_TRACE: trace_bytes(trace_document([("partial", timeline)]))})
         save_value("timeline", timeline, out / PARTIAL)
         written += [str(out / PARTIAL), str(out / PARTIAL_TRACE)]
-    done = f"the run stopped with {timeline.facts['tasks_done']} of {timeline.facts['tasks']} tasks done"
+    done = f"the run stopped with {timeline.facts.tasks_done} of {timeline.facts.tasks} tasks done"
     return f"{done}; the partial timeline is in {' and '.join(written) or 'no file (-o FILE keeps it)'}"

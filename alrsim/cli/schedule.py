@@ -50,7 +50,7 @@ from alrsim.reports.bound import bound_document, bound_line
 from alrsim.reports.tables import format_time
 from alrsim.schedule.proof import Gap
 from alrsim.schedule.recipe import Recipe
-from alrsim.timeline.terms import terms_line, terms_of
+from alrsim.timeline.terms import terms_line
 
 
 def run(
@@ -95,7 +95,7 @@ def run(
     profile, machine = find_machine(hardware, units)
     loaded = load_with_warnings(request(model, option, bind, batch, microbatches))
     (planned,) = plan_all(Setup(loaded, settings, profile, machine), [chosen])
-    order, found, terms = planned.schedule, planned.gap, terms_of(planned.timeline)
+    order, found, terms = planned.schedule, planned.gap, planned.timeline.facts.terms_ns
     if output is not None:
         _write(planned, recipe_of(planned, loaded), output)
     document: dict[str, Any] = {
@@ -142,7 +142,7 @@ def tell(document: dict[str, Any], output: Path | None, planned: Planned, found:
     time = partial(format_time, cost_model=model)
     bound = "" if found is None else "; " + bound_line(found, time)
     say(f"makespan {time(planned.timeline.makespan)}{bound}")
-    if (terms := terms_of(planned.timeline)) is not None:
+    if (terms := planned.timeline.facts.terms_ns) is not None:
         say(terms_line(terms))
     if output is not None:
         say(f"wrote {output}")

@@ -28,7 +28,7 @@ from alrsim.schedule.proof import Gap, Proof, gap
 from alrsim.schedule.schedule import Schedule
 from alrsim.tasks.problem import Problem
 from alrsim.timeline.memory import peak_memory, resident_peaks
-from alrsim.timeline.terms import terms_line, terms_of
+from alrsim.timeline.terms import terms_line
 from alrsim.timeline.timeline import Timeline
 
 
@@ -286,7 +286,7 @@ def simulation_document(done: Simulated) -> dict[str, Any]:
         "stages": tasks.stages,
         "microbatches": tasks.microbatches,
         "forwards_per_step": tasks.forwards_per_step,
-        "transfer_semantics": done.timeline.facts.get("transfer_semantics", ""),
+        "transfer_semantics": done.timeline.facts.transfer_semantics or "",
         "schedule": done.schedule.as_dict(),
         "notes": [*done.notes, *tasks.notes],
         **document,
@@ -316,7 +316,7 @@ def simulation_files(done: Simulated) -> dict[str, bytes]:
 def tell_terms(done: Simulated) -> None:
     """What the prediction is made of; of a measured run the prediction of the same schedule."""
     predicted = done.timeline if done.predicted is None else done.predicted
-    if (terms := terms_of(predicted)) is not None:
+    if (terms := predicted.facts.terms_ns) is not None:
         say(f"predicted by cost model {predicted.cost_model}: {terms_line(terms)}")
     if done.cost_error:
         say(f"its error: {done.cost_error}")
@@ -332,8 +332,8 @@ def tell(done: Simulated, out: Path | None, files: Mapping[str, bytes], output: 
     if (found := done.gap) is not None:
         say(bound_text(found, done.timeline))
     tell_terms(done)
-    if (facts := done.timeline.facts).get("executor"):
-        say(f"run by executor {facts['executor']}: {facts['transport']}")
+    if (facts := done.timeline.facts).executor:
+        say(f"run by executor {facts.executor}: {facts.transport}")
     for note in done.problem.tasks.notes:
         say(f"note: {note}")
     for name in files:

@@ -187,7 +187,7 @@ def explain_document(found: Explained, asked: tuple[int, int] | None = None) -> 
     document: dict[str, Any] = {
         "time_unit": found.timeline.time_unit,
         "makespan": time(found.times.makespan),
-        "transfer_semantics": found.timeline.facts["transfer_semantics"],
+        "transfer_semantics": found.timeline.facts.transfer_semantics,
         "critical_path": [
             {
                 "what": found.token(step.item) if step.item != NONE else found.buffer(step.message),

@@ -49,7 +49,7 @@ def timeline_document(timeline: Timeline) -> dict[str, Any]:
             }
             for transfer in timeline.transfers
         ],
-        "facts": {key: list(value) if isinstance(value, tuple) else value for key, value in timeline.facts.items()},
+        "facts": timeline.facts.to_json(),
     }
     if timeline.time_unit == "ns":
         document["makespan_ns"] = timeline.makespan

@@ -14,6 +14,7 @@ from alrsim.execution.programs.program import Program
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules.options import RuleOptions
 from alrsim.rules.policy import default_precision, plan_options, plan_rule
+from alrsim.steps.chain import build_tasks
 from alrsim.training.job import TrainJob
 from alrsim.training.table import PLANNED
 
@@ -118,7 +119,9 @@ def sigmas_of(job: TrainJob, plan: Plan, program: Program, example: Batch) -> tu
     if rule == "relative":
         return found
     numbers = settings_of(plan, seed=job.seed, sigmas=found)
-    return balanced_sigmas(program, example, options, numbers, rule=rule_of(job, plan))
+    return balanced_sigmas(
+        program, example, options, numbers, lambda stages, asked: build_tasks(stages, rule_of(job, plan), asked)
+    )
 
 
 def sigma_rule_of(plan: Plan) -> str:

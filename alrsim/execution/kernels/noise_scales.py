@@ -1,6 +1,6 @@
 """Noise scales from data: relative to what the noise is added to, or such that every stage moves the loss alike."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import exp, log
 
@@ -11,9 +11,10 @@ from alrsim.errors import ExecutionError
 from alrsim.execution.executor import Batch, sequential
 from alrsim.execution.job import Settings, build_job
 from alrsim.execution.programs.program import Program
-from alrsim.rules import RULES
+from alrsim.graph.stages import StageGraph
 from alrsim.rules.instances import CLEAN
 from alrsim.rules.options import RuleOptions
+from alrsim.tasks.taskgraph import TaskGraph
 
 FLOORS = {torch.bfloat16: 0.01}
 """Least noise scale, in standard deviations of the value, that a forward in this format still resolves (measured)."""
@@ -64,8 +65,11 @@ def value_spreads(
     return tuple(found)
 
 
+Rule = Callable[[StageGraph, RuleOptions], TaskGraph]
+
+
 def balanced_sigmas(
-    program: Program, batch: Batch, options: RuleOptions, settings: Settings, *, rule: str = "lr", copies: int = 8
+    program: Program, batch: Batch, options: RuleOptions, settings: Settings, rule: Rule, *, copies: int = 8
 ) -> tuple[float, ...]:
     """Scales such that every stage's noise moves the loss alike: ``sigma_l`` proportional to ``1 / |dL/dv_l|``.
 
@@ -74,12 +78,13 @@ def balanced_sigmas(
 
     Args:
         options: Of the step; noise, segments and noise on parameters are taken from it.
+        rule: Of the step.
     """
     apart = replace(
         options, copies=copies, group=None, stage_copies=None, scope="layerwise", reduction="stack", baseline="clean",
         update=False, noise_code="plain", input_code="plain",
     )  # fmt: skip
-    graph = RULES[rule](program.stages, apart)
+    graph = rule(program.stages, apart)
     job = build_job(program, graph, apart, settings)
     done = sequential(program, graph, batch, apart, settings)
     injecting = {one.source: one.group for one in job.instances.noisy}

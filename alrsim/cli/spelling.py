@@ -28,7 +28,7 @@ def spelling_of(parameters: Iterable[click.Parameter]) -> Spelling:
         if one is None:
             return name if value is None else f"{name}={value}"
         if isinstance(one, click.Argument):
-            word = one.metavar or name.upper()
+            word = (one.metavar or name).strip("[]").upper()
             return word if value is None else f"{word} {value}"
         assert isinstance(one, click.Option)
         if one.is_flag:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from alrsim.reports.schemas import load_schema
+from alrsim.documents import document_type, kind_of
 
 TEXTBOOK = ("--durations", "f=1,b=1,w=1,transfer=0.25", "--method", "bp:1f1b", "--units", 4)
 
@@ -16,7 +16,7 @@ def explained(alrsim: Any, *argv: object) -> dict[str, Any]:
     ran = alrsim("explain", *argv, "--json", "-")
     assert ran.status == 0, ran.err
     document: dict[str, Any] = json.loads(ran.out)
-    Draft202012Validator(load_schema("explain")).validate(document)
+    Draft202012Validator(document_type(kind_of(document)).schema()).validate(document)
     return document
 
 

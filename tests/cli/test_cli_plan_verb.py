@@ -7,8 +7,8 @@ from importlib.util import find_spec
 import pytest
 from jsonschema import Draft202012Validator
 
+from alrsim.documents import document_type, kind_of
 from alrsim.hardware.profile import profile_folder
-from alrsim.reports.schemas import load_schema
 
 PAPER = ("plan", "--durations", "f=1,b=1,g=1,u=1,l=1", "--stages", 4, "--units", 5, "--loss-unit", 4, "-m", 3)
 QUICK = ("--search", "effort=0.05", "--no-what-if")
@@ -21,7 +21,7 @@ def asked(alrsim, *argv):
     ran = alrsim(*argv, "--json", "-")
     assert ran.status == 0, ran.err
     document = json.loads(ran.out)
-    Draft202012Validator(load_schema("plan")).validate(document)
+    Draft202012Validator(document_type(kind_of(document)).schema()).validate(document)
     return document
 
 

@@ -182,12 +182,14 @@ def parse_list(given: "str | Iterable[Any]", name: str) -> tuple[str, ...]:
     """``"a, b"``, or any iterable, as a tuple of texts, each once.
 
     Raises:
-        OptionError: nothing in it, or something twice.
+        OptionError: nothing in it, an empty item, or something twice.
     """
     items = given.split(",") if isinstance(given, str) else [str(item) for item in given]
-    found = tuple(item.strip() for item in items if item.strip())
-    if not found:
+    found = tuple(item.strip() for item in items)
+    if not any(found):
         raise OptionError("needs at least one", field=name)
+    if not all(found):
+        raise OptionError("has an item without a word: two commas, or one at an end", field=name)
     twice = next((item for item in found if found.count(item) > 1), None)
     if twice is not None:
         raise OptionError(f"{twice!r} is listed twice", field=name)

@@ -45,7 +45,7 @@ class Entry:
     """A verb of the command line.
 
     Attributes:
-        help: One line.
+        line: What it does, in one line; its own help is the verb's docstring.
         verb: Import path of an :class:`alrsim.verbs.Verb`: ``alrsim.study.comparison:compare``.
         given: Its parameters that are no options, in the order in which they are typed.
         out: Whether there is ``--out DIR``; a text: its default.
@@ -53,7 +53,7 @@ class Entry:
     """
 
     name: str
-    help: str
+    line: str
     verb: str
     given: tuple[Given, ...] = ()
     out: bool | str = False
@@ -65,5 +65,5 @@ class Section:
     """Verbs behind one word: ``alrsim hardware list``."""
 
     name: str
-    help: str
+    line: str
     entries: tuple[Entry, ...]

@@ -93,7 +93,7 @@ def _kind(one: "Field[Any]") -> dict[str, Any]:
     known, plain = about(one), _plain(one.type)
     if plain is bool:
         return {"is_flag": True}
-    if known.parse is None and not known.many and plain in _NUMBERS:
+    if plain in _NUMBERS and not known.many:
         return {"type": _NUMBERS[plain]}
     if plain is Path and known.parse is None:
         return {"type": click.Path(path_type=Path)}
@@ -128,7 +128,8 @@ def default_words(value: object) -> str:
 def _given(one: Given, parameter: Parameter) -> click.Parameter:
     required = parameter.default is Parameter.empty
     words = Words(load_attribute(one.known) if one.known else (), file=True)
-    settings: dict[str, Any] = {"type": words, "metavar": one.metavar, "required": required}
+    metavar = one.metavar if required or one.typed else f"[{one.metavar}]"
+    settings: dict[str, Any] = {"type": words, "metavar": metavar, "required": required}
     if parameter.kind is Parameter.VAR_POSITIONAL:
         return Argument(one.name, one.help, type=words, metavar=one.metavar, nargs=-1)
     if not one.typed:

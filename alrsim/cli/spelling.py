@@ -1,6 +1,7 @@
 """How keywords of the library are typed: ``units`` is ``--units``, ``update=False`` is ``--no-update``."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 import click
@@ -10,13 +11,27 @@ from alrsim.errors import Spelling
 RENAMED: dict[tuple[str, str], str] = {
     ("", "--plan"): "--estimators",
     ("gradcheck", "--data"): "--dataset",
-    ("plan", "--rules"): "--methods",
     ("reproduce", "--data-dir"): "--data-folder",
     ("sweep", "--csv"): "--out",
     ("train", "--data"): "--dataset",
     ("train", "--schedule"): "--scheduler",
 }
 """Verb (empty: any) and an option that it had -> what does it now."""
+
+
+RESPELLED: tuple[tuple[str, str, str], ...] = (
+    ("plan", r"--target[ =]time-to-cosine ([0-9.]+)", r"the cosine is an option of its own: --cosine \1"),
+)
+"""Verb, words that it took, and what to type now: regular expression and expansion."""
+
+
+def respelled(verb: str, words: Sequence[str]) -> str:
+    """What to type instead of words that a verb took once; empty: nothing is known of them."""
+    line = " ".join(words)
+    for name, old, new in RESPELLED:
+        if name == verb and (found := re.search(old, line)):
+            return found.expand(new)
+    return ""
 
 
 def spelling_of(parameters: Iterable[click.Parameter]) -> Spelling:
@@ -28,7 +43,7 @@ def spelling_of(parameters: Iterable[click.Parameter]) -> Spelling:
         if one is None:
             return name if value is None else f"{name}={value}"
         if isinstance(one, click.Argument):
-            word = one.metavar or name.upper()
+            word = (one.metavar or name).strip("[]").upper()
             return word if value is None else f"{word} {value}"
         assert isinstance(one, click.Option)
         if one.is_flag:

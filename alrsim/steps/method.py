@@ -62,7 +62,7 @@ def parse_method(text: "str | Method", field: str = "method") -> Method:
         return text
     label = text.strip()
     word, colon, scheduler = label.partition(":")
-    if not word or (colon and not scheduler):
+    if not word or (colon and not scheduler) or (not colon and word in SCHEDULERS):
         raise OptionError(
             f"{label!r} is not of the form rule:scheduler",
             field=field,

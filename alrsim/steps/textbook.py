@@ -185,7 +185,7 @@ def parse_durations(given: "str | Mapping[str, Any]", field: str = "durations") 
     found: dict[str, Fraction] = {}
     for key, value in parse_pairs(given.split(",") if isinstance(given, str) else given, field).items():
         choose(key, DURATION_KEYS, field=field, what="duration")
-        found[key] = parse_rational(value, where=f"{field} {key}")
+        found[key] = parse_rational(value, where=f"`{field}` {key}")
     if "f" not in found:
         raise OptionError("needs at least f", field=field, fix="for example f=2,b=3,w=1")
     return fill_durations(found)

@@ -11,17 +11,17 @@ from alrsim.cli.calibrate import parse_counts
 from jsonschema import Draft202012Validator
 
 from alrsim.cli.main import run
+from alrsim.documents import document_type, kind_of
 from alrsim.errors import OptionError
 from alrsim.hardware.calibration import parse_rows
 from alrsim.hardware.profile import load_profile
-from alrsim.reports.schemas import load_schema
 
 SMALL = ("--quick", "--repeats", "2", "--samples", "2,4", "--copies", "1,2", "--methods", "bp:gpipe,lr:lr-free")
 
 
 def parsed(verb: str, text: str) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(text)
-    Draft202012Validator(load_schema(verb)).validate(document)
+    Draft202012Validator(document_type(kind_of(document)).schema()).validate(document)
     return document
 
 

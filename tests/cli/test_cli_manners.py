@@ -10,8 +10,9 @@ import pytest
 
 import alrsim.cli.main as main_module
 from alrsim.cli.main import main
-from alrsim.cli.output import progress, publish
+from alrsim.cli.output import showing_progress
 from alrsim.errors import FileError
+from alrsim.progress import reporting, stretch
 
 HEAVY = ("torch", "onnx", "onnxscript", "simpy", "matplotlib", "sklearn")
 
@@ -32,6 +33,23 @@ def loaded_by(*argv: str) -> set[str]:
 @pytest.mark.parametrize("argv", [("--help",), ("--version",), ("compare", "--help"), ("hardware", "list")])
 def test_light_verbs_load_nothing_heavy(argv: tuple[str, ...]) -> None:
     assert loaded_by(*argv) == set()
+
+
+@pytest.mark.parametrize("argv", [("--help",), ("--version",), ()])
+def test_what_lists_the_verbs_imports_none(argv: tuple[str, ...]) -> None:
+    code = (
+        "import sys, time\nfrom alrsim.cli.main import run\n"
+        f"status = run({list(argv)!r})\n"
+        "own = [name for name in sys.modules if name.startswith('alrsim.')]\n"
+        "verbs = [name for name in own if name.split('.')[1] in ('study', 'steps', 'quality', 'planner', 'training')]\n"
+        "print('CPU', time.process_time(), *verbs, *[n for n in ('numpy', 'pydantic', 'rich') if n in sys.modules],"
+        " file=sys.stderr)\nsys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    _, seconds, *loaded = done.stderr.split()
+    assert loaded == []
+    assert float(seconds) < 0.35
 
 
 def test_a_simulation_of_a_saved_graph_loads_no_torch(graph_file: Path) -> None:
@@ -59,14 +77,14 @@ def test_a_reader_that_goes_away_is_no_error(graph_file: Path) -> None:
 def raising(error: BaseException) -> Any:
     """An application that fails in its own way."""
 
-    def app(**_given: Any) -> None:
+    def dispatch(_arguments: list[str]) -> None:
         raise error
 
-    return app
+    return dispatch
 
 
 def test_an_interrupt_says_so_and_exits_130(alrsim: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(main_module, "app", raising(KeyboardInterrupt()))
+    monkeypatch.setattr(main_module, "dispatch", raising(KeyboardInterrupt()))
     ran = alrsim("demo")
     assert ran.status == 130
     assert "interrupted" in ran.err
@@ -75,7 +93,7 @@ def test_an_interrupt_says_so_and_exits_130(alrsim: Any, monkeypatch: pytest.Mon
 def test_a_bug_says_that_it_is_one_and_shows_its_place_only_with_debug(
     alrsim: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(main_module, "app", raising(ZeroDivisionError("surprise")))
+    monkeypatch.setattr(main_module, "dispatch", raising(ZeroDivisionError("surprise")))
     ran = alrsim("demo")
     assert ran.status == 2
     assert "this is a bug in alrsim" in ran.err
@@ -85,7 +103,7 @@ def test_a_bug_says_that_it_is_one_and_shows_its_place_only_with_debug(
 
 
 def test_too_little_host_memory_is_no_bug(alrsim: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(main_module, "app", raising(MemoryError()))
+    monkeypatch.setattr(main_module, "dispatch", raising(MemoryError()))
     assert alrsim("demo").status == 1
 
 
@@ -122,12 +140,6 @@ def test_a_failure_while_computing_writes_nothing(
     assert not file.exists()
 
 
-def test_publish_refuses_numbers_that_json_does_not_have(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        publish({"makespan": float("nan")}, json_target=str(tmp_path / "r.json"))
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_warnings_go_to_stderr_so_that_stdout_stays_json(alrsim: Any, tmp_path: Path) -> None:
     file = tmp_path / "gpipe.csv"
     file.write_text("0F0,0F1,0B0,0B1,0REDUCE_GRAD\n1F0,1F1,1B0,1B1,1REDUCE_GRAD\n")
@@ -138,10 +150,15 @@ def test_warnings_go_to_stderr_so_that_stdout_stays_json(alrsim: Any, tmp_path: 
     assert document["schedule"]["u1"].endswith("1U")
 
 
-def test_progress_is_silent_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress(2, "work") as step:
+def work() -> None:
+    with stretch(2, "work") as step:
         step("one")
-        step("two")
+        step("the last step")
+
+
+def test_progress_is_silent_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with showing_progress() as listener, reporting(listener):
+        work()
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "")
 
@@ -149,12 +166,12 @@ def test_progress_is_silent_where_there_is_no_terminal(capsys: pytest.CaptureFix
 def test_progress_shows_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
-    with progress(1, "work") as step:
-        step("the only step")
-    assert "the only step" in capsys.readouterr().err
+    monkeypatch.setattr("rich.progress.Progress.remove_task", lambda *_: None)  # so that the end still shows it
+    with showing_progress() as listener, reporting(listener):
+        work()
+    assert "work" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("interruptible")
 def test_a_real_interrupt_inside_a_verb_says_so(tmp_path: Path) -> None:
     code = (
         "import os, signal, time\n"

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from alrsim.cli.gradcheck import DATA_SETS
 from alrsim.cli.planfile import read_plan
+from alrsim.reports.schemas import load_schema
 from jsonschema import Draft202012Validator
 
-from alrsim.cli.gradcheck import DATA_SETS
 from alrsim.datasets import DATASETS
-from alrsim.reports.schemas import load_schema
 
 SMALL = ("--option", "hidden=8", "--batch", 4, "--copies", "2,4,8", "--draws", 2)
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from jsonschema import Draft202012Validator
 
-from alrsim.reports.schemas import load_schema
+from alrsim.documents import document_type, kind_of
 
 SMALL = """\
 fixed: {{model: "{model}", hardware: h100}}
@@ -30,7 +30,7 @@ def swept(alrsim: Any, spec: Path, *argv: object) -> dict[str, Any]:
     ran = alrsim("sweep", spec, "--workers", 1, *argv, "--json", "-")
     assert ran.status == 0, ran.err
     document: dict[str, Any] = json.loads(ran.out)
-    Draft202012Validator(load_schema("sweep")).validate(document)
+    Draft202012Validator(document_type(kind_of(document)).schema()).validate(document)
     return document
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from alrsim.documents import document_type, kind_of
 from alrsim.estimators.policy import PRESETS
 from alrsim.files import save_value
-from alrsim.reports.schemas import load_schema
 from alrsim.training import loop
 
 SMALL = ("mlp", "--option", "hidden=8", "--batch", 10, "--steps", 4, "--eval-every", 2)
@@ -21,7 +21,7 @@ NOISY = (*SMALL, "--method", "lr", "--copies", 4)
 
 def document_of(text: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(text)
-    Draft202012Validator(load_schema("train")).validate(found)
+    Draft202012Validator(document_type(kind_of(found)).schema()).validate(found)
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from alrsim.reports.schemas import load_schema
+from alrsim.documents import document_type, kind_of
 from alrsim.validation.cells import GRIDS
 
 TWO = "mlp/m4/bp:gpipe,mlp/m4/bp:zb-h1"
@@ -15,7 +15,7 @@ TWO = "mlp/m4/bp:gpipe,mlp/m4/bp:zb-h1"
 
 def document_of(verb: str, text: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(text)
-    Draft202012Validator(load_schema(verb)).validate(found)
+    Draft202012Validator(document_type(kind_of(found)).schema()).validate(found)
     return found
 
 

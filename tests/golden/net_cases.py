@@ -104,7 +104,7 @@ CASES: dict[str, str] = {
     "plan step time": "plan mlp --hardware h100 --units 2 --batch 8 --search time_limit=3600",
     "plan memory": "plan mlp --hardware h100 --units 2 --batch 8 --target memory --no-what-if --rules bp,lr --search time_limit=3600",
     "plan energy": "plan mlp --hardware h100 --units 2 --batch 8 --target energy --idle-power 0.3 --no-what-if --search time_limit=3600",
-    "plan time to cosine": "plan mlp --target time-to-cosine 0.3 --hardware h100 --units 2 --batch 8 --rules lr,segments --noise-per-dim 0.1 --no-what-if --search time_limit=3600",
+    "plan time to cosine": "plan mlp --target time-to-cosine --cosine 0.3 --hardware h100 --units 2 --batch 8 --rules lr,segments --noise-per-dim 0.1 --no-what-if --search time_limit=3600",
     "plan durations": "plan --durations f=1,b=1,w=0 --stages 4 --units 4 --microbatches 3 --search time_limit=3600",
     "plan durations, loss row": "plan --durations f=1,b=1,w=0,l=1,u=1 --stages 2 --units 3 --loss-unit 2 --loss-row -m 2 --search time_limit=3600",
     # explain

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from alrsim.steps.step import Workload as Workload
     from alrsim.study.calibration import calibrate as calibrate
     from alrsim.study.comparison import compare as compare
+    from alrsim.study.explaining import explain as explain
     from alrsim.study.loading import load as load
     from alrsim.study.paper_figure import figure2 as figure2
     from alrsim.study.stepping import execute as execute
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from alrsim.study.sweeping import sweep as sweep
     from alrsim.tasks.problem import Problem as Problem
     from alrsim.timeline.timeline import Timeline as Timeline
+    from alrsim.training.verb import train as train
     from alrsim.validation.replaying import replay as replay
     from alrsim.validation.validating import validate as validate
 
@@ -77,6 +79,7 @@ _HOMES = {
     "estimator": "plugins",
     "execute": "study.stepping",
     "executor": "plugins",
+    "explain": "study.explaining",
     "figure2": "study.paper_figure",
     "gradcheck": "quality.gradcheck",
     "load": "study.loading",
@@ -98,6 +101,7 @@ _HOMES = {
     "step": "study.stepping",
     "sweep": "study.sweeping",
     "textbook": "study.stepping",
+    "train": "training.verb",
     "trajectory": "quality.trajectory",
 }
 """Where every public name is defined."""

@@ -38,8 +38,10 @@ KINDS = {
     "order": "alrsim.reports.step_result:ScheduleResult",
     "step": "alrsim.reports.step_result:StepResult",
     "gradcheck": "alrsim.quality.result:GradcheckResult",
+    "train": "alrsim.training.result:TrainResult",
     "trajectory": "alrsim.quality.trajectory:TrajectoryResult",
     "plan": "alrsim.reports.plan_result:PlanResult",
+    "explain": "alrsim.reports.explanation:Explanation",
 }
 """Where the type of every document is."""
 

@@ -19,6 +19,7 @@ alrsim.errors.OptionError: colour: 'blu' is not a choice
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from difflib import get_close_matches
+from math import isfinite, nan
 from typing import Any, Self, TypeVar, cast
 
 from alrsim.errors import OptionError
@@ -190,4 +191,43 @@ def parse_list(given: "str | Iterable[Any]", name: str) -> tuple[str, ...]:
     twice = next((item for item in found if found.count(item) > 1), None)
     if twice is not None:
         raise OptionError(f"{twice!r} is listed twice", field=name)
+    return found
+
+
+def parse_number(given: Any, name: str) -> float:
+    """A finite number, as such or as text.
+
+    Raises:
+        OptionError: anything else.
+    """
+    try:
+        found = float(given)
+    except (TypeError, ValueError):
+        found = nan
+    if not isfinite(found):
+        raise OptionError(f"{given!r} is no number", field=name)
+    return found
+
+
+def parse_positive(given: Any, name: str) -> float:
+    """A number above 0.
+
+    Raises:
+        OptionError: anything else.
+    """
+    found = parse_number(given, name)
+    if found <= 0:
+        raise OptionError(f"is {given}, must be above 0", field=name)
+    return found
+
+
+def parse_share(given: Any, name: str) -> float:
+    """A number between 0 and 1.
+
+    Raises:
+        OptionError: anything else.
+    """
+    found = parse_number(given, name)
+    if not 0 < found < 1:
+        raise OptionError(f"is {given}, must be between 0 and 1", field=name, fixes=[(name, 0.7)])
     return found

@@ -115,7 +115,7 @@ def compare(steps: Sequence[Step], options: argparse.Namespace) -> list[dict[str
                 "predicted_ns": one.predicted.makespan,
                 "measured_ns": measured,
                 "error": one.predicted.makespan / measured - 1,
-                "spread": run.timeline.facts.get("spread"),
+                "iqr_ns": run.timeline.facts.makespan_iqr_ns,
             }
         )
     return rows

@@ -77,9 +77,9 @@ def _mlp() -> Setup:
             Case("FA (direct)", replace(base, method="fa", cut="block")),
             Case("FA (sequential)", replace(base, method="fa-sequential")),
             Case("HSIC", replace(base, method="hsic", cut="block")),
-            Case("BP w A (sign)", replace(base, update="sign")),
-            Case("FA w A (sign)", replace(base, method="fa", cut="block", update="sign")),
-            Case("HSIC w A (sign)", replace(base, method="hsic", cut="block", update="sign")),
+            Case("BP w A (sign)", replace(base, direction="sign")),
+            Case("FA w A (sign)", replace(base, method="fa", cut="block", direction="sign")),
+            Case("HSIC w A (sign)", replace(base, method="hsic", cut="block", direction="sign")),
         ),
     )
 
@@ -159,10 +159,11 @@ SETUPS: dict[str, Setup] = {
 
 def run_case(setup: str, label: str, job: TrainJob) -> dict[str, Any]:
     """Train once; one row of the file."""
-    from alrsim.training import initial_state, open_training, train
+    from alrsim.training.loop import initial_state, run_training
+    from alrsim.training.setup import open_training
 
     training = open_training(job)
-    state = train(training, initial_state(training))
+    state = run_training(training, initial_state(training))
     cost = training.method.cost(job.copies)
     return {
         "setup": setup,

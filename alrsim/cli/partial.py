@@ -51,5 +51,5 @@ def _keep(timeline: "Timeline | None", targets: Targets) -> str:
         write_atomically(targets.out / PARTIAL_TRACE, trace)
         save_value("timeline", timeline, targets.out / PARTIAL)
         written += [str(targets.out / PARTIAL), str(targets.out / PARTIAL_TRACE)]
-    done = f"the run stopped with {timeline.facts['tasks_done']} of {timeline.facts['tasks']} tasks done"
+    done = f"the run stopped with {timeline.facts.tasks_done} of {timeline.facts.tasks} tasks done"
     return f"{done}; the partial timeline is in {' and '.join(written) or 'no file (-o FILE keeps it)'}"

@@ -83,6 +83,13 @@ VERBS: tuple[Entry | Section, ...] = (
         saving=TIMELINE,
     ),
     Entry(
+        "explain",
+        "Explain a schedule: critical path, slack per task, idle time by reason; --unit U --at T about one moment.",
+        "alrsim.study.explaining:explain",
+        (SCHEDULE_AND_MODEL, HARDWARE),
+        out=True,
+    ),
+    Entry(
         "execute",
         "Run a schedule on this host, one worker per unit; the timeline is that of the median repeat.",
         "alrsim.study.stepping:execute",
@@ -114,6 +121,12 @@ VERBS: tuple[Entry | Section, ...] = (
         (TORCH_MODEL,),
         out=True,
         saving=Saving("Write the estimators that --suggest found, one per stage, for --estimators."),
+    ),
+    Entry(
+        "train",
+        "Train a model with any estimator, in sequence or on a schedule, and go on after a kill.",
+        "alrsim.training.verb:train",
+        (TORCH_MODEL,),
     ),
     Entry(
         "trajectory",

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from alrsim.cost.costs import LinkFit, MeasuredCosts
-from alrsim.cost.measured import measured_model
+from alrsim.cost.models import measured_model
 from alrsim.hardware.machine import Machine
 from alrsim.hardware.precision import PrecisionPlan
 from alrsim.hardware.topology import Remade, Speed, Topology

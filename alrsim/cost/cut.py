@@ -2,13 +2,11 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from math import inf
-
-import numpy as np
 
 from alrsim.cost.layers import cut_blocks, cut_layers
 from alrsim.cost.operators import OpCost, cost_graph
 from alrsim.cost.pieces import Atoms, find_atoms
+from alrsim.cost.runs import even_runs, small_runs
 from alrsim.errors import OptionError
 from alrsim.graph.graph import Graph, Op
 from alrsim.graph.work import NO_WORK, Work
@@ -48,7 +46,7 @@ def cut_graph(graph: Graph, spec: str, *, weights: Weights | None = None) -> Cut
     kind, _, argument = spec.partition(":")
     atoms = find_atoms(graph)
     if not atoms.runs:
-        raise OptionError(f"model {graph.name!r} has no operators to cut", where="--cut")
+        raise OptionError(f"model {graph.name!r} has no operators to cut", field="cut")
     if kind == "balanced":
         sizes = cut_weights(graph) if weights is None else weights
         return _join(atoms, _balanced(atoms, _positive(argument, spec), sizes))
@@ -62,7 +60,7 @@ def cut_graph(graph: Graph, spec: str, *, weights: Weights | None = None) -> Cut
         return _join(atoms, cut_layers(graph, atoms))
     if spec == "block":
         return _join(atoms, cut_blocks(atoms))
-    raise OptionError(f"unknown cut {spec!r}", where="--cut", fix=f"use one of {', '.join(CUTS)}")
+    raise OptionError(f"unknown cut {spec!r}", field="cut", fix=f"use one of {', '.join(CUTS)}")
 
 
 def cut_weights(graph: Graph) -> dict[str, float]:
@@ -85,103 +83,20 @@ def _parts(cost: OpCost) -> tuple[Work, ...]:
     return tuple(work for work in (cost.forward, cost.input_gradient, cost.weight_gradient) if work != NO_WORK)
 
 
-def balance(sizes: Sequence[float], parts: int) -> list[int]:
-    """First index of each of ``parts`` non-empty runs such that the largest sum is as small as possible.
-
-    Of all optimal cuts the most even one is taken (least sum of squares), of equally even ones that with the earliest
-    last run.
-    """
-    sums = [0.0]
-    for size in sizes:
-        sums.append(sums[-1] + size)
-    return _most_even(sums, parts, _least_maximum(sums, parts))
-
-
-def _least_maximum(sums: Sequence[float], parts: int) -> float:
-    """The smallest possible largest run.
-
-    Exact dynamic programme: ``best[k][j] = min over i of max(best[k-1][i], sum(sizes[i:j]))``. The first argument
-    grows with i and the second shrinks, so that their crossing is found by bisection: O(parts n log n).
-    """
-    best = list(sums)
-    for part in range(2, parts + 1):
-        row = [0.0] * len(sums)
-        for end in range(part, len(sums)):
-            low, high = part - 1, end - 1
-            while low < high:
-                middle = (low + high) // 2
-                if best[middle] >= sums[end] - sums[middle]:
-                    high = middle
-                else:
-                    low = middle + 1
-            before = max(low - 1, part - 1)
-            row[end] = min(max(best[i], sums[end] - sums[i]) for i in (before, low))
-        best = row
-    return best[-1]
-
-
-def _most_even(sums: Sequence[float], parts: int, limit: float) -> list[int]:
-    """The cut with no run above ``limit`` and the least sum of squares; only windows below the limit are looked at."""
-    count = len(sums) - 1
-    best = [0.0, *[inf] * count]
-    choices: list[list[int]] = []
-    for _ in range(parts):
-        row, chosen = [inf] * (count + 1), [0] * (count + 1)
-        for end in range(1, count + 1):
-            for start in range(end - 1, -1, -1):
-                run = sums[end] - sums[start]
-                if run > limit:
-                    break
-                if best[start] + run * run <= row[end] and best[start] < inf:
-                    row[end], chosen[end] = best[start] + run * run, start
-        best = row
-        choices.append(chosen)
-    starts, end = [], count
-    for chosen in reversed(choices):
-        end = chosen[end]
-        starts.append(end)
-    return starts[::-1]
-
-
-def balance_unlike(sizes: Sequence[Sequence[float]]) -> list[int]:
-    """First index of each run, where run k is measured by ``sizes[k]``: the largest run is as small as possible.
-
-    Exact dynamic programme, ``best[k][j] = min over i of max(best[k-1][i], sum(sizes[k][i:j]))``.
-    """
-    count = len(sizes[0])
-    best = np.full(count + 1, inf)
-    best[0] = 0.0
-    choices: list[list[int]] = []
-    for own in sizes:
-        sums = np.concatenate(([0.0], np.cumsum(own)))
-        row, chosen = np.full(count + 1, inf), [0] * (count + 1)
-        for end in range(1, count + 1):
-            candidates = np.maximum(best[:end], sums[end] - sums[:end])
-            chosen[end] = int(candidates.argmin())
-            row[end] = candidates[chosen[end]]
-        best = row
-        choices.append(chosen)
-    starts, end = [], count
-    for chosen in reversed(choices):
-        end = chosen[end]
-        starts.append(end)
-    return starts[::-1]
-
-
 def _balanced(atoms: Atoms, parts: int, weights: Weights) -> list[int]:
     if parts > len(atoms.runs):
         reason = f" (operators that share {', '.join(atoms.shared[:3])} stay together)" if atoms.shared else ""
         raise OptionError(
             f"cannot cut into {parts} stages: the model has {len(atoms.runs)} pieces that can be apart{reason}",
-            where="--cut",
+            field="cut",
             fix=f"use balanced:{len(atoms.runs)} or fewer stages, or a larger model",
         )
     tables = [weights] if isinstance(weights, Mapping) else list(weights)
     sizes = [[sum(table[op.name] for op in run) for run in atoms.runs] for table in tables]
     if len(sizes) == 1:
-        return balance(sizes[0], parts)
+        return even_runs([[float(size) for size in sizes[0]]] * parts, empty=False)
     assert len(sizes) == parts, "one table of weights for each stage"
-    return balance_unlike(sizes)
+    return small_runs(sizes)
 
 
 def _by_module(graph: Graph, atoms: Atoms, depth: int) -> list[int]:
@@ -198,7 +113,7 @@ def _by_module(graph: Graph, atoms: Atoms, depth: int) -> list[int]:
     if not current:
         raise OptionError(
             f"model {graph.name!r} does not say which module its operators came from",
-            where="--cut module",
+            field="cut",
             fix="use layer, balanced:K or names:..., or give the torch model instead of a plain .onnx file",
         )
     return starts
@@ -206,7 +121,7 @@ def _by_module(graph: Graph, atoms: Atoms, depth: int) -> list[int]:
 
 def _by_names(graph: Graph, atoms: Atoms, names: Sequence[str]) -> list[int]:
     if not any(name.strip() for name in names):
-        raise OptionError("names: needs at least one operator", where="--cut", fix="names:OP1,OP2")
+        raise OptionError("names: needs at least one operator", field="cut", fix="names:OP1,OP2")
     where: dict[str, int] = {}
     for index, run in enumerate(atoms.runs):
         for op in run:
@@ -218,13 +133,13 @@ def _by_names(graph: Graph, atoms: Atoms, names: Sequence[str]) -> list[int]:
             close = difflib.get_close_matches(name, where, n=3) or list(where)[:5]
             raise OptionError(
                 f"model {graph.name!r} has no operator {name!r}",
-                where="--cut names",
+                field="cut",
                 fix=f"close names: {', '.join(close)}",
             )
         if where[name] in starts and where[name]:
             raise OptionError(
                 f"operator {name!r} cannot start a stage of its own: it stays with one that another name starts",
-                where="--cut names",
+                field="cut",
                 fix=f"remove {name!r}",
             )
         starts.add(where[name])
@@ -234,7 +149,7 @@ def _by_names(graph: Graph, atoms: Atoms, names: Sequence[str]) -> list[int]:
 def _positive(text: str, spec: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         kind = spec.partition(":")[0]
-        raise OptionError(f"{spec!r} needs a positive whole number", where="--cut", fix=f"for example {kind}:2")
+        raise OptionError(f"{spec!r} needs a positive whole number", field="cut", fix=f"for example {kind}:2")
     return int(text)
 
 

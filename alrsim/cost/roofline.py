@@ -7,13 +7,12 @@ because short kernels are dominated by it. Without calibration, trust ratios and
 from bisect import bisect_right
 from math import ceil, log
 
-from alrsim.cost.traffic import bytes_moved
 from alrsim.errors import ProfileError
 from alrsim.graph.work import NO_WORK, Work
 from alrsim.hardware.machine import Unit
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.tasks.taskgraph import Task
-from alrsim.units import Ns
+from alrsim.units import Bytes, Ns
 
 
 def roofline(task: Task, unit: Unit, plan: PrecisionPlan) -> Ns:
@@ -62,7 +61,7 @@ def _peak(unit: Unit, precision: Precision) -> float:
     raise ProfileError(
         f"unit {unit.name} ({unit.device}) has no peak for {precision}; it has {has}",
         where="roofline",
-        fix=f"--precision activations={next(iter(unit.peak_flops))}" if unit.peak_flops else "use the unit cost model",
+        fix=f"`precision=activations={next(iter(unit.peak_flops))}`" if unit.peak_flops else "use the unit cost model",
     )
 
 
@@ -86,3 +85,10 @@ def _code_bytes(work: Work, code: Precision, plan: PrecisionPlan) -> int:
         + plan.activations.bytes_for(work.activation_writes)
         + plan.parameters.bytes_for(work.param_reads + work.param_writes)
     )
+
+
+def bytes_moved(work: Work, plan: PrecisionPlan) -> Bytes:
+    """Bytes that the work reads and writes, parameters and activations each in their own format."""
+    parameters = work.param_reads + work.param_writes
+    activations = work.activation_reads + work.activation_writes
+    return plan.parameters.bytes_for(parameters) + plan.activations.bytes_for(activations)

@@ -204,7 +204,7 @@ def _float_type(precision: Precision) -> torch.dtype:
     if precision not in FLOATS:
         raise ExecutionError(
             f"state cannot be stored as {precision} when it is executed",
-            where="--precision",
+            field="precision",
             fix=f"use one of {', '.join(CODES)}; other formats can be simulated",
         )
     return FLOATS[precision]

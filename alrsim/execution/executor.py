@@ -13,7 +13,7 @@ from alrsim.execution.measuring.timelines import measured_facts, measured_timeli
 from alrsim.execution.measuring.tracking import task_scratch
 from alrsim.execution.prepared import Batch, Prepared, Scheduled, lane_items, new_run, prepare, split_batch, task_body
 from alrsim.execution.programs.program import Program
-from alrsim.execution.session import Fact, InterruptedRun, Limits, Record, Results, RunError
+from alrsim.execution.session import InterruptedRun, Limits, Record, Results, RunError
 from alrsim.execution.workers.threads import dispatch_overhead
 from alrsim.hardware.machine import abstract_machine
 from alrsim.rules.options import RuleOptions
@@ -22,6 +22,7 @@ from alrsim.schedule.schedule import Lane, Schedule
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.tasks.token import Kind
+from alrsim.timeline.facts import Facts
 from alrsim.timeline.timeline import Timeline
 
 __all__ = [
@@ -175,7 +176,7 @@ def execute_all(
                 if progress is not None:
                     progress(turn * len(jobs) + index + 1, (warmup + repeats) * len(jobs))
         results = [session.results(index) for index in range(len(jobs))]
-        facts = dict(session.facts)
+        facts = session.facts
     return [
         _conclude(job, result, found, warmup, dispatch_overhead_ns, facts)
         for job, result, found in zip(jobs, results, measured, strict=True)
@@ -188,7 +189,7 @@ def _conclude(
     measured: Sequence[Record],
     warmup: int,
     dispatch_overhead_ns: int,
-    session: Mapping[str, Fact],
+    session: Facts,
 ) -> Execution:
     """The repeat with the median makespan, with what all of them say of spread and trust."""
     makespans = tuple(max(record.times.end) for record in measured)
@@ -197,7 +198,7 @@ def _conclude(
     facts = measured_facts(prepared.job, job.schedule, record.times, makespans, warmup, dispatch_overhead_ns)
     task_scratch(prepared)  # not timed: the session is over
     timeline = measured_timeline(
-        prepared.job, prepared.ledger, job.problem, job.schedule, record.times, {**facts, **session}, record.transfers
+        prepared.job, prepared.ledger, job.problem, job.schedule, record.times, facts.joined(session), record.transfers
     )
     return Execution(
         timeline,

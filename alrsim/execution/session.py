@@ -13,10 +13,9 @@ from torch import Tensor
 from alrsim.errors import ExecutionError, OptionError
 from alrsim.execution.prepared import Scheduled
 from alrsim.execution.workers.thread_workers import Times
+from alrsim.timeline.facts import Facts
 from alrsim.timeline.timeline import Timeline, TransferSpan
 from alrsim.units import Bytes, Ns
-
-Fact = str | int | float | bool | tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ class Session(Protocol):
     """
 
     @property
-    def facts(self) -> Mapping[str, Fact]:
+    def facts(self) -> Facts:
         """Of the workers: ``executor``, ``transport``, ``clock``, ``clock_skew_ns``..."""
 
     def run(self, job: int) -> Record:

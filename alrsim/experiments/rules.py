@@ -35,6 +35,21 @@ class Measured:
     detail: Mapping[str, Any] = field(default_factory=dict)
     sound: bool = True
 
+    @classmethod
+    def mean(
+        cls,
+        values: Any,
+        how: str,
+        reason: str = "",
+        detail: Mapping[str, Any] | None = None,
+        sound: bool = True,
+    ) -> "Measured":
+        """The mean of an array over draws or seeds, with its interval; the other arguments are the fields."""
+        from alrsim.quality.metrics import mean_interval
+
+        band = mean_interval(values)
+        return cls(band.value, band.low, band.high, how, reason, detail or {}, sound)
+
     def __post_init__(self) -> None:
         for number in (self.value, self.low, self.high):
             if number is not None and not isfinite(number):

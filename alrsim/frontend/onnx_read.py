@@ -133,7 +133,7 @@ def bind_dimensions(proto: ModelProto, bind: Mapping[str, int], *, where: str) -
     """
     for key, size in bind.items():
         if size < 1:
-            raise OptionError(f"dimension {key!r} is bound to {size}, must be at least 1", where="--bind")
+            raise OptionError(f"dimension {key!r} is bound to {size}, must be at least 1", field="bind")
     weights = {tensor.name for tensor in proto.graph.initializer}
     inputs = [value for value in proto.graph.input if value.name not in weights]
     known: dict[str, None] = {}
@@ -156,13 +156,13 @@ def bind_dimensions(proto: ModelProto, bind: Mapping[str, int], *, where: str) -
     extra = [key for key in bind if key not in known]
     if extra:
         has = f"its dynamic dimensions are: {', '.join(known)}" if known else "it has no dynamic dimensions"
-        raise OptionError(f"{where} has no dimension {', '.join(map(repr, extra))}", where="--bind", fix=has)
+        raise OptionError(f"{where} has no dimension {', '.join(map(repr, extra))}", field="bind", fix=has)
     missing = [key for key in known if key not in bind]
     if missing:
         raise ModelError(
             f"dynamic dimensions are not bound: {', '.join(missing)}",
             where=where,
-            fix=" ".join(f"--bind {key}=N" for key in missing),
+            fix=" ".join(f"`bind={key}=N`" for key in missing),
         )
     for value in (*proto.graph.output, *proto.graph.value_info):
         _bind_written(value, bind)

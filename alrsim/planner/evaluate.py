@@ -1,11 +1,11 @@
 """From a candidate to its problem, a schedule, and what the step costs: time, energy, memory."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal, get_args
 
-from alrsim.errors import OptionError, ScheduleError
+from alrsim.errors import OptionError
 from alrsim.graph.stages import StageGraph
 from alrsim.hardware.machine import Machine
 from alrsim.planner.bounds import Outline, energy_bound, memory_bound, outline, time_bound, unit_powers
@@ -15,9 +15,9 @@ from alrsim.rules.options import RuleOptions
 from alrsim.schedule.proof import Proof
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers import SCHEDULERS, SearchOptions
-from alrsim.schedulers.caps import Caps, Timed, caps_of, timed
+from alrsim.schedulers.caps import Caps, Timed, caps_of
 from alrsim.schedulers.heft import heft_solution
-from alrsim.schedulers.initial_schedules import within
+from alrsim.schedulers.initial_schedules import Maker, tried
 from alrsim.schedulers.list_schedule import list_with
 from alrsim.schedulers.placement import Placement, contiguous_blocks, with_loss
 from alrsim.steps.chain import build_tasks, predict
@@ -196,7 +196,7 @@ def evaluate(setting: Setting, found: Bounded) -> Evaluated | Misfit:
     fitting: list[Timed] = []
     misfits: list[Misfit] = []
     for makers in (_makers(problem, setting, caps, found.candidate.units), _lean_makers(problem, setting.search, caps)):
-        for made in _schedules(problem, setting, makers):
+        for made in tried(problem, makers, setting.search):
             shortages = tuple(made.shortages(caps)) if caps.any else ()
             if shortages:
                 misfits.append(Misfit(found.candidate, shortages))
@@ -251,20 +251,7 @@ def surely_fits(problem: Problem, caps: Caps) -> bool:
     return least is None or 2 * sum(buffer.bytes for buffer in problem.tasks.buffers) <= least
 
 
-def _schedules(problem: Problem, setting: Setting, makers: Iterable[Callable[[], Schedule]]) -> Iterator[Timed]:
-    """Heuristic schedules inside the freedom."""
-    seen: set[str] = set()
-    for make in makers:
-        try:
-            schedule = make()
-        except ScheduleError:
-            continue  # it wants another number of stages, or links, or memory
-        if schedule.digest not in seen and within(problem, schedule, setting.search):
-            seen.add(schedule.digest)
-            yield timed(problem, schedule)
-
-
-def _lean_makers(problem: Problem, search: SearchOptions, caps: Caps) -> Iterator[Callable[[], Schedule]]:
+def _lean_makers(problem: Problem, search: SearchOptions, caps: Caps) -> Iterator[Maker]:
     """Little memory, and where even that is too much, how much is missing."""
     units = len(problem.machine.units)
     one = Caps((1,) * units if caps.live is None else tuple(min(1, most) for most in caps.live))
@@ -274,9 +261,7 @@ def _lean_makers(problem: Problem, search: SearchOptions, caps: Caps) -> Iterato
     yield partial(list_with, problem, contiguous_blocks(problem), "depth-first", Caps(caps.live))
 
 
-def _makers(
-    problem: Problem, setting: Setting, caps: Caps, given: tuple[int, ...] | None
-) -> Iterator[Callable[[], Schedule]]:
+def _makers(problem: Problem, setting: Setting, caps: Caps, given: tuple[int, ...] | None) -> Iterator[Maker]:
     units, stages = len(problem.machine.units), problem.tasks.stages
     kinds = {task.id.kind for task in problem.tasks.tasks}
     blocks = contiguous_blocks(problem)

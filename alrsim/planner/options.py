@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from alrsim.errors import OptionError
-from alrsim.options import choose, keyword, parse_list
+from alrsim.options import choose, keyword, parse_list, parse_positive, parse_share
 from alrsim.planner.candidate import DEFAULT_MODES, MODES
 from alrsim.planner.evaluate import DEFAULT_SEARCH, TARGETS, Target
 from alrsim.planner.space import RULES_OF_PLANS
@@ -55,18 +55,6 @@ def _names(known: Iterable[str]) -> Callable[[Any, str], tuple[str, ...]]:
     return parse
 
 
-def _cosine(given: Any, name: str) -> float:
-    if not 0 < float(given) < 1:
-        raise OptionError(f"is {given:g}, a cosine is between 0 and 1", field=name, fixes=[(name, 0.3)])
-    return float(given)
-
-
-def _above_zero(given: Any, name: str) -> float:
-    if not given > 0:
-        raise OptionError(f"is {given}, must be above 0", field=name)
-    return float(given)
-
-
 @dataclass(frozen=True, kw_only=True)
 class PlanOptions(DurationOptions, TaskOptions, TransferOptions, MachineOptions, ModelOptions):
     """Options of :func:`alrsim.planner.planning.plan`."""
@@ -79,13 +67,13 @@ class PlanOptions(DurationOptions, TaskOptions, TransferOptions, MachineOptions,
         panel=COSINE,
     )
     cosine: float | None = keyword(
-        "time-to-cosine: of the gradient with the true one, such as 0.3.", default=None, parse=_cosine, panel=COSINE
+        "time-to-cosine: of the gradient with the true one, such as 0.3.", default=None, parse=parse_share, panel=COSINE
     )
     noise_per_dim: float | None = keyword(
         "time-to-cosine: noise-to-signal of one copy per noise dimension. Default 1 (see the manual).",
         default=None,
         metavar="R",
-        parse=_above_zero,
+        parse=parse_positive,
         panel=COSINE,
     )
     quality: Path | None = keyword(

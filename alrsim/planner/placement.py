@@ -12,6 +12,7 @@ plus (m - 1) times the slowest of them: the time of m micro-batches through the 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Literal
 
 from alrsim.units import Bytes, Ns
@@ -55,12 +56,12 @@ class Chain:
     @cached_property
     def sums(self) -> tuple[tuple[Ns, ...], ...]:
         """Sums of ticks up to each piece, per unit."""
-        return tuple(_sums(row) for row in self.ticks)
+        return tuple(tuple(accumulate(row, initial=0)) for row in self.ticks)
 
     @cached_property
     def bytes_sums(self) -> tuple[tuple[Bytes, ...], tuple[Bytes, ...]]:
         """Sums of resident and kept bytes up to each piece."""
-        return _sums(self.resident), _sums(self.kept)
+        return tuple(accumulate(self.resident, initial=0)), tuple(accumulate(self.kept, initial=0))
 
     def need(self, first: int, end: int, depth: int) -> Bytes:
         """Bytes of a stage of pieces ``first`` to ``end - 1`` with ``depth`` stages from itself to the last."""
@@ -199,10 +200,3 @@ def _alike(chain: Chain, one: int, other: int) -> bool:
 def _best(plans: Sequence[ChainPlan | None], objective: Objective, microbatches: int) -> ChainPlan | None:
     known = [plan for plan in plans if plan is not None]
     return min(known, key=lambda plan: (plan.cost(objective, microbatches), plan.total, len(plan.units)), default=None)
-
-
-def _sums(row: Sequence[int]) -> tuple[int, ...]:
-    found = [0]
-    for value in row:
-        found.append(found[-1] + value)
-    return tuple(found)

@@ -19,6 +19,7 @@ from alrsim.planner.segments import Choice, Part, best_cuts
 from alrsim.planner.space import Space
 from alrsim.rules.options import RuleOptions
 from alrsim.rules.segmentation import Segmentation, segmentation_of
+from alrsim.schedule.bounds import heads
 from alrsim.tasks.token import NONE
 from alrsim.units import Ns
 
@@ -210,7 +211,8 @@ class Table:
     def _forward_path(self) -> Ns:
         count = len(self.graph.stages)
         ticks = [min(cost.forward for role, cost in self.costs.items() if role[0] == s) for s in range(count)]
-        return _longest(self.graph, ticks)
+        before = [[(edge.source, 0) for edge in self.graph.incoming(s) if edge.source >= 0] for s in range(count)]
+        return max((head + tick for head, tick in zip(heads(ticks, before), ticks, strict=True)), default=0)
 
     def best(self, limit: float) -> Choice | None:
         """The best segments with at most so much noise."""
@@ -293,12 +295,3 @@ def _tilings(count: int, exact: set[bool], longest: int) -> Iterator[tuple[tuple
     if True in exact:
         for first in range(1, count):
             yield tuple(range(1, first + 1)), True
-
-
-def _longest(graph: StageGraph, ticks: list[Ns]) -> Ns:
-    """The longest way through the stages."""
-    ends = [0] * (len(ticks) + 1)
-    for stage in range(len(ticks)):
-        before = max((ends[edge.source] for edge in graph.incoming(stage) if edge.source >= 0), default=0)
-        ends[stage] = before + ticks[stage]
-    return max(ends)

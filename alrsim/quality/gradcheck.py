@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 from alrsim.errors import OptionError
 from alrsim.estimators.policy import PRESETS, SigmaRule, WeightCode, preset
 from alrsim.graph.stages import StageGraph
-from alrsim.options import choose, keyword, options_of, parse_list
+from alrsim.options import choose, keyword, options_of, parse_list, parse_share
 from alrsim.progress import stretch
-from alrsim.quality.options import DATA, DataOptions, NoiseOptions, noise_cut, share
+from alrsim.quality.options import DATA, DataOptions, NoiseOptions, noise_cut
 from alrsim.rules.options import RuleOptions
 from alrsim.steps.chain import build_tasks, estimator_changes, rule_options, trainable
 from alrsim.steps.method import parse_method
@@ -97,7 +97,7 @@ class GradcheckOptions(NoiseOptions, DataOptions, ModelOptions):
         "and how many copies each needs for this cosine.",
         default=None,
         metavar="COS",
-        parse=share,
+        parse=parse_share,
         panel=METHOD,
     )
     train_steps: int = keyword("First train with BP and Adam for N steps.", default=0, metavar="N", least=0, panel=DATA)
@@ -242,7 +242,7 @@ def _suggest(
     """For the first method that has noise on values: its estimator where it has."""
     from alrsim.quality.choose import suggest_plan
 
-    flags, changes = trainable(subject.stages), estimator_changes(step_options(asked))
+    flags, changes = trainable(subject.stages), estimator_changes(asked)
     plans = {name: preset(name).plan(flags, **changes) for name in asked.methods}
     found = ((name, one) for name, plan in plans.items() for one in reversed(plan) if one.kind == "lr")
     first = asked.methods[0]

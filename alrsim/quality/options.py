@@ -1,58 +1,18 @@
 """Options that gradient checks and training share: data, and the numbers of the noise."""
 
 from dataclasses import dataclass
-from math import isfinite, nan
 from pathlib import Path
 from typing import Any, get_args
 
 from alrsim.errors import OptionError
 from alrsim.estimators.policy import SigmaRule, WeightCode
-from alrsim.options import Options, choose, keyword
+from alrsim.options import Options, choose, keyword, parse_positive
 from alrsim.steps.chain import INJECTION_CUTS
 from alrsim.steps.options import METHOD, EstimatorOptions
 
 DATA = "Data"
 
 MASKS = ("none", "reach")
-
-
-def number(given: Any, name: str) -> float:
-    """A finite number, as such or as text.
-
-    Raises:
-        OptionError: anything else.
-    """
-    try:
-        found = float(given)
-    except (TypeError, ValueError):
-        found = nan
-    if not isfinite(found):
-        raise OptionError(f"{given!r} is no number", field=name)
-    return found
-
-
-def positive(given: Any, name: str) -> float:
-    """A number above 0.
-
-    Raises:
-        OptionError: anything else.
-    """
-    found = number(given, name)
-    if found <= 0:
-        raise OptionError(f"is {given}, must be positive", field=name)
-    return found
-
-
-def share(given: Any, name: str) -> float:
-    """A number between 0 and 1.
-
-    Raises:
-        OptionError: anything else.
-    """
-    found = number(given, name)
-    if not 0 < found < 1:
-        raise OptionError(f"is {given}, must be between 0 and 1", field=name, fixes=[(name, 0.7)])
-    return found
 
 
 def _dataset(given: Any, name: str) -> str:
@@ -91,7 +51,7 @@ class NoiseOptions(EstimatorOptions):
         "the values' spread is usual.",
         default=0.02,
         metavar="S",
-        parse=positive,
+        parse=parse_positive,
         panel=METHOD,
     )
     sigma_rule: str = keyword(

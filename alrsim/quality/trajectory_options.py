@@ -5,8 +5,7 @@ from math import isfinite
 from typing import Any, Literal
 
 from alrsim.errors import OptionError
-from alrsim.options import Options, keyword
-from alrsim.quality.options import number, positive
+from alrsim.options import Options, keyword, parse_number, parse_positive
 
 Walker = Literal["bp", "lr", "alr"]
 
@@ -39,7 +38,7 @@ def parse_start(given: Any, name: str) -> tuple[float, float]:
 
 
 def _steps(given: Any, name: str) -> int:
-    steps = int(number(given, name))
+    steps = int(parse_number(given, name))
     if steps > MOST_STEPS:
         raise OptionError(f"is {steps}, must be at most {MOST_STEPS}", field=name)
     return steps
@@ -50,8 +49,8 @@ class TrajectoryOptions(Options):
     """Options of ``trajectory``."""
 
     steps: int = keyword("Steps of gradient descent.", default=3000, metavar="N", least=1, parse=_steps)
-    lr: float = keyword("Step size.", default=1e-3, metavar="R", parse=positive)
-    sigma: float = keyword("Standard deviation of the noise.", default=0.01, metavar="S", parse=positive)
+    lr: float = keyword("Step size.", default=1e-3, metavar="R", parse=parse_positive)
+    sigma: float = keyword("Standard deviation of the noise.", default=0.01, metavar="S", parse=parse_positive)
     copies: int = keyword("Noise draws per step.", default=5, metavar="C", least=1)
     runs: int = keyword("Independent runs of LR and ALR; BP has one.", default=10, metavar="K", least=1)
     start: tuple[float, float] = keyword("Where all begin.", default=START, metavar="X,Y", parse=parse_start)

@@ -41,21 +41,28 @@ _HALF = 0.40
 
 def draw_explained(found: Explained, title: str = "") -> bytes:
     """A PNG: tasks off the critical path are pale, the path is outlined and joined, idle stretches say why."""
-    line = found.timeline
-    scale = scale_for(float(typed(line, line.makespan)), line.time_unit)
-    ticks = line.ticks_per_unit * scale.divisor
     rows = max(2, len(found.units)) * _ROW
     height = 0.62 + rows + 1.35
     figure = Figure(figsize=(WIDTH_INCHES, height))
-    axis = figure.add_axes((_LEFT, 1.35 / height, _RIGHT - _LEFT, rows / height))
+    draw_explained_into(figure.add_axes((_LEFT, 1.35 / height, _RIGHT - _LEFT, rows / height)), found)
+    bars = figure.add_axes((_BARS, 1.35 / height, 0.985 - _BARS, rows / height))
+    _draw_bars(bars, found)
+    _decorate(figure, found, title, _scale(found))
+    return render(figure)
+
+
+def draw_explained_into(axis: Axes, found: Explained) -> None:
+    """The chart alone, into axes of somebody's own."""
+    scale = _scale(found)
+    ticks = found.timeline.ticks_per_unit * scale.divisor
     _draw_idle(axis, found, ticks)
     _draw_tasks(axis, found, ticks)
     _draw_path(axis, found, ticks)
     _style(axis, found, ticks, scale)
-    bars = figure.add_axes((_BARS, 1.35 / height, 0.985 - _BARS, rows / height))
-    _draw_bars(bars, found)
-    _decorate(figure, found, title, scale)
-    return render(figure)
+
+
+def _scale(found: Explained) -> TimeScale:
+    return scale_for(float(typed(found.timeline, found.timeline.makespan)), found.timeline.time_unit)
 
 
 def _box(start: float, end: float, row: float, half: float = _HALF) -> list[tuple[float, float]]:

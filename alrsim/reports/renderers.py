@@ -128,7 +128,7 @@ def step_text(result: StepResult) -> str:
     from alrsim.reports.tables import metrics_table, to_text
     from alrsim.reports.text import draw_text
     from alrsim.reports.timescale import scale_for
-    from alrsim.timeline.terms import terms_line, terms_of
+    from alrsim.timeline.terms import terms_line
 
     lines = [] if result.timeline is None else [draw_text(result.timeline, width=120)]
     lines.append(to_text(metrics_table(result)).rstrip("\n") + "\n")
@@ -136,7 +136,7 @@ def step_text(result: StepResult) -> str:
         scale = scale_for(float(result.makespan), result.time_unit)
         lines.append(bound_line(result.bound, scale.text))
     predicted = result.predicted or result.timeline
-    if predicted is not None and (terms := terms_of(predicted)) is not None:
+    if predicted is not None and (terms := predicted.facts.terms_ns) is not None:
         lines.append(f"predicted by cost model {predicted.cost_model}: {terms_line(terms)}")
     if result.cost_model_error:
         lines.append(f"its error: {result.cost_model_error}")
@@ -254,7 +254,9 @@ RENDERERS: dict[str, Renderer | str] = {
     "stage-counts": "alrsim.reports.model_counts:STAGES",
     "step": Parts(step_text, step_rows, draw_step, step_files),
     "gradcheck": "alrsim.quality.gradcheck_report:RENDERER",
+    "train": "alrsim.training.report:RENDERER",
     "trajectory": "alrsim.quality.trajectory_report:RENDERER",
     "plan": "alrsim.reports.plan_view:RENDERER",
+    "explain": "alrsim.reports.explained_view:RENDERER",
 }
 """A renderer by kind of result; as text where it stands, for kinds above this package."""

@@ -13,7 +13,6 @@ from alrsim.reports.bound import Bound, bound_of
 from alrsim.schedule.proof import Gap
 from alrsim.timeline.memory import memory_by_category, peak_memory, resident_peaks
 from alrsim.timeline.metrics import bubble_size, named_shares, rank_span, typed, work
-from alrsim.timeline.terms import terms_of
 from alrsim.timeline.timeline import Timeline
 from alrsim.units import Bytes
 
@@ -189,7 +188,7 @@ def step_result(
         stages=tasks.stages,
         microbatches=tasks.microbatches,
         forwards_per_step=tasks.forwards_per_step,
-        transfer_semantics=str(timeline.facts.get("transfer_semantics", "")),
+        transfer_semantics=timeline.facts.transfer_semantics or "",
         schedule=step.schedule.as_dict(),
         notes=(*notes, *tasks.notes),
         source=timeline.source,
@@ -212,7 +211,7 @@ def step_result(
             TransferRow(one.buffer, one.source, one.target, time(one.start), time(one.end), one.bytes)
             for one in timeline.transfers
         ),
-        facts={key: list(value) if isinstance(value, tuple) else value for key, value in timeline.facts.items()},
+        facts=timeline.facts.to_json(),
         predicted_peak_memory_bytes=expected if measured else None,
         peak_rss_bytes=resident_peaks(timeline) if measured else None,
         timeline=timeline,
@@ -272,7 +271,7 @@ class ScheduleResult(Document):
 
 def schedule_result(step: Any) -> ScheduleResult:
     """A scheduled step of a model, as a result."""
-    line, found, terms, tasks = step.timeline, step.gap, terms_of(step.timeline), step.problem.tasks
+    line, found, terms, tasks = step.timeline, step.gap, step.timeline.facts.terms_ns, step.problem.tasks
     return ScheduleResult(
         model=step.about["model"],
         hardware=step.about["hardware"],

@@ -16,10 +16,9 @@ def draw_text(timeline: Timeline, width: int = 100) -> str:
         width: Characters available; longer timelines are scaled and show kinds only.
     """
     step = _step_of(timeline)
-    cell = max((len(str(span.task)) for span in timeline.spans), default=1) + 1
-    margin = max(map(len, timeline.units), default=0) + 2
+    cell, margin = _widths(timeline)
     if step and timeline.makespan // step * cell <= width - margin:
-        lines = _cells(timeline, step, cell, margin)
+        lines = draw_cells(timeline, step)
     else:
         lines = _scaled(timeline, max(20, width - margin), margin)
     return "\n".join((*lines, _footer(timeline)))
@@ -32,8 +31,15 @@ def _step_of(timeline: Timeline) -> int:
     return step
 
 
-def _cells(timeline: Timeline, step: int, cell: int, margin: int) -> list[str]:
-    columns = timeline.makespan // step
+def _widths(timeline: Timeline) -> tuple[int, int]:
+    """Characters of a cell, and in front of the first."""
+    cell = max((len(str(span.task)) for span in timeline.spans), default=1) + 1
+    return cell, max(map(len, timeline.units), default=0) + 2
+
+
+def draw_cells(timeline: Timeline, step: int = 1) -> list[str]:
+    """A line of numbers and one per unit, with an aligned cell per step of so many ticks; a dot is an idle cell."""
+    (cell, margin), columns = _widths(timeline), timeline.makespan // step
     lines = [" " * margin + "".join(f"{column + 1:<{cell}}" for column in range(columns)).rstrip()]
     for unit in timeline.units:
         row = [IDLE_CELL.ljust(cell)] * columns

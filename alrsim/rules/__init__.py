@@ -44,8 +44,8 @@ def segments(graph: StageGraph, options: RuleOptions) -> TaskGraph:
     if options.segments is None:
         raise OptionError(
             "rule segments needs the first stage of every segment after the first",
-            where="--segments",
-            fix="for example --segments 2,4; for none of them choose rule bp",
+            field="segments",
+            fix="for example `segments=2,4`; for none of them choose rule bp",
         )
     return _build(graph, options, "segments")
 

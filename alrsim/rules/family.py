@@ -59,7 +59,7 @@ def _refuse_too_many(graph: StageGraph, segmentation: Segmentation, options: Rul
             f"{options.microbatches} micro-batches x {len(graph.stages)} stages x {forwards} "
             f"forwards are {count} forward tasks, more than {MAX_FORWARDS}",
             where=graph.name,
-            fix="use fewer micro-batches or larger copy groups (--group)",
+            fix="use fewer micro-batches or larger copy groups (`group`)",
         )
 
 
@@ -95,7 +95,7 @@ def _notes(graph: StageGraph, segmentation: Segmentation, options: RuleOptions) 
         elif free and segmentation.exits(stage.index):
             notes.append(
                 f"stage {stage.index} ({stage.name}): its noise lies behind operators without a derivative, so its own "
-                "parameters get no gradient: cut it there (--cut layer), or put the noise on its parameters (ES)"
+                "parameters get no gradient: cut it there (`cut=layer`), or put the noise on its parameters (ES)"
             )
     return tuple(notes)
 

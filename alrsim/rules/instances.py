@@ -100,7 +100,7 @@ def _copies(sources: set[int], options: RuleOptions) -> int:
     if len(found) > 1:
         told = " and ".join(f"{copies} for stage {stage}" for copies, stage in found.items())
         raise OptionError(
-            f"stages of one segment share its copies, but there are {told}", where="--copies", fix="give them the same"
+            f"stages of one segment share its copies, but there are {told}", field="copies", fix="give them the same"
         )
     return next(iter(found))
 

@@ -64,37 +64,37 @@ class RuleOptions:
 
     def __post_init__(self) -> None:
         if self.microbatches < 1:
-            raise OptionError(f"microbatches is {self.microbatches}, must be at least 1", where="--microbatches")
+            raise OptionError(f"microbatches is {self.microbatches}, must be at least 1", field="microbatches")
         self._check_copies()
         for what, value in (
             ("parameters", self.precision.parameters),
             ("activations", self.precision.activations),
         ):
             if value in (Precision.SIGN1, Precision.REGENERATED, Precision.INT4):
-                raise OptionError(f"{what} cannot be {value}", where="--precision", fix="use fp32, bf16, fp16 or int8")
+                raise OptionError(f"{what} cannot be {value}", field="precision", fix="use fp32, bf16, fp16 or int8")
         if self.precision.saved is Precision.REGENERATED:
-            raise OptionError("saved state cannot be regenerated, only noise can", where="--precision")
+            raise OptionError("saved state cannot be regenerated, only noise can", field="precision")
 
     def _check_copies(self) -> None:
         if self.stage_copies is not None and self.scope != "layerwise":
             raise OptionError(
                 "with joint noise every copy carries the noise of all stages: they cannot have copies of their own",
-                where="--scope",
-                fix="use --scope layerwise, or the same number of copies for all stages",
+                field="scope",
+                fix="use `scope=layerwise`, or the same number of copies for all stages",
             )
         for copies in (self.copies,) if self.stage_copies is None else self.stage_copies:
             if copies < 1:
-                raise OptionError(f"copies is {copies}, must be at least 1", where="--copies")
+                raise OptionError(f"copies is {copies}, must be at least 1", field="copies")
             if self.group is not None and (self.group < 1 or copies % self.group):
                 raise OptionError(
                     f"copy groups of {self.group} do not divide {copies} copies",
-                    where="--group",
+                    field="group",
                     fix=f"choose a divisor of {copies}",
                 )
             if self.baseline == "copy-mean" and copies < 2:
                 raise OptionError(
                     "baseline copy-mean needs at least 2 copies",
-                    where="--baseline",
+                    field="baseline",
                     fix="use clean or more copies",
                 )
 
@@ -109,7 +109,7 @@ class RuleOptions:
         if stage >= len(self.stage_copies):
             raise OptionError(
                 f"copies are given for {len(self.stage_copies)} stages, but there is a stage {stage}",
-                where="--copies",
+                field="copies",
                 fix="give a number for every stage",
             )
         return self.stage_copies[stage]

@@ -19,7 +19,7 @@ def column_tasks(rule: str, graph: StageGraph, options: RuleOptions) -> TaskColu
         OptionError: an unknown rule, or what the rule itself refuses.
     """
     if rule not in RULES:
-        raise OptionError(f"there is no rule {rule!r}", where="--rule", fix=f"choose one of {', '.join(RULES)}")
+        raise OptionError(f"there is no rule {rule!r}", field="rule", fix=f"choose one of {', '.join(RULES)}")
     template = RULES[rule](graph, replace(options, microbatches=1))
     if options.microbatches > 1:  # some notes are about steps of more than one micro-batch
         template = replace(template, notes=RULES[rule](graph, replace(options, microbatches=2)).notes)

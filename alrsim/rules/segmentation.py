@@ -117,7 +117,7 @@ def cut_segments(graph: StageGraph, starts: Sequence[int], *, exact: bool, optio
     if list(starts) != sorted(set(starts)) or any(not 0 < start < count for start in starts):
         raise OptionError(
             f"segments start at {', '.join(map(str, starts))}, which are not ascending stages of 1..{count - 1}",
-            where="--segments",
+            field="segments",
         )
     segment = tuple(sum(start <= stage for start in starts) for stage in range(count))
     estimated = [not (exact and segment[stage] == segment[-1]) for stage in range(count)]

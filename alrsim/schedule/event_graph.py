@@ -92,7 +92,7 @@ class EventGraph:
             return (self.times.ends if moment & 1 else self.times.starts)[moment >> 1]
         message, part = divmod(moment - self._first, _OF_MESSAGE)
         sent, arrived, hold = self.times.sent[message], self.times.arrived[message], self.lowered.messages[message].hold
-        if part == _BEGUN or part not in self._parts(message):
+        if part == _BEGUN or part not in self._parts[message]:
             return sent if part == _BEGUN else 0
         if part <= _LEFT:
             return sent + hold
@@ -140,13 +140,14 @@ class EventGraph:
         one = self.lowered.messages[message]
         return one.delay if self.semantics == "latency" else one.latency
 
-    def _parts(self, message: int) -> tuple[int, ...]:
-        """The moments of a message, in order: it may have to queue for none, one or more channels."""
-        route, slow = self.lowered.messages[message].route, self._slow
-        return _PARTS[min(2, len(route) if slow.issuperset(route) else sum(channel in slow for channel in route))]
+    @cached_property
+    def _parts(self) -> list[tuple[int, ...]]:
+        """The moments of every message, in order: it may have to queue for no channel, for one, or for more."""
+        slow, routes = self._slow, [message.route for message in self.lowered.messages]
+        return [_PARTS[min(2, sum(channel in slow for channel in route))] for route in routes]
 
     def _of_message(self, message: int, part: int) -> Iterator[Reason]:
-        parts = self._parts(message)
+        parts = self._parts[message]
         if part not in parts:
             return
         one, moment = self.lowered.messages[message], self._moment(message, part)
@@ -168,7 +169,7 @@ class EventGraph:
         """The moment at which a unit has handed over what an item sends, messages from ``until`` on excluded."""
         if self.semantics == "blocking":
             for message in reversed(self.lowered.sends[item]):
-                if message < until and _LEFT in self._parts(message):
+                if message < until and _LEFT in self._parts[message]:
                     return self._moment(message, _LEFT)
         return 2 * item + 1
 

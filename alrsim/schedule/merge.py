@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from alrsim.tasks.problem import Problem
-from alrsim.tasks.taskgraph import Buffer, Task, TaskGraph
+from alrsim.tasks.taskgraph import Buffer, Task
 from alrsim.tasks.token import NONE, TaskId
 
 
@@ -40,19 +40,8 @@ def merge_gradients(problem: Problem, full: Collection[TaskId]) -> Problem:
         name = _renamed(buffer.name, graph.tasks[buffer.producer].id) if merged else buffer.name
         readers = tuple(dict.fromkeys(new_task[reader] for reader in buffer.readers))
         buffers.append(replace(buffer, name=name, producer=new_task[buffer.producer], readers=readers))
-    return replace(problem, tasks=_graph(graph, tasks, buffers), durations=tuple(durations))
-
-
-def _graph(graph: TaskGraph, tasks: list[Task], buffers: list[Buffer]) -> TaskGraph:
-    return TaskGraph(
-        tuple(tasks),
-        tuple(buffers),
-        graph.rule,
-        graph.stages,
-        graph.microbatches,
-        graph.forwards_per_step,
-        graph.notes,
-    )
+    merged_graph = replace(graph, tasks=tuple(tasks), buffers=tuple(buffers))
+    return replace(problem, tasks=merged_graph, durations=tuple(durations))
 
 
 def _between(buffer: Buffer, second_of: dict[int, int]) -> bool:

@@ -151,7 +151,7 @@ def _judge(
         raise ScheduleError(
             f"found no schedule within the caps in {options.seconds:g} s, and did not prove that there is none",
             where=f"scheduler {name}",
-            fix="give it more time (--time-limit), or allow more memory or live micro-batches",
+            fix="give it more time (`time_limit`), or allow more memory or live micro-batches",
         )
     schedule = Schedule(found.schedule.lanes, name)
     if found.makespan <= answer.bound:

@@ -11,8 +11,8 @@ O((n + e) log n). Ties: by time, then unit index, then key, then reference index
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 
 from alrsim.errors import ScheduleError
 from alrsim.schedule.lower import Delays
@@ -35,6 +35,7 @@ class Plan:
         key: Order inside the queue, per task.
         forced: Queues that keep the order of their keys.
         gate: Holds tasks of the other queues back while their unit holds too much; used up by one run.
+        free: Tasks whose unit is chosen when they are ready: the way of their inputs is not charged before.
     """
 
     placement: Placement
@@ -42,22 +43,7 @@ class Plan:
     key: Sequence[Key]
     forced: frozenset[int] = frozenset()
     gate: Gate | None = None
-
-
-@dataclass
-class _State:
-    """What changes while time runs."""
-
-    ready: list[list[list[tuple[Key, int]]]]
-    forced: list[list[list[int]]]
-    arrived: list[bool]
-    pending: list[int]
-    earliest: list[int]
-    busy: list[bool]
-    lanes: list[list[int]]
-    starts: list[int]
-    held_back: list[dict[tuple[int, int], list[tuple[int, Key, int]]]]
-    events: list[tuple[int, int, int]] = field(default_factory=list)
+    free: frozenset[int] = frozenset()
 
 
 _END, _READY = 0, 1
@@ -69,8 +55,7 @@ def dispatch(problem: Problem, plan: Plan, name: str) -> Schedule:
     Raises:
         ScheduleError: the plan cannot go on: its forced orders wait for each other.
     """
-    lanes, _ = dispatch_times(problem, plan, name)
-    return schedule_of(problem, lanes, name)
+    return schedule_of(problem, Dispatcher(problem, plan).run(name), name)
 
 
 def schedule_of(problem: Problem, lanes: Sequence[Sequence[int]], name: str) -> Schedule:
@@ -81,150 +66,154 @@ def schedule_of(problem: Problem, lanes: Sequence[Sequence[int]], name: str) -> 
     )
 
 
-def dispatch_times(problem: Problem, plan: Plan, name: str) -> tuple[list[list[int]], list[int]]:
-    """Lanes of task indices, and the start of each task in ticks (those of the evaluator)."""
-    tasks = problem.tasks.tasks
-    unit = [plan.placement[task.id.stage] for task in tasks]
-    after = successors(problem)
-    state = _begin(problem, plan, unit, after)
-    delays = Delays(problem)
-    done = 0
-    while state.events:
-        now = state.events[0][0]
-        touched: set[int] = set()
-        while state.events and state.events[0][0] == now:
-            _, what, task = heappop(state.events)
-            touched.add(unit[task])
-            if what == _READY:
-                state.arrived[task] = True
-                if plan.queue[task] not in plan.forced:
-                    heappush(state.ready[unit[task]][plan.queue[task]], (plan.key[task], task))
-                continue
-            done += 1
-            state.busy[unit[task]] = False
-            if plan.gate is not None and (freed := plan.gate.end(task)) != NONE:
-                touched.add(freed)
-                for line in list(state.held_back[freed]):
-                    _offer(state, freed, line)
-            for other, buffer in after[task]:
-                delay = 0 if buffer == NONE else delays.between(buffer, unit[task], unit[other])
-                _arrive(state, other, now + delay)
-        for index in sorted(touched):
-            if not state.busy[index]:
-                _start_next(problem, plan, state, index, now)
-    if done < len(tasks):
-        raise _stuck(problem, state, unit, name)
-    return state.lanes, state.starts
+class Dispatcher:
+    """One run of a plan.
 
-
-def successors(problem: Problem) -> list[list[tuple[int, int]]]:
-    """``(waiting task, buffer or NONE)`` per task."""
-    after: list[list[tuple[int, int]]] = [[] for _ in problem.tasks.tasks]
-    for task in range(len(after)):
-        for other, buffer in problem.tasks.dependencies(task):
-            after[other].append((task, buffer))
-    return after
-
-
-def initial_arrival(problem: Problem, delays: Delays, task: int, unit: int, placement: Placement) -> int:
-    """When the buffers that are there from the start have reached a unit."""
-    arrival = 0
-    for index in problem.tasks.tasks[task].reads:
-        buffer = problem.tasks.buffers[index]
-        if buffer.producer == NONE and placement[buffer.stage] != unit:
-            arrival = max(arrival, delays.between(index, placement[buffer.stage], unit))
-    return arrival
-
-
-def _begin(problem: Problem, plan: Plan, unit: list[int], after: list[list[tuple[int, int]]]) -> _State:
-    units, count = len(problem.machine.units), len(unit)
-    queues = 1 + max(plan.queue, default=0)
-    pending = [0] * count
-    for waiting in after:
-        for other, _ in waiting:
-            pending[other] += 1
-    delays = Delays(problem)
-    state = _State(
-        [[[] for _ in range(queues)] for _ in range(units)],
-        [[[] for _ in range(queues)] for _ in range(units)],
-        [False] * count,
-        pending,
-        [initial_arrival(problem, delays, task, unit[task], plan.placement) for task in range(count)],
-        [False] * units,
-        [[] for _ in range(units)],
-        [0] * count,
-        [{} for _ in range(units)],
-    )
-    in_order = sorted((t for t in range(count) if plan.queue[t] in plan.forced), key=lambda t: (plan.key[t], t))
-    for task in reversed(in_order):  # reversed: the next one is popped from the end
-        state.forced[unit[task]][plan.queue[task]].append(task)
-    for task in range(count):
-        if pending[task] == 0:
-            heappush(state.events, (state.earliest[task], _READY, task))
-    return state
-
-
-def _arrive(state: _State, task: int, time: int) -> None:
-    state.earliest[task] = max(state.earliest[task], time)
-    state.pending[task] -= 1
-    if state.pending[task] == 0:
-        heappush(state.events, (state.earliest[task], _READY, task))
-
-
-def _start_next(problem: Problem, plan: Plan, state: _State, unit: int, now: int) -> None:
-    for queue in range(len(state.ready[unit])):
-        if queue in plan.forced:
-            row = state.forced[unit][queue]
-            task = row.pop() if row and state.arrived[row[-1]] else NONE
-        else:
-            task = _take(state, unit, queue, plan.gate)
-        if task == NONE:
-            continue
-        if plan.gate is not None:
-            plan.gate.start(task)
-        state.busy[unit] = True
-        state.lanes[unit].append(task)
-        state.starts[task] = now
-        heappush(state.events, (now + problem.durations[task][unit], _END, task))
-        return
-
-
-def _take(state: _State, unit: int, queue: int, gate: Gate | None) -> int:
-    """Remove and return the first task that the gate lets through, ``NONE`` if there is none.
-
-    Forwards that must wait stand in one line per stage; only the oldest of a line is offered again when room is made.
+    Attributes:
+        unit: Per task; of a free task its home until it is placed.
+        ends: Per task, in ticks (those of the evaluator).
+        lanes: Task indices per unit, in order.
     """
-    heap, lines = state.ready[unit][queue], state.held_back[unit]
-    while heap:
-        key, task = heappop(heap)
-        place = None if gate is None else gate.line(task)
-        if gate is None or place is None:
-            return task
-        stage, microbatch = place
-        line = lines.get((queue, stage))
-        if (line is None or microbatch <= line[0][0]) and gate.allows(task):
-            _offer(state, unit, (queue, stage))
-            return task
-        heappush(lines.setdefault((queue, stage), []), (microbatch, key, task))
-    return NONE
 
+    def __init__(self, problem: Problem, plan: Plan) -> None:
+        tasks, units = problem.tasks.tasks, range(len(problem.machine.units))
+        queues, count = range(1 + max(plan.queue, default=0)), len(tasks)
+        self.problem, self.plan, self.delays = problem, plan, Delays(problem)
+        self.unit = [plan.placement[task.id.stage] for task in tasks]
+        self.ends = [0] * count
+        self.busy = [False] * len(units)
+        self.lanes: list[list[int]] = [[] for _ in units]
+        self._after: list[list[tuple[int, int]]] = [[] for _ in tasks]
+        self._pending = [0] * count
+        for task in range(count):
+            for other, buffer in problem.tasks.dependencies(task):
+                self._after[other].append((task, buffer))
+                self._pending[task] += 1
+        self._earliest = [self._initial_arrival(task) for task in range(count)]
+        self._arrived = [False] * count
+        self._ready: list[list[list[tuple[Key, int]]]] = [[[] for _ in queues] for _ in units]
+        self._forced: list[list[list[int]]] = [[[] for _ in queues] for _ in units]
+        self._held_back: list[dict[tuple[int, int], list[tuple[int, Key, int]]]] = [{} for _ in units]
+        in_order = sorted((t for t in range(count) if plan.queue[t] in plan.forced), key=lambda t: (plan.key[t], t))
+        for task in reversed(in_order):  # reversed: the next one is popped from the end
+            self._forced[self.unit[task]][plan.queue[task]].append(task)
+        self._events = [(self._earliest[task], _READY, task) for task in range(count) if not self._pending[task]]
+        heapify(self._events)
 
-def _offer(state: _State, unit: int, line: tuple[int, int]) -> None:
-    """The oldest of a line may try again."""
-    waiting = state.held_back[unit].get(line)
-    if waiting:
-        _, key, task = heappop(waiting)
-        heappush(state.ready[unit][line[0]], (key, task))
-        if not waiting:
-            del state.held_back[unit][line]
+    def run(self, name: str) -> list[list[int]]:
+        """The lanes.
 
+        Raises:
+            ScheduleError: forced orders wait for each other.
+        """
+        events, left = self._events, len(self.unit)
+        while events:
+            now = events[0][0]
+            touched: set[int] = set()
+            while events and events[0][0] == now:
+                _, what, task = heappop(events)
+                touched.add(self.unit[task])
+                if what == _READY:
+                    self.admit(task)
+                else:
+                    left -= 1
+                    self._finish(task, now, touched)
+            for unit in sorted(touched):
+                if not self.busy[unit]:
+                    self._start_next(unit, now)
+            self.settle(now)
+        if left:
+            raise self._stuck(name)
+        return self.lanes
 
-def _stuck(problem: Problem, state: _State, unit: list[int], name: str) -> ScheduleError:
-    placed = {task for lane in state.lanes for task in lane}
-    waiting = [task for task in range(len(unit)) if task not in placed]
-    some = ", ".join(str(problem.tasks.tasks[task].id) for task in waiting[:8])
-    return ScheduleError(
-        f"{name} cannot go on after {len(placed)} tasks: {len(waiting)} tasks wait for each other ({some}...)",
-        where=f"scheduler {name}",
-        fix="use the list scheduler, which takes any problem",
-    )
+    def admit(self, task: int) -> None:
+        """A task is ready."""
+        self._arrived[task] = True
+        queue = self.plan.queue[task]
+        if queue not in self.plan.forced:
+            heappush(self._ready[self.unit[task]][queue], (self.plan.key[task], task))
+
+    def settle(self, now: int) -> None:
+        """Every unit has begun what it can at this instant."""
+
+    def start(self, task: int, unit: int, time: int) -> None:
+        """A task takes a unit, and runs from ``time`` on."""
+        self.unit[task], self.busy[unit] = unit, True
+        self.lanes[unit].append(task)
+        self.ends[task] = time + self.problem.durations[task][unit]
+        heappush(self._events, (self.ends[task], _END, task))
+
+    def _initial_arrival(self, task: int) -> int:
+        """When the buffers that are there from the start have reached the task's unit."""
+        arrival, unit, placement = 0, self.unit[task], self.plan.placement
+        for index in self.problem.tasks.tasks[task].reads:
+            buffer = self.problem.tasks.buffers[index]
+            if buffer.producer == NONE and placement[buffer.stage] != unit:
+                arrival = max(arrival, self.delays.between(index, placement[buffer.stage], unit))
+        return arrival
+
+    def _finish(self, task: int, now: int, touched: set[int]) -> None:
+        self.busy[self.unit[task]] = False
+        if self.plan.gate is not None and (freed := self.plan.gate.end(task)) != NONE:
+            touched.add(freed)
+            for line in list(self._held_back[freed]):
+                self._offer(freed, line)
+        for other, buffer in self._after[task]:
+            free = other in self.plan.free
+            lag = 0 if free or buffer == NONE else self.delays.between(buffer, self.unit[task], self.unit[other])
+            self._earliest[other] = max(self._earliest[other], now + lag)
+            self._pending[other] -= 1
+            if not self._pending[other]:
+                heappush(self._events, (now if free else self._earliest[other], _READY, other))
+
+    def _start_next(self, unit: int, now: int) -> None:
+        for queue in range(len(self._ready[unit])):
+            if queue in self.plan.forced:
+                row = self._forced[unit][queue]
+                task = row.pop() if row and self._arrived[row[-1]] else NONE
+            else:
+                task = self._take(unit, queue)
+            if task != NONE:
+                if self.plan.gate is not None:
+                    self.plan.gate.start(task)
+                self.start(task, unit, now)
+                return
+
+    def _take(self, unit: int, queue: int) -> int:
+        """Remove and return the first task that the gate lets through, ``NONE`` if there is none.
+
+        Forwards that must wait stand in one line per stage; only the oldest of a line is offered again when room is
+        made.
+        """
+        heap, lines, gate = self._ready[unit][queue], self._held_back[unit], self.plan.gate
+        while heap:
+            key, task = heappop(heap)
+            place = None if gate is None else gate.line(task)
+            if gate is None or place is None:
+                return task
+            stage, microbatch = place
+            line = lines.get((queue, stage))
+            if (line is None or microbatch <= line[0][0]) and gate.allows(task):
+                self._offer(unit, (queue, stage))
+                return task
+            heappush(lines.setdefault((queue, stage), []), (microbatch, key, task))
+        return NONE
+
+    def _offer(self, unit: int, line: tuple[int, int]) -> None:
+        """The oldest of a line may try again."""
+        waiting = self._held_back[unit].get(line)
+        if waiting:
+            _, key, task = heappop(waiting)
+            heappush(self._ready[unit][line[0]], (key, task))
+            if not waiting:
+                del self._held_back[unit][line]
+
+    def _stuck(self, name: str) -> ScheduleError:
+        placed = {task for lane in self.lanes for task in lane}
+        waiting = [task for task in range(len(self.unit)) if task not in placed]
+        some = ", ".join(str(self.problem.tasks.tasks[task].id) for task in waiting[:8])
+        return ScheduleError(
+            f"{name} cannot go on after {len(placed)} tasks: {len(waiting)} tasks wait for each other ({some}...)",
+            where=f"scheduler {name}",
+            fix="use the list scheduler, which takes any problem",
+        )

@@ -1,6 +1,7 @@
 """Heuristic schedules to start a search from, those that respect its freedom and its caps."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from time import monotonic
 
 from alrsim.errors import ScheduleError
@@ -29,17 +30,28 @@ def candidates(problem: Problem, options: SearchOptions) -> list[Timed]:
     deadline = monotonic() + options.seconds
     caps = caps_of(problem, options)
     found: list[Timed] = []
-    seen: set[str] = set()
-    for schedule in _heuristics(problem, options, caps):
-        if found and monotonic() > deadline:
-            break
-        if schedule.digest in seen or not within(problem, schedule, options):
-            continue
-        seen.add(schedule.digest)
-        made = timed(problem, schedule)
+    for made in tried(problem, _heuristics(problem, options, caps), options):
         if not made.shortages(caps):
             found.append(made)
+        if found and monotonic() > deadline:
+            break
     return sorted(found, key=lambda made: made.makespan)
+
+
+Maker = Callable[[], Schedule]
+
+
+def tried(problem: Problem, makers: Iterable[Maker], options: SearchOptions) -> Iterator[Timed]:
+    """The schedules that can be made and stay inside the freedom, evaluated, each once."""
+    seen: set[str] = set()
+    for make in makers:
+        try:
+            schedule = make()
+        except ScheduleError:
+            continue  # it wants another number of stages, or links, or memory
+        if schedule.digest not in seen and within(problem, schedule, options):
+            seen.add(schedule.digest)
+            yield timed(problem, schedule)
 
 
 def within(problem: Problem, schedule: Schedule, options: SearchOptions) -> bool:
@@ -58,26 +70,16 @@ def within(problem: Problem, schedule: Schedule, options: SearchOptions) -> bool
     return True
 
 
-def _heuristics(problem: Problem, options: SearchOptions, caps: Caps) -> Iterator[Schedule]:
+def _heuristics(problem: Problem, options: SearchOptions, caps: Caps) -> Iterator[Maker]:
     kinds: set[Kind] = {task.id.kind for task in problem.tasks.tasks}
-    named = [*_ANY, *(_SPLIT if {"I", "W"} <= kinds else ()), *(_LR if "G" in kinds else ())]
-    for scheduler in named:
-        try:
-            yield scheduler(problem)
-        except ScheduleError:
-            continue  # it wants another number of stages, or links that are not there
+    for scheduler in (*_ANY, *(_SPLIT if {"I", "W"} <= kinds else ()), *(_LR if "G" in kinds else ())):
+        yield partial(scheduler, problem)
     for placement in placements(problem, options):
         for priority in PRIORITIES:
             for one in _capped(problem, caps):
-                try:
-                    yield list_with(problem, placement, priority, one)
-                except ScheduleError:
-                    continue
+                yield partial(list_with, problem, placement, priority, one)
     if options.placement in ("stages", "free"):
-        try:
-            yield heft_solution(problem, SearchOptions(placement=options.placement, memory=False)).schedule
-        except ScheduleError:
-            return
+        yield lambda: heft_solution(problem, SearchOptions(placement=options.placement, memory=False)).schedule
 
 
 def _capped(problem: Problem, caps: Caps) -> Iterator[Caps]:

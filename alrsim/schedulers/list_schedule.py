@@ -1,5 +1,6 @@
 """List scheduling, for any rule and any DAG: of what is ready, run what has the highest priority."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from alrsim.schedule.bounds import tails
 from alrsim.schedule.lower import Delays
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers.caps import Caps, Gate, caps_of, timed
-from alrsim.schedulers.dispatch import Key, Plan, dispatch, schedule_of, successors
+from alrsim.schedulers.dispatch import Key, Plan, dispatch, schedule_of
 from alrsim.schedulers.placement import Placement, contiguous_blocks
 from alrsim.schedulers.search import SearchOptions, Solution
 from alrsim.tasks.problem import Problem
@@ -117,7 +118,7 @@ def does_not_fit(shortages: Sequence[tuple[str, int, int, str]], where: str) -> 
     return ScheduleError(
         shortage_words(shortages),
         where=where,
-        fix="allow more, use more units or more and smaller micro-batches, or keep state in fewer bits (--precision)",
+        fix="allow more, use more units or more and smaller micro-batches, or keep state in fewer bits (`precision`)",
     )
 
 
@@ -128,9 +129,9 @@ def critical_path(problem: Problem, placement: Placement) -> list[Key]:
 
 def most_successors(problem: Problem, placement: Placement) -> list[Key]:
     """What most tasks wait for directly, then the longest way to the end."""
-    after = successors(problem)
-    paths = path_to_end(problem, placement)
-    return [(-len({other for other, _ in row}), -ticks) for row, ticks in zip(after, paths, strict=True)]
+    paths, tasks = path_to_end(problem, placement), range(len(problem.tasks.tasks))
+    after = Counter(other for task in tasks for other in {other for other, _ in problem.tasks.dependencies(task)})
+    return [(-after[task], -paths[task]) for task in tasks]
 
 
 def longest_task(problem: Problem, placement: Placement) -> list[Key]:

@@ -94,15 +94,16 @@ def improve(problem: Problem, start: Timed, options: SearchOptions, *, steps: in
     best = start
     bound = makespan_bound(problem) if movable else placed_bound(problem, start.units)
     state = _order_of(problem, start)
+    begun, ended, _ = run(state.arrays, follow(state.lanes, len(state.task)))
     now = start.makespan
     for step in range(steps):
         if best.makespan <= bound or monotonic() > deadline:
             break
         heat = max(1e-9, _WARM * best.makespan * (1 - step / steps) ** 2)
-        candidate = _neighbour(problem, state, movable, random)
+        candidate = _neighbour(problem, state, begun.tolist(), ended.tolist(), movable, random)
         if candidate is None:
             continue
-        _, ends, done = run(candidate.arrays, follow(candidate.lanes, len(candidate.task)))
+        starts, ends, done = run(candidate.arrays, follow(candidate.lanes, len(candidate.task)))
         if done < len(candidate.task):
             continue
         longest = int(ends.max())
@@ -113,7 +114,7 @@ def improve(problem: Problem, start: Timed, options: SearchOptions, *, steps: in
             if made.shortages(caps):
                 continue
             best = min(best, made, key=lambda found: found.makespan)
-        state, now = candidate, longest
+        state, begun, ended, now = candidate, starts, ends, longest
     return best
 
 
@@ -143,10 +144,20 @@ def _order_of(problem: Problem, made: Timed) -> _Order:
     return _Order([list(lane) for lane in lowered.lanes], [members[0] for members in lowered.tasks], arrays, before)
 
 
-def _neighbour(problem: Problem, state: _Order, movable: frozenset[int], random: Random) -> _Order | None:
-    """A changed copy; ``None`` if the move drawn is none."""
-    starts, ends, _ = run(state.arrays, follow(state.lanes, len(state.task)))
-    begun, ended = starts.tolist(), ends.tolist()
+def _neighbour(
+    problem: Problem,
+    state: _Order,
+    begun: Sequence[int],
+    ended: Sequence[int],
+    movable: frozenset[int],
+    random: Random,
+) -> _Order | None:
+    """A changed copy; ``None`` if the move drawn is none.
+
+    Args:
+        begun: Start of every item. ``ended`` likewise.
+        movable: Tasks that may change their unit.
+    """
     path = _critical(state, begun, ended)
     if not path:
         return None

@@ -1,8 +1,9 @@
 """Where stages live: one unit for each stage, the loss module last. Parameters, updates and forwards stay there."""
 
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import pairwise
 
+from alrsim.cost.runs import even_runs
 from alrsim.errors import ScheduleError
 from alrsim.tasks.problem import Problem
 
@@ -75,11 +76,8 @@ def contiguous_blocks(problem: Problem) -> Placement:
             row[stages - 1] += row[stages]
         elif problem.loss_unit == unit:
             extra[unit] = row[stages]
-    prefix = [[0, *accumulate(row[:stages])] for row in loads]
-    ends = _balance(prefix, extra, stages)
-    placed = [
-        unit for unit, (first, last) in enumerate(zip([0, *ends], ends, strict=False)) for _ in range(first, last)
-    ]
+    starts = even_runs([row[:stages] for row in loads], extra, empty=True)
+    placed = [unit for unit, (first, last) in enumerate(pairwise([*starts, stages])) for _ in range(first, last)]
     return with_loss(problem, placed)
 
 
@@ -107,47 +105,3 @@ def _one_each(problem: Problem) -> Placement:
     stages, every = problem.tasks.stages, range(len(problem.machine.units))
     others = [unit for unit in every if unit != problem.loss_unit]
     return with_loss(problem, (others if len(others) >= stages else list(every))[:stages])
-
-
-def _balance(prefix: list[list[int]], extra: list[int], stages: int) -> list[int]:
-    """The end of each unit's run of stages."""
-    bound = _smallest_bound(prefix, extra, stages)
-    # Second pass: among the placements within the bound, the smallest sum of squares. best[s] = (cost, cuts back)
-    best: list[int | None] = [0] + [None] * stages
-    cuts: list[list[int]] = []
-    for row, more in zip(prefix, extra, strict=True):
-        here: list[int | None] = [None] * (stages + 1)
-        cut = [0] * (stages + 1)
-        for last in range(stages + 1):
-            for first in range(last, -1, -1):
-                load = row[last] - row[first] + more
-                if load > bound:
-                    break
-                before = best[first]
-                if before is not None and (here[last] is None or before + load * load < (here[last] or 0)):
-                    here[last], cut[last] = before + load * load, first
-        best = here
-        cuts.append(cut)
-    ends = [stages]
-    for cut in reversed(cuts[1:]):
-        ends.append(cut[ends[-1]])
-    return ends[::-1]
-
-
-def _smallest_bound(prefix: list[list[int]], extra: list[int], stages: int) -> int:
-    """Min-max load. Both terms of the maximum are monotone in the cut, so the best cut is found by bisection."""
-    best = [0] + [prefix[0][-1] * 2 + sum(extra) + sum(row[-1] for row in prefix)] * stages
-    for row, more in zip(prefix, extra, strict=True):
-        here = []
-        for last in range(stages + 1):
-            low, high = 0, last
-            while low < high:  # first cut at which the part before weighs at least as much as the part here
-                middle = (low + high) // 2
-                if best[middle] >= row[last] - row[middle] + more:
-                    high = middle
-                else:
-                    low = middle + 1
-            options = [max(best[cut], row[last] - row[cut] + more) for cut in {low, max(low - 1, 0)}]
-            here.append(min(options))
-        best = here
-    return best[stages]

@@ -91,7 +91,7 @@ def parse_search(pairs: Mapping[str, str], *, time_limit: float | None = None) -
     values: dict[str, Any] = {}
     for key, text in pairs.items():
         if key not in known:
-            raise OptionError(f"{key!r} is no search option", where="--search", fix=f"use {', '.join(known)}")
+            raise OptionError(f"{key!r} is no search option", field="search", fix=f"use {', '.join(known)}")
         values[key] = _value(key, text)
     if time_limit is not None:
         values = {"effort": max(time_limit, 1e-3), "time_limit": time_limit, **values}
@@ -99,7 +99,7 @@ def parse_search(pairs: Mapping[str, str], *, time_limit: float | None = None) -
 
 
 def _value(key: str, text: str) -> object:
-    where = f"--search {key}"
+    where = f"search option {key}"
     if key in _CHOICES:
         if text not in _CHOICES[key]:
             raise OptionError(f"{text!r} is no choice", where=where, fix=f"choose from {', '.join(_CHOICES[key])}")
@@ -116,4 +116,4 @@ def _value(key: str, text: str) -> object:
             return caps[0] if len(caps) == 1 else caps
         return text if key == "base" else int(text)
     except ValueError:
-        raise OptionError(f"{text!r} is not a number", where=where, fix=f"--search {key}=4") from None
+        raise OptionError(f"{text!r} is not a number", where=where, fix=f"`search={key}=4`") from None

@@ -11,6 +11,7 @@ from alrsim.simulation.engine import simulate
 from alrsim.simulation.fast import run_columns
 from alrsim.tasks.expand import expand
 from alrsim.tasks.problem import Problem, Semantics
+from alrsim.timeline.facts import Facts
 from alrsim.timeline.timeline import SpanColumns, Timeline, deferred
 
 
@@ -48,7 +49,7 @@ def simulate_columns(problem: ColumnProblem, lanes: LaneColumns, *, semantics: S
         layer_units=tuple(names[unit] for unit in sorted(set(problem.units[:-1]))),
         time_unit=problem.time_unit,
         ticks_per_unit=problem.ticks_per_unit,
-        facts={"transfer_semantics": semantics, "engine": "fast"},
+        facts=Facts(transfer_semantics=semantics, engine="fast"),
     )
 
 

@@ -16,12 +16,13 @@ from alrsim.schedule.event_graph import EventGraph, Times
 from alrsim.schedule.lower import Lowered
 from alrsim.schedule.schedule import Schedule
 from alrsim.simulation.contention import stretches
-from alrsim.simulation.fast import Marks, refusal, run_fast
+from alrsim.simulation.fast import refusal, run_fast
+from alrsim.simulation.machine.tables import Marks
 from alrsim.simulation.run import run
 from alrsim.simulation.terms import terms
 from alrsim.tasks.problem import SEMANTICS, Problem, Semantics
+from alrsim.timeline.facts import Facts
 from alrsim.timeline.memory import memory_points
-from alrsim.timeline.terms import FACT
 from alrsim.timeline.timeline import MemPoint, Span, SpanColumns, Timeline, TransferSpan, deferred, later
 
 Engine = Literal["simpy", "fast", "auto"]
@@ -64,8 +65,8 @@ def simulate(
             wherever it can, else the reference.
 
     Returns:
-        A timeline tagged ``simulated``, memory included; ``facts["engine"]`` says which engine made it, and where
-        times are in ns ``facts["terms_ns"]`` what the makespan is made of (:mod:`alrsim.timeline.terms`).
+        A timeline tagged ``simulated``, memory included; ``facts.engine`` says which engine made it, and where
+        times are in ns ``facts.terms_ns`` what the makespan is made of (:mod:`alrsim.timeline.terms`).
 
     Raises:
         OptionError: an unknown semantics or engine, a negative overlap, or a problem that ``fast`` leaves to ``simpy``.
@@ -104,15 +105,12 @@ def simulate(
         times = cache(lambda: _times(lowered, taken))
         timeline = _deferred(problem, lowered, taken, times, values)
 
-    def facts(_: Timeline) -> dict[str, str | tuple[str, ...]]:
-        found: dict[str, str | tuple[str, ...]] = {
-            "transfer_semantics": semantics,
-            "engine": "simpy" if taken is None else "fast",
-        }
+    def facts(_: Timeline) -> Facts:
+        found = Facts(transfer_semantics=semantics, engine="simpy" if taken is None else "fast")
         if problem.time_unit != "ns":  # steps of abstract units have no words for what they are made of
             return found
         graph = EventGraph(lowered, times(), semantics, problem.machine.shared_cores)
-        return {**found, FACT: terms(problem, graph, overlap).fact}
+        return replace(found, terms_ns=terms(problem, graph, overlap))
 
     return later(timeline, facts=facts)
 

@@ -7,32 +7,17 @@ loop follows the rules of :mod:`alrsim.simulation.run` (:mod:`alrsim.simulation.
 cores, or slow each other down, are left to SimPy.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from alrsim.compiled import available
 from alrsim.errors import DeadlockError
-from alrsim.schedule.lane_columns import Columns, Ticks, columns_of
+from alrsim.schedule.lane_columns import Columns, columns_of
 from alrsim.schedule.lower import Lowered
+from alrsim.simulation.machine.tables import Marks, Tables
 from alrsim.tasks.problem import Problem, Semantics
 from alrsim.tasks.token import NONE
-
-
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """Times of a run, in ticks, as columns.
-
-    Attributes:
-        ends: Per item; ``row * copies + copy`` (see :class:`alrsim.schedule.lane_columns.Columns`).
-        sent: Per message, when it began to occupy its first channel.
-        arrived: Per message, when the receiver had it.
-    """
-
-    ends: Ticks
-    sent: Ticks
-    arrived: Ticks
 
 
 def refusal(problem: Problem, lowered: Lowered) -> str:
@@ -66,21 +51,20 @@ def run_columns(columns: Columns, semantics: Semantics) -> Marks:
     """
     from alrsim.simulation.machine.events import loop
     from alrsim.simulation.machine.relax import relax
-    from alrsim.simulation.machine.tables import Tables, Times
 
     latent = semantics == "latency"
     messages = (int(np.sum(columns.source == NONE)) if latent else columns.messages) * columns.copies
     values: dict[str, Any] = {name: getattr(columns, name) for name in Tables._fields}
-    times = Times(*(np.full(size, NONE, dtype=np.int64) for size in (len(columns), messages, messages)))
+    marks = Marks(*(np.full(size, NONE, dtype=np.int64) for size in (len(columns), messages, messages)))
     kernel = loop if columns.contended else relax
-    done = kernel(Tables(**values), semantics == "blocking", times)
+    done = kernel(Tables(**values), semantics == "blocking", marks)
     if done < len(columns):
         raise DeadlockError(
             f"the lanes wait for each other: {len(columns) - done} of {len(columns)} items can never run",
             where="schedule",
             fix="check the schedule to see the cycle",
         )
-    return Marks(times.ends, times.sent, times.arrived)
+    return marks
 
 
 def complete(columns: Columns, marks: Marks, semantics: Semantics) -> Marks:

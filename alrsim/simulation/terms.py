@@ -45,5 +45,5 @@ def event_graph_of(problem: Problem, lowered: Lowered, timeline: Timeline) -> Ev
         [one.start for one in of_messages],
         [one.end for one in of_messages],
     )
-    semantics = cast(Semantics, timeline.facts["transfer_semantics"])
+    semantics = cast(Semantics, timeline.facts.transfer_semantics)
     return EventGraph(lowered, times, semantics, problem.machine.shared_cores)

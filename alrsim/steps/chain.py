@@ -17,7 +17,7 @@ from alrsim.schedule.schedule import Schedule
 from alrsim.steps.estimators_file import OVERRULED, refuse_overruled, require_fit
 from alrsim.steps.method import Method
 from alrsim.steps.model import cut_stages
-from alrsim.steps.options import PredictionOptions, StepOptions, parse_precision
+from alrsim.steps.options import EstimatorOptions, PredictionOptions, StepOptions, parse_precision
 from alrsim.steps.pricing import cost_model_of, is_abstract
 from alrsim.tasks.problem import Problem, Semantics
 from alrsim.tasks.taskgraph import TaskGraph
@@ -133,7 +133,7 @@ def trainable(stages: StageGraph) -> tuple[bool, ...]:
     return tuple(stage.parameters > 0 for stage in stages.stages)
 
 
-def estimator_changes(asked: StepOptions) -> dict[str, object]:
+def estimator_changes(asked: EstimatorOptions) -> dict[str, object]:
     """Fields of the estimator that somebody gave; the others are the method's own."""
     given = {ESTIMATOR_FIELDS.get(key, key): getattr(asked, key) for key in SHARED if key in asked.given}
     codes = {key: getattr(asked, key) for key in ("noise", "input_code", "noise_code")}

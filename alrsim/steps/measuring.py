@@ -229,8 +229,8 @@ def run_steps(bench: Bench, steps: Sequence[Step]) -> list[Timeline]:
             repeats=running.repeats,
             progress=lambda count, _all: step(steps[count % len(jobs)].name),
         )
-    facts = {"dataset": bench.dataset}
-    return [replace(one.timeline, facts={**one.timeline.facts, **facts}) for one in done]
+    lines = [one.timeline for one in done]
+    return [replace(line, facts=replace(line.facts, dataset=bench.dataset)) for line in lines]
 
 
 def numbers_of(bench: Bench, stages: StageGraph, options: RuleOptions, method: Method) -> "RunSettings":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from alrsim.errors import OptionError
 from alrsim.estimators.policy import Injection, InputCode, NoiseCode, NoiseKind, Plan
 from alrsim.hardware.precision import Precision, PrecisionPlan
-from alrsim.options import Options, choose, keyword, parse_pairs
+from alrsim.options import Options, choose, keyword, parse_pairs, parse_positive
 from alrsim.rules.options import Baseline, NoiseScope, Optimizer, Reduction
 from alrsim.units import parse_rational
 
@@ -90,12 +90,6 @@ def _bind(given: Any, name: str) -> dict[str, int]:
             raise OptionError(f"{key}={text}: a dimension is a whole number of at least 1", field=name)
         sizes[key] = int(text)
     return sizes
-
-
-def _time_limit(given: Any, name: str) -> float:
-    if not given > 0:
-        raise OptionError(f"is {given:g}, must be above 0", field=name, fixes=[(name, 10)])
-    return float(given)
 
 
 def _search(given: Any, name: str) -> dict[str, str]:
@@ -203,7 +197,7 @@ class TaskOptions(StageOptions, FormatOptions):
         "the same schedule on every host.",
         default=None,
         metavar="S",
-        parse=_time_limit,
+        parse=parse_positive,
         panel=METHOD,
     )
     search: dict[str, str] | None = keyword(

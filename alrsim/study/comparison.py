@@ -19,7 +19,6 @@ from alrsim.steps.step import Step, make_steps, workload
 from alrsim.timeline.comparison import Comparison
 from alrsim.timeline.memory import memory_by_category, memory_error, peak_memory, resident_peaks
 from alrsim.timeline.metrics import bubble_size, named_shares, speedup
-from alrsim.timeline.terms import terms_of
 from alrsim.timeline.timeline import Timeline
 from alrsim.verbs import verb
 
@@ -119,7 +118,7 @@ def method_result(step: Step, first: Step, measured: Timeline | None, base: Time
         base: What running the first method gave.
     """
     timeline = step.timeline
-    idle, terms, found = bubble_size(timeline), terms_of(timeline), step.gap
+    idle, terms, found = bubble_size(timeline), timeline.facts.terms_ns, step.gap
     return MethodResult(
         method=step.name,
         schedule=step.schedule.as_dict(),
@@ -157,19 +156,18 @@ def measured_result(predicted: Timeline, measured: Timeline, base: Timeline) -> 
     """The measured columns; refuses to compare two different schedules."""
     error = Comparison(predicted, measured).makespan_error
     facts = measured.facts
-    flags = facts.get("flags", ())
-    slowest, fastest = (facts.get(f"makespan_{end}_ns", measured.makespan) for end in ("max", "min"))
+    slowest, fastest = facts.makespan_max_ns or measured.makespan, facts.makespan_min_ns or measured.makespan
     return MeasuredResult(
         makespan_ns=measured.makespan,
-        repeats=int(str(facts.get("repeats", 1))),
-        spread=(int(str(slowest)) - int(str(fastest))) / measured.makespan,
+        repeats=facts.repeats or 1,
+        spread=(slowest - fastest) / measured.makespan,
         makespan_error=float(error),
         speedup=float(speedup(base, measured)),
         peak_memory_bytes=peak_memory(measured),
-        flags=flags if isinstance(flags, tuple) else (str(flags),),
+        flags=facts.flags or (),
         peak_memory_error=memory_error(predicted, measured),
         peak_rss_bytes=resident_peaks(measured),
-        executor=str(facts.get("executor", "")),
+        executor=facts.executor or "",
     )
 
 

@@ -42,7 +42,7 @@ class TaskColumns:
         if self.template.microbatches != 1:
             raise OptionError(f"a template has 1 micro-batch, not {self.template.microbatches}", where="task columns")
         if self.microbatches < 1:
-            raise OptionError(f"microbatches is {self.microbatches}, must be at least 1", where="--microbatches")
+            raise OptionError(f"microbatches is {self.microbatches}, must be at least 1", field="microbatches")
         flags = [task.id.microbatch == NONE for task in self.template.tasks]
         if flags != sorted(flags):
             raise OptionError("a task without a micro-batch is not behind those with one", where="task columns")

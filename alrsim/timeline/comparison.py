@@ -43,10 +43,10 @@ class Comparison:
             raise OptionError(
                 f"a comparison needs a simulated and a measured timeline, in this order; got {' and '.join(sources)}"
             )
-        if self.measured.facts.get("partial"):
+        if self.measured.facts.partial:
             facts = self.measured.facts
             raise OptionError(
-                f"the measured timeline is partial: {facts.get('tasks_done')} of {facts.get('tasks')} tasks had ended "
+                f"the measured timeline is partial: {facts.tasks_done} of {facts.tasks} tasks had ended "
                 "when the run stopped",
                 fix="run the schedule again",
             )

@@ -196,10 +196,5 @@ def memory_error(predicted: Timeline, measured: Timeline) -> dict[str, float]:
 
 
 def resident_peaks(timeline: Timeline) -> dict[str, Bytes]:
-    """Peak resident memory of the processes that ran a measured timeline, from its fact ``peak_rss_bytes``: a number
-    is of the one ``process``, strings ``u0=123456`` are of processes by unit. Empty where nothing was measured."""
-    fact = timeline.facts.get("peak_rss_bytes")
-    if isinstance(fact, tuple):
-        parts = (text.rpartition("=") for text in fact)
-        return {name: int(size) for name, _, size in parts if name and size.isdigit()}
-    return {"process": fact} if isinstance(fact, int) and fact else {}
+    """Peak resident memory of the processes that ran a measured timeline. Empty where nothing was measured."""
+    return {name: size for name, size in (timeline.facts.peak_rss_bytes or {}).items() if size}

@@ -3,11 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from alrsim.timeline.timeline import Timeline
 from alrsim.units import Ns, format_ns
-
-FACT = "terms_ns"
-"""Key in :attr:`Timeline.facts`: ``("compute=371", "transfer=12", "overhead=3", "contention=26")``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +28,6 @@ class Terms:
         return self.compute + self.transfer + self.overhead + self.contention
 
     @property
-    def fact(self) -> tuple[str, ...]:
-        """As it stands in a timeline's facts."""
-        return tuple(f"{name}={ticks}" for name, ticks in self.named.items())
-
-    @property
     def named(self) -> dict[str, Ns]:
         return {
             "compute": self.compute,
@@ -44,14 +35,6 @@ class Terms:
             "overhead": self.overhead,
             "contention": self.contention,
         }
-
-
-def terms_of(timeline: Timeline) -> Terms | None:
-    """The terms that the simulator found, ``None`` for a timeline without (measured, or in steps)."""
-    fact = timeline.facts.get(FACT)
-    if not isinstance(fact, tuple):
-        return None
-    return Terms(**{name: int(ticks) for name, _, ticks in (part.partition("=") for part in fact)})
 
 
 def terms_line(terms: Terms, time: Callable[[Ns], str] = format_ns) -> str:

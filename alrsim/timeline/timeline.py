@@ -10,6 +10,7 @@ import numpy.typing as npt
 from alrsim.showing import Shown
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import TaskId
+from alrsim.timeline.facts import Facts
 from alrsim.units import Bytes, Ns
 
 Source = Literal["simulated", "measured"]
@@ -81,7 +82,7 @@ class Timeline(Shown):
         layer_units: Units that run at least one layer stage; the others only run the loss module.
         time_unit: ``ns`` or ``user``.
         ticks_per_unit: Divide ticks by this for the typed unit.
-        facts: Of a measured run: device, torch version, threads, repeats, seed, flags...
+        facts: How it came about.
     """
 
     kind: ClassVar[str] = "timeline"
@@ -96,7 +97,7 @@ class Timeline(Shown):
     layer_units: tuple[str, ...] = ()
     time_unit: str = "ns"
     ticks_per_unit: int = 1
-    facts: Mapping[str, str | int | float | bool | tuple[str, ...]] = field(default_factory=dict)
+    facts: Facts = field(default_factory=Facts)
 
     @property
     def makespan(self) -> Ns:

@@ -6,18 +6,15 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from alrsim.cost.cut import cut_graph
-from alrsim.cost.stages import build_stages
 from alrsim.errors import OptionError
 from alrsim.estimators.policy import Estimator, Plan, preset
 from alrsim.execution.executor import Batch
 from alrsim.execution.job import Settings
-from alrsim.execution.programs.program import build_program
 from alrsim.execution.step import one_thread
-from alrsim.frontend.torch_export import export_model
-from alrsim.frontend.torch_model import TorchModel
 from alrsim.quality.choose import suggest_plan
 from alrsim.quality.sampler import subject_of
+from alrsim.steps.chain import trainable
+from alrsim.steps.model import Model, cut_stages
 from alrsim.training.job import TrainJob
 from alrsim.training.methods import mask_of, most_copies, sigmas_of
 
@@ -25,7 +22,7 @@ TARGET = 0.7
 """Cosine that every layer shall reach, where the job does not say."""
 
 
-def with_measured_plan(job: TrainJob, model: TorchModel, batch: Batch) -> TrainJob:
+def with_measured_plan(job: TrainJob, model: Model, batch: Batch) -> TrainJob:
     """The job with the plan that measurements on one whole batch suggest, and with its copies.
 
     The job's changes are those of ``lr``, the estimator of the layers that keep noise on their output; no layer gets
@@ -34,12 +31,12 @@ def with_measured_plan(job: TrainJob, model: TorchModel, batch: Batch) -> TrainJ
     Raises:
         OptionError, ExecutionError: what cannot be measured.
     """
-    exported = export_model(model, job.batch)
-    stages = build_stages(exported.graph, cut_graph(exported.graph, job.cut))
-    program = build_program(exported.graph, exported.program, stages)
+    sized = model.at(job.batch)
+    stages = cut_stages(sized.graph, job.cut)
+    program = model.program(sized, stages)
     whole = replace(job, method="lr", copies=2, microbatches=1, group=None, monitor=0, target_cosine=None)
     changes: dict[str, Any] = dict(job.changes)
-    plan = preset("lr").plan([stage.parameters > 0 for stage in stages.stages], **changes)
+    plan = preset("lr").plan(trainable(stages), **changes)
     settings = Settings(sigma=sigmas_of(whole, plan, program, batch), seed=job.seed, mask=mask_of(whole, plan, program))
     with one_thread():
         found = suggest_plan(
@@ -61,7 +58,7 @@ def with_plan(job: TrainJob, plan: Plan) -> TrainJob:
 def with_stored_plan(job: TrainJob, stored: Mapping[str, Any]) -> TrainJob:
     """The job with the plan of a checkpoint's job: a run goes on with what it measured when it began."""
     if not stored.get("plan"):
-        raise OptionError("the checkpoint holds no plan", where="--resume", fix="begin anew")
+        raise OptionError("the checkpoint holds no plan", field="resume", fix="begin anew")
     plan = TypeAdapter(tuple[Estimator, ...]).validate_python(stored["plan"])
     return replace(job, plan=plan, copies=int(stored["copies"]))
 

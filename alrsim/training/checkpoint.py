@@ -20,7 +20,7 @@ from alrsim.training.log import Row
 from alrsim.training.optimize import plain_state
 from alrsim.training.state import TrainState
 
-FORMAT = "alrsim.checkpoint/1"
+FORMAT = "alrsim.checkpoint/2"
 
 
 def previous(path: Path) -> Path:
@@ -73,13 +73,13 @@ def load_checkpoint(path: Path, job: TrainJob, state: TrainState) -> None:
         raise FileError(
             "was written by another job: " + "; ".join(found or ["its options are those of another version"]),
             where=str(path),
-            fix="repeat the command as it was, or start anew with another --checkpoint",
+            fix="give the options as they were, or begin anew with another `checkpoint`",
         )
     if document["step"] > job.steps:
         raise FileError(
             f"has done {document['step']} steps, more than the {job.steps} asked for",
             where=str(path),
-            fix=f"--steps {document['step']} or more",
+            fixes=[("steps", document["step"])],
         )
     with torch.no_grad():
         for name, value in document["parameters"].items():
@@ -109,13 +109,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise FileError("no such checkpoint", where=str(path), fix=fix or "leave --resume out to begin") from None
+        raise FileError("no such checkpoint", where=str(path), fix=fix or "leave `resume` out to begin") from None
     except OSError as error:
         raise FileError(f"cannot be read: {error.strerror}", where=str(path)) from None
     try:
-        document = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
+        document: dict[str, Any] = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
         raise FileError("is cut off, or no checkpoint", where=str(path), fix=fix or "begin anew") from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise FileError(f"is no {FORMAT}", where=str(path), fix="give a file that `alrsim train` wrote")
+    found = document.get("format") if isinstance(document, dict) else None
+    if found != FORMAT:
+        fix = "begin anew, or go on with the version that wrote it" if found else "give a file that train wrote"
+        raise FileError(f"is no {FORMAT}" + (f", it is {found}" if found else ""), where=str(path), fix=fix)
     return document

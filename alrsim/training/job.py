@@ -11,7 +11,7 @@ from alrsim.errors import OptionError
 from alrsim.estimators.policy import Plan
 from alrsim.execution.job import Mask
 
-UpdateRule = Literal["gradient", "sign"]
+Direction = Literal["gradient", "sign"]
 RateSchedule = Literal["constant", "step", "cosine"]
 OptimizerName = Literal["adam", "adamw", "sgd", "momentum", "rmsprop"]
 
@@ -41,7 +41,7 @@ class TrainJob:
             empty: the method's.
         batch: Samples in a step.
         microbatches: Parts of the batch that are tasks of their own.
-        update: ``gradient``, or ``sign``: the optimizer gets the signs of the gradient (the papers' "w A" columns on
+        direction: ``gradient``, or ``sign``: the optimizer gets the signs of the gradient (the papers' "w A" columns on
             BP, FA and HSIC, read as in signSGD).
         rate: Learning rate at the start.
         rate_schedule: ``step`` multiplies it by ``rate_factor`` every ``rate_every`` steps; ``cosine`` ends near 0 at
@@ -52,6 +52,7 @@ class TrainJob:
         monitor: Steps between measurements of the split-half cosine; 0: never.
         target_cosine: The monitor doubles or halves the copies to hold this; ``None``: copies stay.
         learner_options: Of ``fa`` and ``hsic``.
+        weights: Digest of the first parameters of a model that was given in memory; empty: its name tells them.
 
     Raises:
         OptionError: a value that makes no sense.
@@ -76,7 +77,7 @@ class TrainJob:
     rate: float = 1e-3
     momentum: float = 0.9
     weight_decay: float = 0.0
-    update: UpdateRule = "gradient"
+    direction: Direction = "gradient"
     rate_schedule: RateSchedule = "constant"
     rate_every: int = 1000
     rate_factor: float = 0.5
@@ -89,59 +90,60 @@ class TrainJob:
     copies_min: int = 2
     copies_max: int = 1024
     learner_options: Mapping[str, float] = field(default_factory=dict)
+    weights: str = ""
 
     def __post_init__(self) -> None:
         for name in ("copies", "batch", "microbatches", "steps", "eval_every", "rate_every"):
             if getattr(self, name) < 1:
-                raise OptionError(f"is {getattr(self, name)}, must be at least 1", where=option_of(name))
+                raise OptionError(f"is {getattr(self, name)}, must be at least 1", field=option_of(name))
         if self.batch % self.microbatches:
             raise OptionError(
                 f"a batch of {self.batch} samples cannot be split evenly into {self.microbatches} micro-batches",
-                where="--microbatches",
+                field="microbatches",
                 fix="choose a divisor of the batch",
             )
         for name in ("rate", "rate_factor", "sigma_rate"):
             value = getattr(self, name)
             if not (isfinite(value) and value > 0):
-                raise OptionError(f"is {value}, must be positive", where=option_of(name))
+                raise OptionError(f"is {value}, must be positive", field=option_of(name))
         for name in ("momentum", "weight_decay"):
             value = getattr(self, name)
             if not (isfinite(value) and 0 <= value < 1):
-                raise OptionError(f"is {value}, must be at least 0 and below 1", where=option_of(name))
+                raise OptionError(f"is {value}, must be at least 0 and below 1", field=option_of(name))
         if self.group is not None and (self.group < 1 or (self.copies % self.group and self.method != "auto")):
             raise OptionError(
                 f"copy groups of {self.group} do not divide {self.copies} copies",
-                where="--group",
+                field="group",
                 fix=f"choose a divisor of {self.copies}",
             )
         if (self.segments is not None) != (self.method == "segments"):
             raise OptionError(
                 "method segments needs the first stage of every segment after the first, and no other method has them",
-                where="--segments",
-                fix="for example --method segments --segments 2,4",
+                field="segments",
+                fix="for example `method=segments` `segments=2,4`",
             )
         self._check_monitor()
         self._check_halves()
 
     def _check_monitor(self) -> None:
         if self.monitor < 0:
-            raise OptionError(f"is {self.monitor}, must be at least 0", where="--monitor")
+            raise OptionError(f"is {self.monitor}, must be at least 0", field="monitor")
         if self.target_cosine is not None and not 0 < self.target_cosine < 1:
-            raise OptionError(f"is {self.target_cosine}, must be between 0 and 1", where="--target-cosine")
+            raise OptionError(f"is {self.target_cosine}, must be between 0 and 1", field="target_cosine")
         if self.target_cosine is not None and not self.monitor and self.method != "auto":
             raise OptionError(
-                "needs the monitor that it steers by", where="--target-cosine", fix="add, for example, --monitor 20"
+                "needs the monitor that it steers by", field="target_cosine", fix="add, for example, `monitor=20`"
             )
         if self.monitor and self.copies % 2 and not self.open:
             raise OptionError(
                 f"the monitor splits the copies in two halves, and {self.copies} is odd",
-                where="--copies",
+                field="copies",
                 fix=f"use {self.copies + 1}",
             )
         if self.target_cosine is not None and not 2 <= self.copies_min <= self.copies_max:
             raise OptionError(
                 f"{self.copies_min} to {self.copies_max} copies is no range that starts at 2 or more",
-                where="--copies-min",
+                field="copies_min",
             )
 
     def _check_halves(self) -> None:
@@ -158,16 +160,16 @@ class TrainJob:
         if what is None:
             return
         if self.copies < 4:
-            raise OptionError(f"{what}, and there are {self.copies}", where="--copies", fix="use 4 or more")
+            raise OptionError(f"{what}, and there are {self.copies}", field="copies", fix="use 4 or more")
         if self.target_cosine is not None and self.copies_min < 4:
             raise OptionError(
-                f"{what}, and the copies may fall to {self.copies_min}", where="--copies-min", fix="use 4 or more"
+                f"{what}, and the copies may fall to {self.copies_min}", field="copies_min", fix="use 4 or more"
             )
         if "learned" in learned and self.group is not None and gcd(self.group, self.copies // 2) < 2:
             raise OptionError(
                 f"a learned sigma needs 2 pairs in every copy group, and in the monitor's halves of {self.copies // 2} "
                 f"copies groups of {self.group} become groups of 1",
-                where="--group",
+                field="group",
                 fix="leave it out",
             )
 
@@ -191,25 +193,27 @@ class TrainJob:
 
 
 NAMES = {
-    "model": "MODEL",
-    "model_options": "--option",
-    "rate": "--lr",
-    "rate_schedule": "--lr-schedule",
-    "rate_every": "--lr-every",
-    "rate_factor": "--lr-factor",
-    "sigma_rate": "--sigma-lr",
+    "model_options": "option",
+    "data": "dataset",
     "changes": "the method's options",
     "learner_options": "the method's options",
+    "plan": "estimators",
+    "rate": "lr",
+    "rate_schedule": "lr_schedule",
+    "rate_every": "lr_every",
+    "rate_factor": "lr_factor",
+    "sigma_rate": "sigma_lr",
 }
+"""Options whose fields have other names here."""
 
 
 def option_of(field_name: str) -> str:
-    """How a field is spelled on the command line."""
-    return NAMES.get(field_name, "--" + field_name.replace("_", "-"))
+    """The option that a field comes from."""
+    return NAMES.get(field_name, field_name)
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What tells two identities apart, in words: ``--lr was 0.001, is 0.002``."""
+    """What tells two identities apart, in words: ``lr was 0.001, is 0.002``."""
     found = []
     for one in fields(TrainJob):
         first, second = then.get(one.name), now.get(one.name)

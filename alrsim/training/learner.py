@@ -1,4 +1,4 @@
-"""Learners: from parameters and a batch to gradients, one registry for scheduled methods and local rules."""
+"""Learners: from parameters and a batch to gradients."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -6,31 +6,25 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from alrsim.errors import OptionError
 from alrsim.estimators.monitor import SplitHalf
-from alrsim.estimators.policy import PRESETS, Plan
+from alrsim.estimators.policy import Plan
 from alrsim.execution.executor import Batch, Prepared, prepare
 from alrsim.execution.job import Mask, settings_of
 from alrsim.execution.programs.program import Program
 from alrsim.execution.step import Lanes, StepResult, step_gradients
 from alrsim.graph.stages import StageGraph
-from alrsim.rules import RULES
-from alrsim.training.feedback import direct_feedback, sequential_feedback
-from alrsim.training.hsic import bottleneck
+from alrsim.steps.chain import build_tasks, trainable
 from alrsim.training.job import TrainJob
 from alrsim.training.methods import (
-    PLANNED,
     is_exact,
     mask_of,
     options_of,
     plan_of,
-    refuse_noise,
     rule_of,
     sigma_rule_of,
     sigmas_of,
 )
 from alrsim.training.place import Placement, place
-from alrsim.training.staged import local_macs
 
 
 class Learner(Protocol):
@@ -139,7 +133,7 @@ class ExecutorLearner:
             rule = rule_of(self.job, self.plan)
             if rule == "bp" and self.placement is not None and self.placement.split_backward:
                 rule = "bp-split"
-            tasks = RULES[rule](self.stages, options)
+            tasks = build_tasks(self.stages, rule, options)
             prepared = prepare(
                 self.program,
                 tasks,
@@ -161,10 +155,15 @@ Maker = Callable[[TrainJob, Program, StageGraph, Placement | None, Batch], Metho
 """``(job, program, stages, placement, example batch) -> method``."""
 
 
-def _by_tasks(
+def by_tasks(
     job: TrainJob, program: Program, stages: StageGraph, placement: Placement | None, example: Batch
 ) -> Method:
-    plan = plan_of(job, [stage.parameters > 0 for stage in stages.stages])
+    """A method whose gradients are tasks: what ``simulate`` prices and ``execute`` runs.
+
+    Raises:
+        OptionError, ExecutionError: what does not fit together, or cannot be executed.
+    """
+    plan = plan_of(job, trainable(stages))
     sigma = sigmas_of(job, plan, program, example)
     mask = mask_of(job, plan, program)
     learner = ExecutorLearner(program, stages, job, plan, placement, example, sigma, mask)
@@ -172,36 +171,6 @@ def _by_tasks(
     if is_exact(plan):
         return Method(learner, learner.cost, False)
     return Method(learner, learner.cost, True, sigma, sigma_rule_of(plan) == "learned", mask)
-
-
-def _by_rule(name: str, make: Callable[[TrainJob, Program], Learner]) -> Maker:
-    def build(
-        job: TrainJob, program: Program, _stages: StageGraph, placement: Placement | None, _example: Batch
-    ) -> Method:
-        if placement is not None:
-            raise OptionError(
-                f"{name} has no task graph, so no schedule can run it", where="--schedule", fix="leave --schedule out"
-            )
-        refuse_noise(job, f"{name} has no noise")
-        step, once = local_macs(program)
-        cost = Cost(1.0, step / max(once, 1))
-        return Method(make(job, program), lambda _copies: cost, False)
-
-    return build
-
-
-LEARNERS: Mapping[str, Maker] = {
-    **dict.fromkeys((*PRESETS, "segments", *PLANNED), _by_tasks),
-    "fa": _by_rule("fa", lambda job, program: direct_feedback(program, job.microbatches, job.seed)),
-    "fa-sequential": _by_rule(
-        "fa-sequential", lambda job, program: sequential_feedback(program, job.microbatches, job.seed)
-    ),
-    "hsic": _by_rule("hsic", lambda job, program: bottleneck(program, job.microbatches, job.learner_options)),
-}
-"""Every method that can train, by name."""
-
-CUTS: Mapping[str, str] = {"fa": "block", "hsic": "block"}
-"""Cuts of methods that do not want ``layer``: these train what leaves the activation."""
 
 
 def halves(

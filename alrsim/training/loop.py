@@ -35,7 +35,7 @@ def initial_state(training: Training) -> TrainState:
     return state
 
 
-def train(
+def run_training(
     training: Training,
     state: TrainState,
     *,
@@ -81,7 +81,7 @@ def _step(training: Training, state: TrainState) -> None:
         raise ExecutionError(
             f"the loss of step {state.step + 1} is {loss}",
             where=f"{job.method} on {job.model}",
-            fix="use a smaller --lr, another --sigma, or --baseline clean",
+            fix="use a smaller `lr`, another `sigma`, or `baseline=clean`",
         )
     apply(state.optimizer, state.parameters, found.gradients, job)
     state.scheduler.step()

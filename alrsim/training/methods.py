@@ -15,6 +15,7 @@ from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules.options import RuleOptions
 from alrsim.rules.policy import default_precision, plan_options, plan_rule
 from alrsim.training.job import TrainJob
+from alrsim.training.table import PLANNED
 
 
 def plan_of(job: TrainJob, trainable: Sequence[bool]) -> Plan:
@@ -30,30 +31,26 @@ def plan_of(job: TrainJob, trainable: Sequence[bool]) -> Plan:
         name = "lr" if job.method == "segments" else job.method
         return preset(name).plan(trainable, copies=job.copies, **changes)
     if job.plan is None:
-        raise OptionError(f"method {job.method} needs a plan", where="--method", fix="add --plan FILE")
+        raise OptionError(f"method {job.method} needs a plan", field="method", fix="give `estimators`")
     return tuple(one if one.kind == "bp" else replace(one, **changes) for one in job.plan)
-
-
-PLANNED = ("plan", "auto")
-"""Methods whose estimators the job holds."""
 
 
 def refuse_noise(job: TrainJob, why: str) -> None:
     """Refuse whatever only noise has a use for.
 
     Raises:
-        OptionError: with the option's name.
+        OptionError: with the field's name.
     """
     found = {
-        "--monitor": job.monitor,
-        "--mask": job.mask,
-        "--precision": job.precision,
-        "--group": job.group,
+        "monitor": job.monitor,
+        "mask": job.mask,
+        "precision": job.precision,
+        "group": job.group,
         ", ".join(job.changes): job.changes,
     }
-    given = [name for name, value in found.items() if value]
+    given = [*(name for name, value in found.items() if value), *job.changes]
     if given:
-        raise OptionError(why, where=given[0], fix="leave it out")
+        raise OptionError(why, field=given[0], fix="leave it out")
 
 
 def most_copies(plan: Plan) -> int:
@@ -75,7 +72,7 @@ def mask_of(job: TrainJob, plan: Plan, program: Program) -> Mask:
     on_values = any(one.kind == "lr" for one in plan)
     if job.mask == "reach" and not on_values:
         raise OptionError(
-            "noise on parameters reaches every loss, so there is nothing to mask", where="--mask", fix="leave it out"
+            "noise on parameters reaches every loss, so there is nothing to mask", field="mask", fix="leave it out"
         )
     if job.mask is not None:
         return job.mask
@@ -133,7 +130,7 @@ def sigma_rule_of(plan: Plan) -> str:
     rules = sorted({one.sigma_rule for one in plan if one.kind != "bp"})
     if len(rules) > 1:
         raise OptionError(
-            f"stages have sigma rules {' and '.join(rules)}", where="--sigma-rule", fix="give all stages one"
+            f"stages have sigma rules {' and '.join(rules)}", field="sigma_rule", fix="give all stages one"
         )
     return rules[0] if rules else "fixed"
 

@@ -32,15 +32,15 @@ def apply(
 ) -> None:
     """One optimizer step.
 
-    ``update = sign``: the optimizer gets the sign of every element of the gradient. Sources: signSGD (Bernstein et al.
-    2018); our reading of the ALR paper's columns "w A" for methods that have no noise to take the sign of.
+    ``direction = sign``: the optimizer gets the sign of every element of the gradient. Sources: signSGD (Bernstein et
+    al. 2018); our reading of the ALR paper's columns "w A" for methods that have no noise to take the sign of.
     """
     for name, parameter in parameters.items():
         gradient = gradients.get(name)
         if gradient is None:
             parameter.grad = None
         else:
-            parameter.grad = gradient.sign() if job.update == "sign" else gradient
+            parameter.grad = gradient.sign() if job.direction == "sign" else gradient
     optimizer.step()
 
 

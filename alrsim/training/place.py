@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 
-from alrsim.cost.models import roofline
 from alrsim.errors import OptionError
 from alrsim.execution.step import Lanes, lanes_of
 from alrsim.hardware.precision import PrecisionPlan
-from alrsim.hardware.profile import load_profile, machine_from
-from alrsim.schedulers import SCHEDULERS, schedule
-from alrsim.tasks.problem import price
+from alrsim.hardware.profile import load_machine
+from alrsim.options import choose
+from alrsim.schedulers import SCHEDULERS
+from alrsim.steps.chain import build_schedule
+from alrsim.steps.options import StepOptions
+from alrsim.steps.pricing import build_problem
 from alrsim.tasks.taskgraph import TaskGraph
 
 HOST = "cpu-2core"
@@ -27,12 +29,9 @@ class Placement:
     units: int
 
     def __post_init__(self) -> None:
-        if self.scheduler not in SCHEDULERS:
-            raise OptionError(
-                f"there is no scheduler {self.scheduler!r}", where="--schedule", fix=f"one of {', '.join(SCHEDULERS)}"
-            )
+        choose(self.scheduler, SCHEDULERS, field="scheduler", what="scheduler")
         if self.units < 1:
-            raise OptionError(f"is {self.units}, must be at least 1", where="--units")
+            raise OptionError(f"is {self.units}, must be at least 1", field="units")
 
     @property
     def split_backward(self) -> bool:
@@ -54,5 +53,5 @@ def place(tasks: TaskGraph, precision: PrecisionPlan, placement: Placement | Non
     """
     if placement is None:
         return None
-    problem = price(tasks, machine_from(load_profile(HOST), placement.units), precision, roofline, name="roofline")
-    return lanes_of(problem, schedule(problem, placement.scheduler))
+    problem = build_problem(tasks, load_machine(HOST, placement.units), precision)
+    return lanes_of(problem, build_schedule(problem, placement.scheduler, StepOptions()).schedule)

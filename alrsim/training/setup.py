@@ -5,21 +5,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from alrsim.cost.cut import cut_graph
-from alrsim.cost.stages import build_stages
-from alrsim.datasets import Splits, load_splits, train_batch, with_graph_of
+from alrsim.datasets import Splits, load_splits, train_batch
 from alrsim.errors import OptionError
 from alrsim.execution.executor import Batch
-from alrsim.execution.programs.program import Program, build_program
-from alrsim.frontend.torch_export import export_model
+from alrsim.execution.programs.program import Program
 from alrsim.frontend.torch_model import TorchModel
 from alrsim.graph.graph import Graph
 from alrsim.graph.stages import StageGraph
-from alrsim.models import ZOO, build
+from alrsim.models import ZOO
+from alrsim.quality.data import Fed, feed
+from alrsim.quality.options import DataOptions
+from alrsim.showing import load_attribute
+from alrsim.steps.model import Model, cut_stages, load_model
 from alrsim.training.auto import with_measured_plan
 from alrsim.training.job import TrainJob
-from alrsim.training.learner import CUTS, LEARNERS, Method
+from alrsim.training.learner import Maker, Method
 from alrsim.training.place import Placement
+from alrsim.training.table import learner_entry
 
 
 @dataclass(frozen=True)
@@ -39,53 +41,59 @@ class Training:
         return Batch(samples.inputs, samples.labels)
 
 
-def open_training(
-    job: TrainJob,
-    *,
-    placement: Placement | None = None,
-    model: TorchModel | None = None,
-    splits: Splits | None = None,
-) -> Training:
+def open_training(job: TrainJob, *, placement: Placement | None = None, fed: Fed | None = None) -> Training:
     """Load, export, cut and prepare.
 
     Args:
-        model: Default: the zoo's, by the job's name and options.
-        splits: Default: the job's data; the model must hold their graph, if they have one.
+        placement: Where its tasks run; ``None``: in sequence.
+        fed: The model on its data; default: as the job names them.
 
     Raises:
         OptionError, ModelError, FileError, ExecutionError: whatever does not fit together.
     """
-    if job.method not in LEARNERS:
-        raise OptionError(f"there is no method {job.method!r}", where="--method", fix=f"one of {', '.join(LEARNERS)}")
-    model = model or build(job.model, **job.model_options)
-    if splits is None:
-        folder = None if job.data_folder is None else Path(job.data_folder)
-        model = with_graph_of(job.data, model, folder)
-        splits = load_splits(job.data, model, folder=folder)
-    samples = train_batch(splits, job.batch, 0, job.seed)
-    example = Batch(samples.inputs, samples.labels)
-    if job.method == "auto" and job.plan is None:
-        job = with_measured_plan(job, model, example)
-    exported = export_model(model, job.batch // job.microbatches)
-    stages = build_stages(exported.graph, cut_graph(exported.graph, job.cut))
+    entry = learner_entry(job.method)
+    fed = fed or feed_job(job)
+    assert fed.splits is not None
+    example = fed.batch(job.batch, 0, job.seed)
+    if job.open:
+        job = with_measured_plan(job, fed.model, example)
+    sized = fed.model.at(job.batch, job.microbatches)
+    stages = cut_stages(sized.graph, job.cut)
     if job.plan is not None and len(job.plan) != len(stages.stages):
-        _refuse_cut(job, exported.graph, len(stages.stages), len(job.plan))
-    program = build_program(exported.graph, exported.program, stages)
-    method = LEARNERS[job.method](job, program, stages, placement, example)
-    return Training(job, model, program, stages, splits, method)
+        _refuse_cut(job, sized.graph, len(stages.stages), len(job.plan))
+    program = fed.model.program(sized, stages)
+    make: Maker = load_attribute(entry.make)
+    method = make(job, program, stages, placement, example)
+    return Training(job, fed.torch_model, program, stages, fed.splits, method)
+
+
+def feed_job(job: TrainJob, model: Model | None = None, data: object = None) -> Fed:
+    """A job's model with all samples of its data.
+
+    Args:
+        model: Default: by the job's name and options.
+        data: Arrays in memory; ``None``: the data set that the job names.
+
+    Raises:
+        OptionError, ModelError, FileError: what cannot be loaded, or does not fit.
+    """
+    folder = None if job.data_folder is None else Path(job.data_folder)
+    model = model or load_model(job.model, option=job.model_options)
+    fed = feed(model, data, DataOptions(dataset=job.data or None, data_folder=folder))
+    if fed.splits is not None:
+        return fed
+    return replace(fed, splits=load_splits(fed.dataset, fed.torch_model, folder=folder))
 
 
 def _refuse_cut(job: TrainJob, graph: Graph, stages: int, wanted: int) -> NoReturn:
     """Say which cut would fit the plan, where one of the usual ones does."""
     usual = ("layer", "block", "operator", "module", "module:2", "module:3")
-    fitting = [
-        cut for cut in usual if cut != job.cut and len(build_stages(graph, cut_graph(graph, cut)).stages) == wanted
-    ]
-    known = f"--cut {' or --cut '.join(fitting)} has {wanted}" if fitting else "no usual cut has so many"
+    fitting = [cut for cut in usual if cut != job.cut and len(cut_stages(graph, cut).stages) == wanted]
+    known = f"{' or '.join(f'`cut={cut}`' for cut in fitting)} has {wanted}" if fitting else "no usual cut has so many"
     raise OptionError(
-        f"the plan has {wanted} stages, cut {job.cut} of {job.model} has {stages}",
-        where="--plan",
-        fix=f"give the --cut that the plan was made with: {known}",
+        f"there are estimators for {wanted} stages, cut {job.cut} of {job.model} has {stages}",
+        field="estimators",
+        fix=f"give the `cut` that they were made with: {known}",
     )
 
 
@@ -93,7 +101,7 @@ def default_cut(method: str, placement: Placement | None) -> str:
     """Where a method's noise goes by default; BP has as many stages as its scheduler wants."""
     if method == "bp" and placement is not None and placement.stages is not None:
         return f"balanced:{placement.stages}"
-    return CUTS.get(method, "layer")
+    return learner_entry(method).cut
 
 
 def with_model_seed(job: TrainJob, given: Mapping[str, str]) -> TrainJob:

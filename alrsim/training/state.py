@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -52,3 +52,12 @@ class TrainState:
     def sigma(self) -> tuple[float, ...] | None:
         """Noise scale of every stage, where they are learned; else ``None``: they stay as they began."""
         return None if self.log_sigma is None else tuple(self.log_sigma.exp().tolist())
+
+
+def weights_of(module: nn.Module, state: TrainState) -> dict[str, Tensor]:
+    """Trained parameters and buffers by the names that ``module.state_dict()`` has; tied ones under each of theirs."""
+    trained = {**state.parameters, **state.buffers}
+    named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    same = {id(value): trained[name] for name, value in named if name in trained}
+    known = module.state_dict()
+    return {name: same.get(id(value), value).detach().clone() for name, value in named if name in known}

@@ -40,14 +40,13 @@ class Runner:
     def clock(self) -> str:
         """How the units' clocks are aligned, and what is left of their difference."""
         facts = self.session.facts
-        skew = facts.get("clock_skew_ns")
-        left = f", residual {skew} ns" if skew else ""
-        return f"{facts.get('clock', 'unknown')}{left}"
+        left = f", residual {facts.clock_skew_ns} ns" if facts.clock_skew_ns else ""
+        return f"{facts.clock or 'unknown'}{left}"
 
     @property
     def resident(self) -> dict[str, Any]:
         """What the system says of the processes' memory, by the executor's own names."""
-        return {name: value for name, value in self.session.facts.items() if "rss" in name}
+        return {name: value for name, value in self.session.facts.to_json().items() if "rss" in name}
 
     def run(self, index: int) -> Timeline:
         """One step of a job.
@@ -60,9 +59,14 @@ class Runner:
         prepared = job.prepared
         times = record.times
         facts = measured_facts(prepared.job, job.schedule, times, [max(times.end)], self.warmup, self.overhead)
-        facts = {**facts, **self.session.facts}
         return measured_timeline(
-            prepared.job, prepared.ledger, job.problem, job.schedule, times, facts, record.transfers
+            prepared.job,
+            prepared.ledger,
+            job.problem,
+            job.schedule,
+            times,
+            facts.joined(self.session.facts),
+            record.transfers,
         )
 
     def differing_gradients(self, index: int) -> list[str]:

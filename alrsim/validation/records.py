@@ -115,13 +115,13 @@ def problem_again(one: Prediction) -> Problem:
 def predicted(draft: Prediction, problem: Problem) -> Prediction:
     """Fill in what the simulator says of a prediction's problem."""
     timeline = predict(problem, draft.schedule, draft.costs.semantics)
-    terms = timeline.facts.get("terms_ns", ())
+    terms = timeline.facts.to_json().get("terms_ns", ())
     return replace(
         draft,
         makespan_ns=timeline.makespan,
         peaks=peak_memory(timeline),
         shares=time_shares(problem.tasks, timeline),
-        terms=terms if isinstance(terms, tuple) else (),
+        terms=tuple(terms),
     )
 
 
@@ -147,7 +147,7 @@ def step_of(turn: int, schedule: Schedule, tasks: TaskGraph, timeline: Timeline)
     lanes = tuple(
         tuple(time for task in lane.tasks for time in (spans[task].start, spans[task].end)) for lane in schedule.lanes
     )
-    flags, share = timeline.facts.get("flags", ()), timeline.facts.get("cpu_share", 1.0)
+    flags, share = timeline.facts.flags or (), timeline.facts.cpu_share
     return Step(
         turn,
         now(),
@@ -155,8 +155,8 @@ def step_of(turn: int, schedule: Schedule, tasks: TaskGraph, timeline: Timeline)
         lanes,
         peak_memory(timeline),
         time_shares(tasks, timeline),
-        float(share) if isinstance(share, int | float) else 1.0,
-        flags if isinstance(flags, tuple) else (str(flags),),
+        1.0 if share is None else share,
+        flags,
     )
 
 

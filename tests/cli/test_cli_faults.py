@@ -85,9 +85,9 @@ def test_ctrl_c_keeps_the_partial_timeline_and_leaves_nothing_else(hanging, exec
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert files == {"run.json", "out/partial.json", "out/partial.trace.json.gz"}
     line = load_value("timeline", Timeline, folder / "run.json")
-    assert line.facts["partial"] is True
-    assert line.facts["executor"] == executor
-    assert line.facts["tasks_done"] == len(line.spans) > 0
+    assert line.facts.partial is True
+    assert line.facts.executor == executor
+    assert line.facts.tasks_done == len(line.spans) > 0
     assert "1F2" not in {str(span.task) for span in line.spans}
 
 
@@ -167,7 +167,7 @@ def test_a_run_that_fails_is_one_error_and_a_partial_timeline(alrsim, fault, tmp
     assert (ran.status, ran.out) == (1, "")
     assert message in ran.err
     assert f"the partial timeline is in {target} and {out / 'partial.json'} and " in ran.err
-    assert load_value("timeline", Timeline, target).facts["partial"] is True
+    assert load_value("timeline", Timeline, target).facts.partial is True
     assert {path.name for path in out.iterdir()} == {"partial.json", "partial.trace.json.gz"}
 
 

@@ -13,7 +13,7 @@ from alrsim.experiments.registry import CLAIMS
 from alrsim.experiments.wording import AREAS
 from alrsim.models import ZOO
 from alrsim.quality.paper import ACC
-from alrsim.training import LEARNERS
+from alrsim.training.table import LEARNERS
 
 every = pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from alrsim.estimators.policy import PRESETS
-from alrsim.training import LEARNERS, TrainJob, open_training
-from alrsim.training.setup import default_cut
+from alrsim.training.job import TrainJob
+from alrsim.training.setup import default_cut, open_training
+from alrsim.training.table import LEARNERS
 
 
 @pytest.fixture(scope="module", params=sorted(LEARNERS))

@@ -62,7 +62,7 @@ def step(name, kernels):
         "tasks": sorted(str(task.id) for task in graph.tasks),
         "units": sorted({span.unit for span in line.spans}),
         "makespan": line.makespan,
-        "facts": {key: line.facts[key] for key in ("executor", "ranks", "clock", "clock_skew_ns")},
+        "facts": {key: getattr(line.facts, key) for key in ("executor", "ranks", "clock", "clock_skew_ns")},
     }
 
 

@@ -1,18 +1,17 @@
 """Calibration finds what a session with known times says, and nothing else."""
 
-from collections.abc import Mapping
-
 import pytest
 
 from alrsim.cost.calibrated import calibrated_problem
 from alrsim.execution.executor import prepare
 from alrsim.execution.measuring.calibrate import calibrate_session, calibration_job, measure_links, ordered
-from alrsim.execution.session import Exchange, Fact
+from alrsim.execution.session import Exchange
 from alrsim.execution.workers.thread_workers import Times
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedule.check import check
 from alrsim.tasks.problem import cost_key
 from alrsim.tasks.taskgraph import TaskGraph
+from alrsim.timeline.facts import Facts
 from tests.linked import link_table
 
 OPTIONS = RuleOptions(microbatches=2)
@@ -28,8 +27,8 @@ class Planted:
         self._graph, self._share, self._turn = graph, share, 0
 
     @property
-    def facts(self) -> Mapping[str, Fact]:
-        return {}
+    def facts(self) -> Facts:
+        return Facts()
 
     def span(self, index: int, workers: int) -> int:
         alone = 100_000 * (self._graph.tasks[index].id.stage + 1)

@@ -13,7 +13,8 @@ from alrsim.experiments.measures.bench import draft, open_bench, zoo_model
 from alrsim.experiments.measures.robustness import EPSILONS, attacked
 from alrsim.experiments.measures.site import Site, open_site, sign_ceilings
 from alrsim.steps.measuring import prepare_draft
-from alrsim.training import TrainJob, open_training
+from alrsim.training.job import TrainJob
+from alrsim.training.setup import open_training
 
 SMALL = {"hidden": "16"}
 
@@ -66,11 +67,11 @@ def test_noiseless_attacks_and_a_model_that_knows_nothing() -> None:
 
 
 def test_a_gradient_step_hurts_more_than_noise_of_its_size() -> None:
-    from alrsim.training import initial_state, train
+    from alrsim.training.loop import initial_state, run_training
 
     job = TrainJob("mlp", model_options={**SMALL, "seed": "0"}, steps=60, eval_every=60, rate=5e-3)
     training = open_training(job)
-    found = attacked(training, train(training, initial_state(training)).parameters, 0)
+    found = attacked(training, run_training(training, initial_state(training)).parameters, 0)
     assert found["clean"] > 70
     for epsilon in EPSILONS[1:3]:
         assert found[f"FGSM {epsilon:g}"] < found[f"uniform {epsilon:g}"] - 5

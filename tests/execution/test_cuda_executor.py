@@ -91,8 +91,8 @@ def test_streams_compute_what_the_sequential_reference_computes(
             torch.testing.assert_close(result.gradients[name], expected, rtol=1e-5, atol=1e-7)
     assert pretended.CLOCKS.races == []
     assert len(result.timeline.spans) == len(graph.tasks)
-    assert result.timeline.facts["executor"] == "cuda"
-    assert result.timeline.facts["devices"] == count
+    assert result.timeline.facts.executor == "cuda"
+    assert result.timeline.facts.devices == count
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -251,7 +251,7 @@ def test_a_task_that_raises_is_named(subject, problem_of, devices, body, what):
         executed(job, repeats=1)
     assert caught.value.token == "1G0.1"
     assert caught.value.unit
-    assert caught.value.timeline.facts["partial"]
+    assert caught.value.timeline.facts.partial
     assert 0 < len(caught.value.timeline.spans) < len(job.prepared.job.graph.tasks)
     assert set(threading.enumerate()) <= before
 
@@ -323,7 +323,7 @@ def test_a_gpu_computes_its_own_sequential_reference(subject, problem_of, autogr
         gradients, _ = autograd(one.model, batch, options.microbatches)
         for name, expected in gradients.items():
             torch.testing.assert_close(result.gradients[name], expected, rtol=1e-4, atol=1e-6)
-    assert result.timeline.facts["allocated_peak_bytes"] > 0
+    assert result.timeline.facts.allocated_peak_bytes > 0
 
 
 @NO_GPU

@@ -230,9 +230,9 @@ def test_more_busy_units_than_cores_are_flagged(subject, problem_of):
         lanes[index % units].append(task.id)
     spread = Schedule(tuple(Lane(f"u{unit}", tuple(lane)) for unit, lane in enumerate(lanes)), "spread")
     result = execute(one.program, problem, spread, one.batch(4), OPTIONS, **RUN)
-    assert any(flag.startswith("units > cores") for flag in result.timeline.facts["flags"])
+    assert any(flag.startswith("units > cores") for flag in result.timeline.facts.flags)
     quiet = sequential(one.program, problem.tasks, one.batch(4), OPTIONS)
-    assert not any(flag.startswith("units > cores") for flag in quiet.timeline.facts["flags"])
+    assert not any(flag.startswith("units > cores") for flag in quiet.timeline.facts.flags)
 
 
 def test_tasks_that_are_short_against_the_dispatch_overhead_are_flagged(mlp, problem_of):
@@ -240,7 +240,7 @@ def test_tasks_that_are_short_against_the_dispatch_overhead_are_flagged(mlp, pro
     chosen = schedule(problem, "serial")
     run = {**RUN, "dispatch_overhead_ns": 10**9}
     result = execute(mlp.program, problem, chosen, mlp.batch(4), OPTIONS, **run)
-    assert any("20x the dispatch overhead" in flag for flag in result.timeline.facts["flags"])
+    assert any("20x the dispatch overhead" in flag for flag in result.timeline.facts.flags)
 
 
 def test_facts_name_the_measurement(mlp, problem_of):
@@ -249,11 +249,11 @@ def test_facts_name_the_measurement(mlp, problem_of):
         mlp.program, problem, schedule(problem, "1f1b"), mlp.batch(4), OPTIONS, Settings(seed=5), repeats=4, warmup=1
     )
     facts = result.timeline.facts
-    assert facts["torch"] == torch.__version__
-    assert (facts["repeats"], facts["warmup"], facts["seed"], facts["threads"]) == (4, 1, 5, 1)
+    assert facts.torch == torch.__version__
+    assert (facts.repeats, facts.warmup, facts.seed, facts.threads) == (4, 1, 5, 1)
     assert len(result.makespans) == 4
-    assert facts["makespan_min_ns"] == min(result.makespans) <= result.timeline.makespan <= max(result.makespans)
-    assert facts["makespan_iqr_ns"] >= 0
+    assert facts.makespan_min_ns == min(result.makespans) <= result.timeline.makespan <= max(result.makespans)
+    assert facts.makespan_iqr_ns >= 0
 
 
 def test_calibration_measures_every_stage_kind_and_copies(subject):

@@ -77,8 +77,8 @@ def test_an_executor_computes_what_the_sequential_reference_computes(subject, pr
     line = result.timeline
     assert len(line.spans) == len(job.prepared.job.graph.tasks)
     assert {span.task for span in line.spans} == {task.id for task in job.prepared.job.graph.tasks}
-    assert line.facts["executor"] == executor
-    assert line.facts["clock_skew_ns"] >= 0
+    assert line.facts.executor == executor
+    assert line.facts.clock_skew_ns >= 0
     assert Comparison(simulate(replace(job.problem, time_unit="ns"), job.schedule), line).measured is line
 
 
@@ -123,4 +123,4 @@ def test_a_session_runs_jobs_in_turn_and_samples_and_measures(subject, problem_o
         assert len(found) == 5
         assert all(one.send_ns >= 0 and one.arrive_ns >= 0 for one in found)
         assert session.overhead(50) > 0
-        assert session.facts["executor"] == executor
+        assert session.facts.executor == executor

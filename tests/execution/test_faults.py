@@ -164,8 +164,8 @@ def require_partial(error, job, tmp_path, *, absent):
     """The timeline that the error carries says that it is partial, can be kept, and is compared with nothing."""
     line = error.timeline
     assert line is not None
-    assert (line.facts["partial"], line.facts["tasks"]) == (True, len(job.prepared.job.graph.tasks))
-    assert line.facts["tasks_done"] == len(line.spans) < line.facts["tasks"]
+    assert (line.facts.partial, line.facts.tasks) == (True, len(job.prepared.job.graph.tasks))
+    assert line.facts.tasks_done == len(line.spans) < line.facts.tasks
     assert absent not in {str(span.task) for span in line.spans}
     assert all(0 <= span.start <= span.end for span in line.spans)
     save_value("timeline", line, tmp_path / "partial.json")
@@ -382,7 +382,7 @@ def test_ctrl_c_in_a_run_keeps_the_partial_timeline(job, tmp_path, executor):
     with pytest.raises(InterruptedRun) as caught:
         execute_all([one], executor=executor, repeats=2, warmup=0, dispatch_overhead_ns=0)
     assert "0F0" in {str(span.task) for span in caught.value.timeline.spans}
-    assert caught.value.timeline.facts["partial"]
+    assert caught.value.timeline.facts.partial
 
 
 class Later:

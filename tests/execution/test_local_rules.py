@@ -8,9 +8,9 @@ from torch import nn
 
 from alrsim.errors import ExecutionError
 from alrsim.execution.step import StepResult
-from alrsim.training.feedback import direct_feedback, sequential_feedback
-from alrsim.training.hsic import bottleneck, centred, gaussian_kernel, nhsic, normalised
-from alrsim.training.staged import local_macs
+from alrsim.experiments.feedback import direct_feedback, sequential_feedback
+from alrsim.experiments.hsic import bottleneck, centred, gaussian_kernel, nhsic, normalised
+from alrsim.experiments.staged import local_macs
 
 
 def run(learner, one, microbatches=1) -> StepResult:

@@ -77,7 +77,7 @@ def test_a_model_of_this_process_runs_on_ranks_and_the_results_come_back(main):
         assert set(ours) == set(theirs)
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs), what
     facts = found[0].timeline.facts
-    assert (facts["executor"], facts["ranks"], facts["transport"]) == ("torchrun", 2, gloo.TRANSPORT)
+    assert (facts.executor, facts.ranks, facts.transport) == ("torchrun", 2, gloo.TRANSPORT)
     assert not torch.distributed.is_initialized()
 
 

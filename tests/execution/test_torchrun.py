@@ -92,7 +92,7 @@ def as_ranks(folder, count, body, present=None, patience=60):
                     found = body(rank)
                 except (RunError, InterruptedRun) as error:
                     unit, token = getattr(error, "unit", ""), getattr(error, "token", "")
-                    done = error.timeline.facts["tasks_done"] if error.timeline else 0
+                    done = error.timeline.facts.tasks_done if error.timeline else 0
                     found = {"error": str(error), "unit": unit, "token": token, "done": done}
                 except AlrsimError as error:
                     found = {"error": str(error)}
@@ -203,7 +203,7 @@ def test_clocks_of_different_hosts_are_brought_to_that_of_rank_0(subject, proble
             for index, task in enumerate(graph.tasks)
             for other, _ in graph.dependencies(index)
         ]
-        return {"early": max(early), "skew": line.facts["clock_skew_ns"], "makespan": line.makespan}
+        return {"early": max(early), "skew": line.facts.clock_skew_ns, "makespan": line.makespan}
 
     found, _ = as_ranks(tmp_path, 2, body)
     assert found[0] == found[1]

@@ -165,7 +165,7 @@ def test_the_measured_timeline_has_the_tracked_peak(subject, problem_of):
     tracked = tracked_peak(prepared).peak
     # Losses are results, which the run hands out; inputs leave the step with their last reader.
     assert residents + tracked - losses <= measured <= residents + inputs + tracked
-    assert found.timeline.facts["peak_rss_bytes"] > measured
+    assert found.timeline.facts.peak_rss_bytes > measured
 
 
 MODELS = {

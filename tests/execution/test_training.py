@@ -16,11 +16,13 @@ from alrsim.errors import AlrsimError, ExecutionError, FileError, OptionError
 from alrsim.estimators.monitor import NOTHING
 from alrsim.execution.step import step_gradients
 from alrsim.quality.reference import true_gradient
-from alrsim.training import TrainJob, initial_state, open_training, train
 from alrsim.training.checkpoint import load_checkpoint, previous, save_checkpoint
 from alrsim.training.evaluate import evaluate
+from alrsim.training.job import TrainJob
 from alrsim.training.learner import halves
+from alrsim.training.loop import initial_state, run_training
 from alrsim.training.place import Placement
+from alrsim.training.setup import open_training
 
 SMALL = TrainJob(
     "mlp", method="lr", model_options={"hidden": "8"}, copies=4, batch=12, microbatches=2, steps=5, eval_every=2
@@ -36,7 +38,7 @@ METHODS = {
 
 def run(job, placement=None):
     training = open_training(job, placement=placement)
-    return training, train(training, initial_state(training))
+    return training, run_training(training, initial_state(training))
 
 
 def same(first, second):
@@ -98,7 +100,7 @@ def test_no_schedule_changes_a_bit(name):
 
 
 def test_sign_updates_move_every_weight_by_the_rate():
-    job = replace(METHODS["bp"], optimizer="sgd", rate=0.5, update="sign", steps=1)
+    job = replace(METHODS["bp"], optimizer="sgd", rate=0.5, direction="sign", steps=1)
     training, state = run(job)
     start = training.program.parameters
     _, truth = true_gradient(training.model.module, start, training.batch(0))
@@ -184,12 +186,14 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
     _, reference = run(job)
     path = tmp_path / "run.pt"
     first = open_training(job)
-    train(first, initial_state(first), save=lambda state: save_checkpoint(path, job, state), stop=stopped_after(3))
+    run_training(
+        first, initial_state(first), save=lambda state: save_checkpoint(path, job, state), stop=stopped_after(3)
+    )
     second = open_training(job, placement=Placement("lr-free", 2))
     state = initial_state(second)
     load_checkpoint(path, job, state)
     assert state.step == 3
-    train(second, state)
+    run_training(second, state)
     assert same(state.parameters, reference.parameters)
     assert without_time(state.rows) == without_time(reference.rows)
     assert state.decisions == reference.decisions
@@ -203,8 +207,6 @@ def stopped_after(steps):
 def test_a_killed_run_resumes_exactly(tmp_path):
     """SIGKILL in a real process at the end of its seventh step, between two checkpoints."""
     path = tmp_path / "run.pt"
-    arguments = ["train", "mlp", "--option", "hidden=8", "--method", "lr", "--copies", "4", "--batch", "12"]
-    arguments += ["--steps", "9", "--eval-every", "2"]
     script = (
         "import os, signal, sys\n"
         "from alrsim.training import loop\n"
@@ -213,10 +215,11 @@ def test_a_killed_run_resumes_exactly(tmp_path):
         "    step(training, state)\n"
         "    if state.step == 7: os.kill(os.getpid(), signal.SIGKILL)\n"
         "loop._step = killed\n"
-        "from alrsim.cli.main import main\n"
-        "main(sys.argv[1:])\n"
+        "import alrsim as al\n"
+        "small = {'option': {'hidden': '8'}, 'batch': 12, 'microbatches': 1, 'steps': 9, 'eval_every': 2}\n"
+        "al.train('mlp', method='lr', copies=4, checkpoint=sys.argv[1], **small)\n"
     )
-    command = [sys.executable, "-c", script, *arguments, "--checkpoint", str(path)]
+    command = [sys.executable, "-c", script, str(path)]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
@@ -228,7 +231,7 @@ def test_a_killed_run_resumes_exactly(tmp_path):
     state = initial_state(training)
     load_checkpoint(path, job, state)
     assert state.step == 6
-    train(training, state)
+    run_training(training, state)
     assert same(state.parameters, reference.parameters)
     assert without_time(state.rows) == without_time(reference.rows)
 
@@ -236,7 +239,7 @@ def test_a_killed_run_resumes_exactly(tmp_path):
 def test_two_generations_and_nothing_half_written(tmp_path):
     training = open_training(METHODS["bp"])
     path = tmp_path / "run.pt"
-    train(training, initial_state(training), save=lambda state: save_checkpoint(path, training.job, state))
+    run_training(training, initial_state(training), save=lambda state: save_checkpoint(path, training.job, state))
     state = initial_state(training)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
@@ -249,7 +252,7 @@ def test_two_generations_and_nothing_half_written(tmp_path):
     with pytest.raises(FileError, match="cut off, or no checkpoint"):
         load_checkpoint(path, training.job, initial_state(training))
     torch.save({"weights": torch.ones(2)}, path)
-    with pytest.raises(FileError, match=r"is no alrsim\.checkpoint/1"):
+    with pytest.raises(FileError, match=r"is no alrsim\.checkpoint/2"):
         load_checkpoint(path, training.job, initial_state(training))
     with pytest.raises(FileError, match="no such checkpoint"):
         load_checkpoint(tmp_path / "none.pt", training.job, initial_state(training))
@@ -262,7 +265,7 @@ def test_a_checkpoint_that_would_run_code_is_not_read(tmp_path):
             return (os.mkdir, (str(tmp_path / "owned"),))
 
     path = tmp_path / "evil.pt"
-    torch.save({"format": "alrsim.checkpoint/1", "digest": Evil()}, path)
+    torch.save({"format": "alrsim.checkpoint/2", "digest": Evil()}, path)
     training = open_training(METHODS["bp"])
     with pytest.raises(FileError):
         load_checkpoint(path, training.job, initial_state(training))
@@ -276,14 +279,14 @@ def test_another_job_is_refused_by_what_differs(tmp_path):
     other = replace(SMALL, rate=0.5, changes={"sigma": 0.1}, seed=3)
     with pytest.raises(FileError) as error:
         load_checkpoint(path, other, initial_state(training))
-    for words in ("--lr was 0.001, is 0.5", "sigma was None, is 0.1", "--seed was 0, is 3"):
+    for words in ("lr was 0.001, is 0.5", "sigma was None, is 0.1", "seed was 0, is 3"):
         assert words in str(error.value)
-    assert "--copies" not in str(error.value)
+    assert "copies was" not in str(error.value)
     longer = replace(SMALL, steps=50, eval_every=7)
     load_checkpoint(path, longer, initial_state(training))
     cosine = replace(SMALL, rate_schedule="cosine")
     save_checkpoint(path, cosine, initial_state(training))
-    with pytest.raises(FileError, match="--steps was 5, is 50"):
+    with pytest.raises(FileError, match="steps was 5, is 50"):
         load_checkpoint(path, replace(cosine, steps=50), initial_state(training))
 
 
@@ -316,7 +319,7 @@ GRAPH = {"nodes": "24", "features": "16", "hidden": "4", "classes": "3"}
     ("change", "words"),
     [
         ({"copies": 3, "monitor": 2}, "3 is odd"),
-        ({"target_cosine": 0.5}, "--monitor"),
+        ({"target_cosine": 0.5}, "monitor"),
         ({"group": 3}, "do not divide 4"),
         ({"copies": 2, "monitor": 2, "changes": {"baseline": "copy-mean"}}, "half that the monitor"),
         (
@@ -328,11 +331,11 @@ GRAPH = {"nodes": "24", "features": "16", "hidden": "4", "classes": "3"}
             "2 antithetic pairs",
         ),
         ({"segments": (1,)}, "no other method"),
-        ({"method": "segments"}, "--segments"),
+        ({"method": "segments"}, "segments"),
         ({"monitor": 2, "target_cosine": 1.5}, "between 0 and 1"),
         ({"batch": 13}, "cannot be split evenly"),
-        ({"rate": float("nan")}, "--lr"),
-        ({"steps": 0}, "--steps"),
+        ({"rate": float("nan")}, "lr"),
+        ({"steps": 0}, "steps"),
         ({"monitor": 2, "target_cosine": 0.5, "copies_min": 9, "copies_max": 4}, "no range"),
     ],
 )
@@ -440,11 +443,11 @@ def test_learned_noise_scales_descend_and_are_resumed(tmp_path):
     assert bool((reference.log_sigma != start).all())
     assert bool(((reference.log_sigma - start).abs() <= 6 * 0.1 + 1e-9).all()), "Adam moves by at most its rate"
     path = tmp_path / "run.pt"
-    train(
+    run_training(
         training, initial_state(training), save=lambda state: save_checkpoint(path, job, state), stop=stopped_after(3)
     )
     state = initial_state(training)
     load_checkpoint(path, job, state)
-    train(training, state)
+    run_training(training, state)
     assert torch.equal(state.log_sigma, reference.log_sigma)
     assert same(state.parameters, reference.parameters)

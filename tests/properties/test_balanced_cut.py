@@ -5,7 +5,7 @@ from itertools import combinations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alrsim.cost.cut import balance
+from alrsim.cost.runs import even_runs
 
 SIZES = st.lists(st.integers(0, 20), min_size=1, max_size=9)
 
@@ -27,7 +27,7 @@ def unevenness(sizes: list[int], starts: list[int]) -> int:
 @given(SIZES, st.data())
 def test_no_cut_into_as_many_stages_has_a_faster_slowest_stage(sizes, data):
     parts = data.draw(st.integers(1, len(sizes)))
-    starts = balance(sizes, parts)
+    starts = even_runs([sizes] * parts, empty=False)
     assert len(starts) == parts
     assert starts == sorted(set(starts))
     assert starts[0] == 0
@@ -40,6 +40,6 @@ def test_no_cut_into_as_many_stages_has_a_faster_slowest_stage(sizes, data):
 @settings(derandomize=True, max_examples=30, deadline=None)
 @given(SIZES)
 def test_more_stages_never_make_the_slowest_slower(sizes):
-    times = [slowest(sizes, balance(sizes, parts)) for parts in range(1, len(sizes) + 1)]
+    times = [slowest(sizes, even_runs([sizes] * parts, empty=False)) for parts in range(1, len(sizes) + 1)]
     assert times == sorted(times, reverse=True)
     assert times[-1] == max(sizes)

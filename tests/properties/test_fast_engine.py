@@ -148,7 +148,7 @@ def test_lanes_that_wait_for_each_other_are_refused_by_both_loops() -> None:
 def test_a_timeline_of_columns_is_the_timeline_of_simpy(case: Case, semantics: Semantics) -> None:
     slow = simulate(case.problem, case.schedule, semantics=semantics)
     fast = simulate(case.problem, case.schedule, semantics=semantics, engine="fast")
-    assert (slow.facts["engine"], fast.facts["engine"]) == ("simpy", "fast")
+    assert (slow.facts.engine, fast.facts.engine) == ("simpy", "fast")
     assert fast.columns is not None
     assert (busy(fast), spans_of_units(fast), fast.makespan) == (busy(slow), spans_of_units(slow), slow.makespan)
     assert named_shares(fast) == named_shares(slow)

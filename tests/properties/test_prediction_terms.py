@@ -16,7 +16,6 @@ from alrsim.schedulers import SCHEDULERS, schedule
 from alrsim.simulation.engine import simulate
 from alrsim.steps.textbook_problem import textbook_problem
 from alrsim.tasks.problem import ContentionModel, Problem
-from alrsim.timeline.terms import terms_of
 from tests.linked import every_link
 from tests.properties.test_simulator import Case, cases, times
 
@@ -46,7 +45,7 @@ def test_the_terms_add_up_to_the_makespan(case: Case, semantics: str, cores: int
     machine = replace(case.problem.machine, shared_cores=cores)
     problem = replace(case.problem, machine=machine, contention=None if plain else case.problem.contention)
     timeline = simulate(problem, case.schedule, semantics=semantics)
-    terms = terms_of(timeline)
+    terms = timeline.facts.terms_ns
     assert terms is not None
     assert terms.total == timeline.makespan
     assert min(terms.named.values()) >= 0
@@ -74,7 +73,7 @@ def test_terms_of_real_schedules_add_up(name: str, rule: str, units: int, microb
     except AlrsimError:
         assume(False)  # not every scheduler takes every rule; what it takes must add up
     timeline = simulate(problem, found, semantics=semantics)
-    terms = terms_of(timeline)
+    terms = timeline.facts.terms_ns
     assert terms is not None
     assert terms.total == timeline.makespan
 

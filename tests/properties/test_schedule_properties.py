@@ -15,7 +15,7 @@ from alrsim.schedule.check import check
 from alrsim.schedule.evaluate import compile_arrays, evaluate, evaluate_lanes, follow, run
 from alrsim.schedule.lower import lower
 from alrsim.schedulers import schedule
-from alrsim.schedulers.dispatch import Plan, dispatch_times
+from alrsim.schedulers.dispatch import Dispatcher, Plan
 from alrsim.schedulers.placement import contiguous_blocks, stage_loads
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.taskgraph import Buffer, Category, Task, TaskGraph
@@ -124,13 +124,14 @@ def test_the_dispatcher_knows_the_evaluators_times(problem):
         return
     placement = contiguous_blocks(problem)
     count = len(problem.durations)
-    lanes, starts = dispatch_times(problem, Plan(placement, [0] * count, [(-i,) for i in range(count)]), "test")
+    dispatcher = Dispatcher(problem, Plan(placement, [0] * count, [(-i,) for i in range(count)]))
+    lanes = dispatcher.run("test")
     tasks = problem.tasks.tasks
     made = replace(schedule(problem, "serial"), name="test")
     rows = [replace(lane, tasks=tuple(tasks[i].id for i in row)) for lane, row in zip(made.lanes, lanes, strict=True)]
     lowered = lower(problem, replace(made, lanes=tuple(rows)))
-    found, _ = evaluate(lowered)
-    assert [starts[task] for (task,) in lowered.tasks] == found.tolist()
+    _, found = evaluate(lowered)
+    assert [dispatcher.ends[task] for (task,) in lowered.tasks] == found.tolist()
 
 
 @quick

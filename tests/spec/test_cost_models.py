@@ -5,10 +5,8 @@ from math import sqrt
 
 import pytest
 
-from alrsim.cost.measured import measured_model
-from alrsim.cost.models import COST_MODELS, roofline, unit
-from alrsim.cost.roofline import efficiency
-from alrsim.cost.traffic import bytes_moved
+from alrsim.cost.models import COST_MODELS, measured_model, roofline, unit
+from alrsim.cost.roofline import bytes_moved, efficiency
 from alrsim.errors import OptionError, ProfileError
 from alrsim.graph.work import NO_WORK, Work
 from alrsim.hardware.machine import Unit, abstract_machine

@@ -195,7 +195,7 @@ def test_a_factory_that_does_not_work_is_refused_with_its_reason(
         ("no/such/file.py:make", "no/such/file.py: no such file"),
         ("no_such_package.nets:make", "there is no module 'no_such_package'"),
         ("alrsim.no_such_module:make", "there is no module 'alrsim.no_such_module'"),
-        ("alrsim.errors:make", "has no 'make'; it defines AlrsimError"),
+        ("alrsim.errors:make", "has no 'make'; it defines AlrsimWarning, AlrsimError"),
         ("..:make", "cannot be imported"),
     ],
 )

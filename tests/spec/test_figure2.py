@@ -85,7 +85,7 @@ def test_the_greedy_order_on_any_row_fits_its_problem_and_its_bounds(layers: int
 
 
 def test_the_text_draws_every_cell_in_an_aligned_column(figure: Figure2) -> None:
-    assert draw_cells(figure.lr.timeline) == (
+    assert "\n".join(draw_cells(figure.lr.timeline)) == (
         "         1   2   3   4   5   6   7   8   9   10\n"
         "layer 0  0F0 0F1 0F2 .   .   0G0 0G1 0G2 0U  .\n"
         "layer 1  .   1F0 1F1 1F2 .   1G0 1G1 1G2 1U  .\n"

@@ -221,7 +221,7 @@ def damaged() -> ModelProto:
 
 BAD = {
     "unbound": (linear(), {}, ModelError, "not bound: batch"),
-    "unbound says how": (linear(), {}, ModelError, "--bind batch=N"),
+    "unbound says how": (linear(), {}, ModelError, "bind=batch=N"),
     "unknown dimension": (linear(), {"batch": 2, "time": 3}, OptionError, "no dimension 'time'"),
     "unknown dimension says which": (linear(), {"time": 3}, OptionError, "are: batch"),
     "nothing to bind": (linear(2), {"batch": 3}, OptionError, "has no dynamic dimensions"),

@@ -177,7 +177,7 @@ def test_a_machine_of_ones_own_grows_by_a_twin(mlp):
         ({"model": "mlp", "target": "speed"}, r"target: 'speed' is not a choice"),
         ({"model": "mlp", "target": "time-to-cosine"}, r"time-to-cosine needs a cosine"),
         ({"model": "mlp", "cosine": 0.3}, r"time-to-cosine needs a cosine, and no other target has one"),
-        ({"model": "mlp", "target": "time-to-cosine", "cosine": 1.5}, r"cosine: is 1.5, a cosine is between 0 and 1"),
+        ({"model": "mlp", "target": "time-to-cosine", "cosine": 1.5}, r"cosine: is 1.5, must be between 0 and 1"),
         ({"model": "mlp", "rules": "bp,magic"}, r"rules: 'magic' is not a choice"),
         ({"model": "mlp", "modes": "none"}, r"modes: 'none' is not a choice"),
         ({"model": "mlp", "hardware": "unit-grid"}, r"abstract units of unit-grid count tasks, not time"),

@@ -8,8 +8,9 @@ from alrsim.cli.pipeline import Settings, cut_for, expected_unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alrsim.cost.cut import balance, balance_unlike, time_weights
+from alrsim.cost.cut import time_weights
 from alrsim.cost.models import roofline
+from alrsim.cost.runs import even_runs, small_runs
 from alrsim.frontend.torch_export import export_model
 from alrsim.hardware.machine import Machine, Unit
 from alrsim.hardware.precision import Precision, PrecisionPlan
@@ -28,7 +29,7 @@ def test_the_programme_finds_the_best_of_all_cuts(parts: int, more: int, data: s
     count = parts + more
     row = st.lists(st.integers(0, 9).map(float), min_size=count, max_size=count)
     sizes = data.draw(st.lists(row, min_size=parts, max_size=parts))
-    starts = balance_unlike(sizes)
+    starts = small_runs(sizes)
     best = min(slowest(sizes, [0, *inner]) for inner in combinations(range(1, count), parts - 1))
     assert slowest(sizes, starts) == best
     assert starts == sorted(set(starts))
@@ -39,7 +40,7 @@ def test_equal_units_give_the_same_slowest_stage_as_the_plain_programme() -> Non
     sizes = [3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0]
     for parts in (1, 2, 3, 4):
         alike = [sizes] * parts
-        assert slowest(alike, balance_unlike(alike)) == slowest(alike, balance(sizes, parts))
+        assert slowest(alike, small_runs(alike)) == slowest(alike, even_runs([sizes] * parts, empty=False))
 
 
 def test_a_slow_unit_gets_the_smaller_stage() -> None:

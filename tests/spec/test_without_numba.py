@@ -24,7 +24,7 @@ def test_large_problems_are_scheduled_and_simulated_without_numba(textbook):
     with pytest.warns(AlrsimWarning, match="numba is not installed"):
         made = schedule(problem, "list")
     timeline = engine.simulate(problem, made, engine="auto")  # a second warning would be an error
-    assert timeline.facts["engine"] == "simpy"
+    assert timeline.facts.engine == "simpy"
     assert timeline.makespan == engine.simulate(problem, made, engine="simpy").makespan
     with pytest.raises(OptionError, match="numba, which is not installed"):
         engine.simulate(problem, made, engine="fast")

@@ -67,7 +67,7 @@ def pick(costs: Mapping[str, float], exact_first: Sequence[str] = tuple(PRODUCTS
     """
     known = {name: seconds for name, seconds in costs.items() if name in exact_first and seconds > 0}
     if not known:
-        raise OptionError("no kernel can multiply these codes", where="--kernel", fix="use other codes")
+        raise OptionError("no kernel can multiply these codes", field="kernel", fix="use other codes")
     limit = min(known.values()) * margin
     return next(name for name in exact_first if known.get(name, float("inf")) <= limit)
 

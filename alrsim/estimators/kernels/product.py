@@ -20,11 +20,11 @@ def product(name: str, x: InputKind, e: NoiseKind) -> Product:
     """
     able = [kernel.name for kernel in PRODUCTS.values() if kernel.takes(x, e)]
     if name not in PRODUCTS:
-        raise OptionError(f"there is no kernel {name!r}", where="--kernel", fix=f"choose one of {', '.join(PRODUCTS)}")
+        raise OptionError(f"there is no kernel {name!r}", field="kernel", fix=f"choose one of {', '.join(PRODUCTS)}")
     if name not in able:
         raise OptionError(
             f"kernel {name!r} cannot multiply {x} input by {e} noise",
-            where="--kernel",
+            field="kernel",
             fix=f"choose one of {', '.join(able)}, or other codes of input and noise",
         )
     return PRODUCTS[name]

@@ -87,6 +87,6 @@ def refuse_wide(elements: int) -> None:
     if elements > LARGEST:
         raise OptionError(
             f"Sobol noise has at most {LARGEST:,} elements per sample, and a value here has {elements:,}",
-            where="--noise sobol",
+            field="noise",
             fix="use hadamard noise, which has no limit, or cut the model where a smaller value leaves a stage",
         )

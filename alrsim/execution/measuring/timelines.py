@@ -1,7 +1,7 @@
 """From the times of a run to a timeline of the same type as the simulator's, with the facts of the measurement."""
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import quantiles
@@ -12,7 +12,7 @@ from alrsim.execution.job import Job
 from alrsim.execution.kernels.ledger import Ledger, label, measured_graph
 from alrsim.execution.measuring.allocator import keep_freed_memory
 from alrsim.execution.prepared import Scheduled
-from alrsim.execution.session import Fact, Record
+from alrsim.execution.session import Record
 from alrsim.execution.workers.thread_workers import Times, core_count
 from alrsim.rules.optimizers import OPTIMIZERS
 from alrsim.schedule.lower import homes
@@ -20,6 +20,7 @@ from alrsim.schedule.schedule import Schedule
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.taskgraph import Category, TaskGraph
 from alrsim.tasks.token import NONE
+from alrsim.timeline.facts import Facts
 from alrsim.timeline.memory import memory_points
 from alrsim.timeline.timeline import MemPoint, Span, Timeline, TransferSpan
 
@@ -36,7 +37,7 @@ def measured_timeline(
     problem: Problem,
     schedule: Schedule,
     times: Times,
-    facts: Mapping[str, Fact],
+    facts: Facts,
     transfers: tuple[TransferSpan, ...] | None = None,
 ) -> Timeline:
     """The timeline of one run.
@@ -80,9 +81,7 @@ def _memory(real: TaskGraph, timeline: Timeline, home: Sequence[str]) -> tuple[M
     return memory_points(real, replace(timeline, transfers=(*timeline.transfers, *held)), home)
 
 
-def partial_timeline(
-    job: Scheduled, record: Record | None, session: Mapping[str, Fact], stopped: str
-) -> Timeline | None:
+def partial_timeline(job: Scheduled, record: Record | None, session: Facts, stopped: str) -> Timeline | None:
     """What had ended when a run stopped; ``None`` if nothing had. Memory is left out: lifetimes are unknown."""
     if record is None or max(record.times.end, default=NONE) < 0:
         return None
@@ -93,15 +92,8 @@ def partial_timeline(
     spans = tuple(
         Span(tasks[task].id, names[unit_of[tasks[task].id]], times.start[task], times.end[task]) for task in ended
     )
-    facts: dict[str, Fact] = {
-        "device": device_name(),
-        "torch": torch.__version__,
-        **session,
-        "partial": True,
-        "tasks_done": len(ended),
-        "tasks": len(tasks),
-        "stopped": stopped,
-    }
+    made = Facts(device=device_name(), torch=torch.__version__).joined(session)
+    facts = replace(made, partial=True, tasks_done=len(ended), tasks=len(tasks), stopped=stopped)
     return Timeline("measured", schedule.digest, names, spans, record.transfers or (), facts=facts)
 
 
@@ -159,7 +151,7 @@ def measured_facts(
     makespans: Sequence[int],
     warmup: int,
     overhead: int,
-) -> dict[str, Fact]:
+) -> Facts:
     tasks = job.graph.tasks
     cores, busy = core_count(), sum(bool(lane.tasks) for lane in schedule.lanes)
     short = [
@@ -178,26 +170,26 @@ def measured_facts(
         flags.append(f"host busy: tasks had {share:.0%} of their cores, other programs the rest")
     quarter, _, upper = quantiles(makespans, n=4) if len(makespans) > 1 else (makespans[0],) * 3
     settings = job.settings
-    return {
-        "device": device_name(),
-        "torch": torch.__version__,
-        "threads": 1,
-        "cores": cores,
-        "units": len(schedule.lanes),
-        "seed": settings.seed,
-        "sigma": _sigma(settings.sigma),
-        "noise": job.options.noise,
-        "repeats": len(makespans),
-        "warmup": warmup,
-        "makespan_min_ns": min(makespans),
-        "makespan_max_ns": max(makespans),
-        "makespan_iqr_ns": round(upper - quarter),
-        "dispatch_overhead_ns": overhead,
-        "cpu_share": round(share, 3),
-        "freed_memory_kept": keep_freed_memory(),
-        "flags": tuple(flags),
-    }
+    return Facts(
+        device=device_name(),
+        torch=torch.__version__,
+        threads=1,
+        cores=cores,
+        units=len(schedule.lanes),
+        seed=settings.seed,
+        sigma=_sigma(settings.sigma),
+        noise=job.options.noise,
+        repeats=len(makespans),
+        warmup=warmup,
+        makespan_min_ns=min(makespans),
+        makespan_max_ns=max(makespans),
+        makespan_iqr_ns=round(upper - quarter),
+        dispatch_overhead_ns=overhead,
+        cpu_share=round(share, 3),
+        freed_memory_kept=keep_freed_memory(),
+        flags=tuple(flags),
+    )
 
 
-def _sigma(sigma: float | tuple[float, ...]) -> Fact:
+def _sigma(sigma: float | tuple[float, ...]) -> float | tuple[str, ...]:
     return sigma if isinstance(sigma, float | int) else tuple(f"{value:g}" for value in sigma)

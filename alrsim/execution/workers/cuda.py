@@ -26,7 +26,7 @@ from alrsim.execution.kernels.ledger import Ledger
 from alrsim.execution.kernels.store import Store
 from alrsim.execution.prepared import Scheduled, empty_body, new_run, task_body
 from alrsim.execution.results import joined_results, unit_values
-from alrsim.execution.session import Exchange, Fact, InterruptedRun, Limits, Record, Results, RunError
+from alrsim.execution.session import Exchange, InterruptedRun, Limits, Record, Results, RunError
 from alrsim.execution.workers.device_job import DeviceJob, UnitLinks, bring
 from alrsim.execution.workers.messages import transfer_spans
 from alrsim.execution.workers.stream_worker import Bridge, Script
@@ -34,6 +34,7 @@ from alrsim.execution.workers.streams import Device, Mark, Stream, align, exact,
 from alrsim.execution.workers.thread_workers import Body, Times, no_times
 from alrsim.schedule.actions import Action
 from alrsim.tasks.token import NONE
+from alrsim.timeline.facts import Facts
 from alrsim.units import Bytes, Ns
 
 _POLL_SECONDS = 0.02
@@ -82,20 +83,20 @@ class CudaSession:
         device.rest()
 
     @property
-    def facts(self) -> Mapping[str, Fact]:
+    def facts(self) -> Facts:
         several = len(self._used) > 1
-        return {
-            "executor": "cuda",
-            "device": self._device.name,
-            "devices": len(self._used),
-            "transport": "copies between devices" if several else "references and events on one device",
-            "clock": "events, from one mark per device that is aligned to the host's clock before every run",
-            "clock_skew_ns": self._residual if several else 0,
-            "clock_residual_ns": self._residual,
-            "allocated_peak_bytes": self._peak,
-            "tf32": False,
-            "noise_kernels": "triton" if all(fused(place) for place in self._used) else "torch",
-        }
+        return Facts(
+            executor="cuda",
+            device=self._device.name,
+            devices=len(self._used),
+            transport="copies between devices" if several else "references and events on one device",
+            clock="events, from one mark per device that is aligned to the host's clock before every run",
+            clock_skew_ns=self._residual if several else 0,
+            clock_residual_ns=self._residual,
+            allocated_peak_bytes=self._peak,
+            tf32=False,
+            noise_kernels="triton" if all(fused(place) for place in self._used) else "torch",
+        )
 
     def run(self, job: int) -> Record:
         work = self._work[job]

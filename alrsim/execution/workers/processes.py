@@ -9,6 +9,7 @@ Nothing outlives the session: the workers die with their parent, and the memory 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from alrsim.errors import ExecutionError
 from alrsim.execution.prepared import Scheduled, division_of
 from alrsim.execution.results import joined_results
-from alrsim.execution.session import Exchange, Fact, InterruptedRun, Limits, Record, Results, RunError
+from alrsim.execution.session import Exchange, InterruptedRun, Limits, Record, Results, RunError
 from alrsim.execution.workers.arena import Arena, offsets_of, open_arena
 from alrsim.execution.workers.clock import clock_offset
 from alrsim.execution.workers.forking import Children, missing_fork
@@ -26,6 +27,7 @@ from alrsim.execution.workers.shared_memory import SharedMemory
 from alrsim.execution.workers.thread_workers import Times
 from alrsim.execution.workers.unit_actions import EXCHANGES, Transport, exchanges_of, median_of_five
 from alrsim.tasks.token import NONE
+from alrsim.timeline.facts import Facts
 from alrsim.units import Bytes, Ns, format_bytes
 
 _POLL_SECONDS = 0.1
@@ -50,7 +52,7 @@ def processes(jobs: Sequence[Scheduled], limits: Limits) -> Iterator["ProcessSes
         yield session
 
 
-_FACTS: Mapping[str, Fact] = {"executor": "processes", "transport": "shared memory, copied by the sender"}
+_FACTS = Facts(executor="processes", transport="shared memory, copied by the sender")
 
 Connect = Callable[[int, Arena, Jobs], Callable[[int], Transport]]
 """Number of units, shared memory and jobs, to what makes a unit's transport in its own process."""
@@ -64,7 +66,7 @@ def _share_memory(units: int, arena: Arena, jobs: Jobs) -> Callable[[int], Trans
 
 @contextmanager
 def forked_session(
-    jobs: Sequence[Scheduled], limits: Limits, connect: Connect, facts: Mapping[str, Fact], data: Bytes = 0
+    jobs: Sequence[Scheduled], limits: Limits, connect: Connect, facts: Facts, data: Bytes = 0
 ) -> Iterator["ProcessSession"]:
     """Workers of one host that reach each other in one way or another.
 
@@ -89,9 +91,7 @@ def forked_session(
 class ProcessSession:
     """See :class:`alrsim.execution.session.Session`; the arguments are those of :func:`forked_session`."""
 
-    def __init__(
-        self, jobs: Sequence[Scheduled], limits: Limits, connect: Connect, facts: Mapping[str, Fact], data: Bytes
-    ) -> None:
+    def __init__(self, jobs: Sequence[Scheduled], limits: Limits, connect: Connect, facts: Facts, data: Bytes) -> None:
         self._jobs, self._limits, self._facts = jobs, limits, facts
         self._divisions = [division_of(job) for job in jobs]
         units = max(len(job.schedule.lanes) for job in jobs)
@@ -104,7 +104,7 @@ class ProcessSession:
         )
         self._names = [lane.unit for lane in max((job.schedule.lanes for job in jobs), key=len)]
         self._over, self._skew = False, 0
-        self._rss: tuple[str, ...] = ()  # once there are results
+        self._rss: dict[str, Bytes] | None = None  # once there are results
         work = [(job.prepared, division) for job, division in zip(jobs, self._divisions, strict=True)]
         self._children = Children(units, self._arena, work, connect(units, self._arena, work))
 
@@ -118,13 +118,13 @@ class ProcessSession:
         self._skew = max(self._clock_skew(unit) for unit in units)
 
     @property
-    def facts(self) -> Mapping[str, Fact]:
-        return {
-            **self._facts,
-            "clock": "one clock for all processes of a host: CLOCK_MONOTONIC through time.perf_counter_ns",
-            "clock_skew_ns": self._skew,
-            **({"peak_rss_bytes": self._rss} if self._rss else {}),
-        }
+    def facts(self) -> Facts:
+        return replace(
+            self._facts,
+            clock="one clock for all processes of a host: CLOCK_MONOTONIC through time.perf_counter_ns",
+            clock_skew_ns=self._skew,
+            peak_rss_bytes=self._rss,
+        )
 
     def run(self, job: int) -> Record:
         self._together(job, dict.fromkeys(range(len(self._names)), ("run", job)))
@@ -132,8 +132,7 @@ class ProcessSession:
 
     def results(self, job: int) -> Results:
         parts = [self._ask(unit, "results", job) for unit in range(len(self._names))]
-        peaks = [self._ask(unit, "peak_rss") for unit in range(len(self._names))]
-        self._rss = tuple(f"{name}={peak}" for name, peak in zip(self._names, peaks, strict=True))
+        self._rss = {name: self._ask(unit, "peak_rss") for unit, name in enumerate(self._names)}
         return joined_results(self._jobs[job].prepared, parts)
 
     def sample(self, job: int, workers: int) -> list[Times]:

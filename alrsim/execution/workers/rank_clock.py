@@ -1,13 +1,12 @@
 """The clocks of ranks, brought to rank 0's time; and a start that all ranks have in common."""
 
 import time
-from collections.abc import Mapping
 
 import torch
 
-from alrsim.execution.session import Fact
 from alrsim.execution.workers.clock import Offset, clock_offset
 from alrsim.execution.workers.ranks import Ints, Ranks
+from alrsim.timeline.facts import Facts
 from alrsim.units import Ns
 
 _ROUNDS = 16
@@ -33,10 +32,10 @@ class RankClock:
         self._note(self._before)
 
     @property
-    def facts(self) -> Mapping[str, Fact]:
+    def facts(self) -> Facts:
         method = "messages there and back between each rank and rank 0, the shortest trip of each series decides"
         one = "one clock for all ranks of this host: CLOCK_MONOTONIC through time.perf_counter_ns; confirmed by "
-        return {"clock": one + method if self._one else method, "clock_skew_ns": self._skew}
+        return Facts(clock=one + method if self._one else method, clock_skew_ns=self._skew)
 
     @property
     def offset_ns(self) -> Ns:

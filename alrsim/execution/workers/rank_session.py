@@ -9,7 +9,7 @@ CUDA devices, where sends and receives wait for each other and come in the order
 import gc
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch
 from alrsim.errors import ExecutionError
 from alrsim.execution.job import Run
 from alrsim.execution.prepared import Prepared, Scheduled, division_of, new_run, task_body
-from alrsim.execution.session import Exchange, Fact, InterruptedRun, Limits, Record, Results, RunError
+from alrsim.execution.session import Exchange, InterruptedRun, Limits, Record, Results, RunError
 from alrsim.execution.workers.division import Division
 from alrsim.execution.workers.gloo import TRANSPORT, GroupTransport
 from alrsim.execution.workers.messages import transfer_spans
@@ -39,6 +39,7 @@ from alrsim.execution.workers.unit_actions import (
     send_probes,
 )
 from alrsim.tasks.token import NONE
+from alrsim.timeline.facts import Facts
 from alrsim.units import Bytes, Ns
 
 
@@ -66,13 +67,12 @@ class RankSession:
         self._last: dict[int, Run] = {}
 
     @property
-    def facts(self) -> Mapping[str, Fact]:
-        return {
-            "executor": "torchrun",
-            "transport": "NCCL" if self._cuda else TRANSPORT,
-            "ranks": self._ranks.place.world,
-            **self._clock.facts,
-        }
+    def facts(self) -> Facts:
+        return Facts(
+            executor="torchrun",
+            transport="NCCL" if self._cuda else TRANSPORT,
+            ranks=self._ranks.place.world,
+        ).joined(self._clock.facts)
 
     def run(self, job: int) -> Record:
         one, division = self._jobs[job].prepared, self._divisions[job]

@@ -1,7 +1,7 @@
 """The executor ``threads``: one worker thread per unit in this process. Data is handed over by reference."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from statistics import median
@@ -13,9 +13,10 @@ from alrsim.execution.measuring.empty import empty_lane, relay
 from alrsim.execution.measuring.rss import peak_rss, reset_peak_rss
 from alrsim.execution.prepared import Scheduled, empty_body, lane_items, new_run, task_body
 from alrsim.execution.results import results_of
-from alrsim.execution.session import Exchange, Fact, InterruptedRun, Limits, Record, Results, RunError
+from alrsim.execution.session import Exchange, InterruptedRun, Limits, Record, Results, RunError
 from alrsim.execution.workers.thread_workers import LaneError, Times, no_times, run_lanes
 from alrsim.tasks.taskgraph import TaskGraph
+from alrsim.timeline.facts import PROCESS, Facts
 from alrsim.units import Bytes, Ns
 
 
@@ -35,14 +36,14 @@ class ThreadSession:
         self._last: dict[int, Run] = {}
 
     @property
-    def facts(self) -> Mapping[str, Fact]:
-        return {
-            "executor": "threads",
-            "transport": "references",
-            "clock": "one clock: time.perf_counter_ns of this process",
-            "clock_skew_ns": 0,
-            "peak_rss_bytes": peak_rss(),
-        }
+    def facts(self) -> Facts:
+        return Facts(
+            executor="threads",
+            transport="references",
+            clock="one clock: time.perf_counter_ns of this process",
+            clock_skew_ns=0,
+            peak_rss_bytes={PROCESS: peak_rss()},
+        )
 
     def run(self, job: int) -> Record:
         prepared = self._jobs[job].prepared

@@ -6,7 +6,7 @@ meet through a file in a folder that only this user can read, and reach each oth
 """
 
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from torch import distributed
 
 from alrsim.execution.prepared import Scheduled
-from alrsim.execution.session import Fact, Limits, Session
+from alrsim.execution.session import Limits, Session
 from alrsim.execution.workers.arena import Arena
 from alrsim.execution.workers.forking import frozen_heap, missing_fork
 from alrsim.execution.workers.gloo import TRANSPORT, GroupTransport, join_on_this_host
@@ -24,6 +24,7 @@ from alrsim.execution.workers.processes import forked_session
 from alrsim.execution.workers.rank_session import RankSession
 from alrsim.execution.workers.ranks import join, rank_place
 from alrsim.execution.workers.unit_actions import Transport
+from alrsim.timeline.facts import Facts
 
 
 @contextmanager
@@ -43,12 +44,9 @@ def torchrun(jobs: Sequence[Scheduled], limits: Limits) -> Iterator[Session]:
     with ExitStack() as stack:
         with TemporaryDirectory(prefix="alrsim-") as folder:  # mode 0700, gone before anything runs
             connect = partial(_connect, str(Path(folder) / "meeting"))
-            facts = {**_FACTS, "ranks": max(len(job.schedule.lanes) for job in jobs)}
+            facts = Facts(executor="torchrun", transport=TRANSPORT, ranks=max(len(job.schedule.lanes) for job in jobs))
             forked = stack.enter_context(forked_session(jobs, limits, connect, facts))
         yield forked
-
-
-_FACTS: Mapping[str, Fact] = {"executor": "torchrun", "transport": TRANSPORT}
 
 
 def _connect(meeting: str, units: int, _arena: Arena, work: Jobs) -> Callable[[int], Transport]:

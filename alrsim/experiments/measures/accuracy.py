@@ -137,10 +137,9 @@ def average_gain(context: Context, setting: str, pairs: Sequence[Sequence[str]])
         one, other = scores(context, setting, first), scores(context, setting, second)
         gains.append(np.array(one) - np.array(other))
         detail[f"{first} - {second}"] = float(gains[-1].mean())
-    found = mean_interval(np.mean(gains, axis=0))
     evidence, more = sign_evidence(context, setting)
     how = describe(context, SETTINGS[setting])
-    return Measured(found.value, found.low, found.high, how, evidence, {**detail, **more})
+    return Measured.mean(np.mean(gains, axis=0), how, evidence, {**detail, **more})
 
 
 def over_settings(context: Context, settings: Sequence[str], first: str, second: str) -> Measured:
@@ -150,18 +149,16 @@ def over_settings(context: Context, settings: Sequence[str], first: str, second:
         one, other = scores(context, setting, first), scores(context, setting, second)
         gains.append(np.array(one) - np.array(other))
         detail[f"{setting}: {first}"], detail[f"{setting}: {second}"] = spread(one), spread(other)
-    found = mean_interval(np.mean(gains, axis=0))
     how = "; ".join(describe(context, SETTINGS[setting]) for setting in settings)
     reason = ", ".join(f"{key} {value}" for key, value in detail.items())
-    return Measured(found.value, found.low, found.high, how, reason, detail)
+    return Measured.mean(np.mean(gains, axis=0), how, reason, detail)
 
 
 def level(context: Context, setting: str, column: str, **changes: Any) -> Measured:
     """Accuracy of one column, in percent."""
     values = scores(context, setting, column, **changes)
-    found = mean_interval(np.array(values))
     detail = {column: values}
-    return Measured(found.value, found.low, found.high, describe(context, SETTINGS[setting]), detail=detail)
+    return Measured.mean(np.array(values), describe(context, SETTINGS[setting]), detail=detail)
 
 
 def table_levels(context: Context, setting: str, table: str) -> Measured:
@@ -183,8 +180,7 @@ def of_backpropagation(
     """Accuracy as a share of BP's, in percent."""
     own = np.array(scores(context, setting, column, **(changes or {})))
     exact = np.array(scores(context, setting, base))
-    found = mean_interval(100 * own / exact)
     forwards = trained(context, job_for(context, SETTINGS[setting], column, context.seed, **_copy(changes or {})))
     detail = {column: spread(list(own)), base: spread(list(exact)), "forwards per sample in all": forwards["forwards"]}
     reason = f"{column} {spread(list(own))}, {base} {spread(list(exact))}"
-    return Measured(found.value, found.low, found.high, describe(context, SETTINGS[setting]), reason, detail)
+    return Measured.mean(100 * own / exact, describe(context, SETTINGS[setting]), reason, detail)

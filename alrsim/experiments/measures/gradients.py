@@ -27,7 +27,7 @@ from alrsim.quality.curves import OVERALL
 from alrsim.quality.metrics import accuracy, copy_weights, fit_law, mean_interval, stability
 from alrsim.quality.paper import METHODS
 from alrsim.quality.sampler import Sampler
-from alrsim.training import TrainJob
+from alrsim.training.job import TrainJob
 
 FULL_RANGE = (10, 20, 50, 100, 200, 500, 1000, 2000)
 """Copies of the paper's Table 4 and Figure 5; a quick run goes less far and follows the variance law from there."""

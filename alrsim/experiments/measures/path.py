@@ -5,7 +5,6 @@ import numpy as np
 from alrsim.experiments.context import Context
 from alrsim.experiments.rules import Measured
 from alrsim.quality.beale import walk
-from alrsim.quality.metrics import mean_interval
 from alrsim.quality.trajectory_options import TrajectoryOptions
 
 
@@ -28,11 +27,10 @@ def same_path(context: Context) -> Measured:
         return [value / length for value in away]
 
     values = np.array(context.once({"part": "same path", "terms": repr(terms)}, measure))
-    band = mean_interval(values)
     how = f"from {terms.start}, {terms.steps} steps of {terms.lr:g}, {terms.copies} copies, {terms.runs} runs"
     median, left = float(np.median(values)), int((values > 0.05).sum())
     reason = f"{left} of {len(values)} runs leave BP's path by more than 5 % of its length; the median is {median:.3f}"
-    return Measured(band.value, band.low, band.high, how, reason, {"median": median, "largest": float(values.max())})
+    return Measured.mean(values, how, reason, {"median": median, "largest": float(values.max())})
 
 
 def escapes(context: Context) -> Measured:
@@ -44,8 +42,7 @@ def escapes(context: Context) -> Measured:
 
     ends = context.once({"part": "escapes", "terms": repr(terms)}, measure)
     near = {name: np.array(values) < 0.1 for name, values in ends.items()}
-    band = mean_interval(near["alr"].astype(float) - float(near["bp"].mean()))
     detail = {f"{name}: final loss, median": float(np.median(values)) for name, values in ends.items()}
     reason = ", ".join(f"{name} ends in the basin in {flags.mean():.0%} of runs" for name, flags in near.items())
     how = f"from {terms.start}, {terms.steps} steps of {terms.lr:g}, {terms.copies} copies, {terms.runs} runs"
-    return Measured(band.value, band.low, band.high, how, reason, detail)
+    return Measured.mean(near["alr"].astype(float) - float(near["bp"].mean()), how, reason, detail)

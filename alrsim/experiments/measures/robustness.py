@@ -12,8 +12,9 @@ from alrsim.execution.step import one_thread
 from alrsim.experiments.context import Context
 from alrsim.experiments.measures.training import SETTINGS, describe, job_for
 from alrsim.experiments.rules import Measured
-from alrsim.quality.metrics import mean_interval
-from alrsim.training import Training, TrainJob, initial_state, open_training, train
+from alrsim.training.job import TrainJob
+from alrsim.training.loop import initial_state, run_training
+from alrsim.training.setup import Training, open_training
 
 EPSILONS = (0.05, 0.1, 0.2, 0.3)
 """Steps per pixel, in units of the inputs' range. The paper's own are in an appendix that is not at hand."""
@@ -53,7 +54,7 @@ def attacked(training: Training, parameters: dict[str, Tensor], seed: int) -> di
 def _scores(context: Context, column: str, job: TrainJob) -> dict[str, float]:
     def run() -> dict[str, float]:
         training = open_training(job)
-        state = train(training, initial_state(training))
+        state = run_training(training, initial_state(training))
         return attacked(training, state.parameters, job.seed)
 
     what = {"part": "attack", "job": job.identity, "steps": job.steps, "epsilons": EPSILONS}
@@ -73,7 +74,6 @@ def against(context: Context, attack: str) -> Measured:
             runs.append(_scores(context, column, job))
     keys = [key for key in found["BP"][0] if key.startswith(attack)]
     means = {column: np.array([np.mean([run[key] for key in keys]) for run in runs]) for column, runs in found.items()}
-    band = mean_interval(means["LR"] - means["BP"])
     detail = {
         f"{column}, {key}": round(float(np.mean([run[key] for run in runs])), 2)
         for column, runs in found.items()
@@ -87,4 +87,4 @@ def against(context: Context, attack: str) -> Measured:
         f"BP {clean['BP']:.1f} %: LR keeps {means['LR'].mean() / clean['LR']:.0%} of it, "
         f"BP {means['BP'].mean() / clean['BP']:.0%}"
     )
-    return Measured(band.value, band.low, band.high, how, reason, detail)
+    return Measured.mean(means["LR"] - means["BP"], how, reason, detail)

@@ -48,7 +48,7 @@ def _times(context: Context, copies: int) -> dict[str, list[int]]:
         found = {name: list(run.makespans) for name, run in zip(names, runs, strict=True)}
         for name, run in zip(names, runs, strict=True):
             spans = run.timeline.spans
-            found[BUSY] = [min(found.get(BUSY, [100])[0], round(100 * float(str(run.timeline.facts["cpu_share"]))))]
+            found[BUSY] = [min(found.get(BUSY, [100])[0], round(100 * float(str(run.timeline.facts.cpu_share))))]
             found[name + GRADIENT] = [sum(span.end - span.start for span in spans if span.task.kind == "G")]
         return found
 
@@ -173,7 +173,7 @@ def backward(context: Context) -> Measured:
             for span in run.timeline.spans:
                 spent[span.task.kind] = spent.get(span.task.kind, 0) + span.end - span.start
             ratios.append(spent["B"] / (spent["F"] + spent["L"]))
-            shares.append(100 * float(str(run.timeline.facts["cpu_share"])))
+            shares.append(100 * float(str(run.timeline.facts.cpu_share)))
         return {"ratios": ratios, BUSY: [min(shares)]}
 
     what = {"part": "backward", "model": about, "seed": context.seed, "mode": context.mode}

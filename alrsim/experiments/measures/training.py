@@ -7,10 +7,11 @@ from typing import Any
 from alrsim.datasets import DATASETS
 from alrsim.datasets.folders import Layout
 from alrsim.experiments.context import Context
-from alrsim.training import TrainJob, initial_state, open_training, train
-from alrsim.training.job import UpdateRule
+from alrsim.training.job import Direction, TrainJob
+from alrsim.training.loop import initial_state, run_training
+from alrsim.training.setup import open_training
 
-METHODS: Mapping[str, tuple[str, UpdateRule]] = {
+METHODS: Mapping[str, tuple[str, Direction]] = {
     "BP": ("bp", "gradient"),
     "HSIC": ("hsic", "gradient"),
     "FA": ("fa", "gradient"),
@@ -116,7 +117,7 @@ def job_for(context: Context, setting: Setting, column: str, seed: int, **change
         column: Key of :data:`METHODS`.
         changes: Fields of the job; ``estimator`` adds to the fields of its estimator.
     """
-    method, update = METHODS[column]
+    method, direction = METHODS[column]
     job = context.pick(setting.quick, setting.full)
     folder = found(context, setting.data)
     if folder is not None:
@@ -127,7 +128,7 @@ def job_for(context: Context, setting: Setting, column: str, seed: int, **change
     job = replace(
         job,
         method=method,
-        update=update,
+        direction=direction,
         copies=1 if method in EXACT else job.copies * factor,
         changes={} if method in EXACT else estimator,
         cut="block" if method in ("fa", "hsic") else job.cut,
@@ -142,7 +143,7 @@ def trained(context: Context, job: TrainJob) -> dict[str, Any]:
 
     def run() -> dict[str, Any]:
         training = open_training(job)
-        state = train(training, initial_state(training))
+        state = run_training(training, initial_state(training))
         return {
             "steps": [row.step for row in state.rows],
             "accuracy": [100 * row.test_accuracy for row in state.rows],

@@ -16,11 +16,11 @@ Every turn of the loop does the first of these that there is to do:
 import numpy as np
 
 from alrsim.compiled import machine_code
-from alrsim.simulation.machine.tables import Tables, Times
+from alrsim.simulation.machine.tables import Marks, Tables
 
 
 @machine_code
-def loop(tables: Tables, blocking: bool, times: Times) -> int:  # noqa: C901 - one function: calls take long to compile
+def loop(tables: Tables, blocking: bool, times: Marks) -> int:  # noqa: C901 - one function: calls take long to compile
     """Fill the times; returns how many items ran (fewer than all: a deadlock).
 
     An event is a unit that ends its item; ``units + c``: channel ``c`` is left; ``units + channels + m``: message ``m``

@@ -11,11 +11,11 @@ Units are taken in turn; each runs until something that it waits for is not know
 import numpy as np
 
 from alrsim.compiled import machine_code
-from alrsim.simulation.machine.tables import Tables, Times
+from alrsim.simulation.machine.tables import Marks, Tables
 
 
 @machine_code
-def relax(tables: Tables, blocking: bool, times: Times) -> int:  # noqa: C901 - one function: calls would cost more
+def relax(tables: Tables, blocking: bool, times: Marks) -> int:  # noqa: C901 - one function: calls would cost more
     """Fill the times; returns how many items ran (fewer than all: a deadlock)."""
     ends, sent, arrived = times.ends, times.sent, times.arrived
     duration, before_first, before, lag = tables.duration, tables.before_first, tables.before, tables.lag

@@ -25,8 +25,14 @@ class Tables(NamedTuple):
     lane: Any
 
 
-class Times(NamedTuple):
-    """What the loops fill: ticks per item and message; before that ``-1``, or ``-2 - u`` if unit ``u`` waits for it."""
+class Marks(NamedTuple):
+    """Times of a run, in ticks, as columns; what is not known yet is ``-1``, or ``-2 - u`` if unit ``u`` waits for it.
+
+    Attributes:
+        ends: Per item; ``row * copies + copy`` (see :class:`alrsim.schedule.lane_columns.Columns`).
+        sent: Per message, when it began to occupy its first channel.
+        arrived: Per message, when the receiver had it.
+    """
 
     ends: Any
     sent: Any

@@ -132,7 +132,7 @@ def require_local(program: Program, method: str) -> None:
                 raise ExecutionError(
                     f"{method} needs the samples in front, and value {name} has shape {program.shapes[name]}",
                     where=f"{program.name}, stage {code.index}",
-                    fix="choose another --cut, or another method",
+                    fix="choose another `cut`, or another method",
                 )
 
 

@@ -1,6 +1,8 @@
-"""The picture of a training run as PNG bytes: loss and accuracy, over steps and over work."""
+"""How a training run is shown: a table of its log, rows, and pictures of loss and accuracy."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -8,10 +10,76 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from alrsim.reports.canvas import quiet, render
 from alrsim.reports.palette import FAINT, INK
-from alrsim.training.log import Row
+from alrsim.reports.parts import Parts, axes_or_new
+from alrsim.reports.tables import plain_table, to_text
+from alrsim.training.log import Row, to_csv, to_jsonl
+from alrsim.training.result import TrainResult
 
 TRAIN, TEST = "#56B4E9", "#0072B2"
 _DPI, _WIDTH, _HEIGHT = 130, 10.0, 5.6
+
+
+MOST_ROWS = 12
+"""Rows of the log in a table."""
+
+
+def text(result: TrainResult) -> str:
+    """Headline, table of the log, what it took."""
+    title, *lines = result.text
+    columns = ["step", "epoch", "train loss", "test loss", "test accuracy", "forwards", "work in F", "seconds"]
+    if result.noisy:
+        columns += ["copies"] + (["cosine"] if any(row.cosine is not None for row in result.rows) else [])
+    table = plain_table(columns, [_cells(row, columns) for row in _some(result.rows)])
+    return "\n".join([title, to_text(table), *lines, *result.decisions])
+
+
+def _some(found: Sequence[Row]) -> list[Row]:
+    """All rows, or evenly spaced ones with both ends."""
+    if len(found) <= MOST_ROWS:
+        return list(found)
+    last = len(found) - 1
+    return [found[round(index * last / (MOST_ROWS - 1))] for index in range(MOST_ROWS)]
+
+
+def _cells(row: Row, columns: Sequence[str]) -> list[str]:
+    cells = {
+        "step": str(row.step),
+        "epoch": f"{row.epoch:.1f}",
+        "train loss": "" if row.train_loss is None else f"{row.train_loss:.4g}",
+        "test loss": f"{row.test_loss:.4g}",
+        "test accuracy": f"{100 * row.test_accuracy:.1f} %",
+        "forwards": f"{row.forwards:,.0f}",
+        "work in F": f"{row.work:,.0f}",
+        "seconds": f"{row.seconds:.1f}",
+        "copies": str(row.copies),
+        "cosine": "" if row.cosine is None else f"{row.cosine:.2f}",
+    }
+    return [cells[column] for column in columns]
+
+
+def rows(result: TrainResult) -> list[dict[str, Any]]:
+    """One row per row of the log; ``loss`` is that of the training batches."""
+    return [
+        {"loss" if key == "train_loss" else key: value for key, value in asdict(row).items()} for row in result.rows
+    ]
+
+
+def draw(result: TrainResult, axes: Any = None) -> Any:
+    """Test accuracy over steps."""
+    axes = axes_or_new(axes)
+    _draw_accuracy(axes, [float(row.step) for row in result.rows], result.rows, named=True)
+    axes.set_xlabel("steps", fontsize=9, color=INK)
+    axes.set_ylabel("test accuracy", fontsize=9, color=INK)
+    return axes
+
+
+def files(result: TrainResult) -> dict[str, bytes]:
+    """The log as CSV and JSON lines, and ``curves.png``."""
+    return {
+        "log.csv": to_csv(result.rows),
+        "log.jsonl": to_jsonl(result.rows),
+        "curves.png": draw_training(result.rows, result.text[0], result.text[1]),
+    }
 
 
 def draw_training(rows: Sequence[Row], title: str, note: str) -> bytes:
@@ -77,3 +145,6 @@ def _short(value: float, _position: int) -> str:
         if abs(value) >= size:
             return f"{value / size:g}{letter}"
     return f"{value:g}"
+
+
+RENDERER = Parts(text, rows, draw, files)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from alrsim.execution.executor import Batch
 from alrsim.execution.programs.program import Program
-from alrsim.training.staged import Forward, LocalRule, pull, require_local
+from alrsim.experiments.staged import Forward, LocalRule, pull, require_local
 
 BETA, SIGMA, EPSILON = 500.0, 5.0, 1e-5
 """Of the paper's experiments on MNIST."""

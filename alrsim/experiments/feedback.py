@@ -17,8 +17,8 @@ from alrsim.estimators.noise import mix
 from alrsim.execution.executor import Batch
 from alrsim.execution.programs.program import Program
 from alrsim.execution.programs.stage_function import StageCode
+from alrsim.experiments.staged import Forward, LocalRule, pull, require_local
 from alrsim.graph.stages import MODEL_INPUT
-from alrsim.training.staged import Forward, LocalRule, pull, require_local
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def sequential_feedback(program: Program, microbatches: int, seed: int) -> Seque
             raise ExecutionError(
                 f"stage {code.index} does not end in one linear map, so there is no single matrix to replace",
                 where=program.name,
-                fix="use --cut layer and a model of convolutions and linear maps, or --method fa",
+                fix="use `cut=layer` and a model of convolutions and linear maps, or `method=fa`",
             )
         for position, name in enumerate(code.parameters):
             like = program.parameters[name]

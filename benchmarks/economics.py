@@ -28,10 +28,10 @@ from alrsim.files import write_atomically
 from alrsim.models import build
 from alrsim.quality.curves import codes_inputs
 from alrsim.quality.reference import true_gradient, warm_start
-from alrsim.quality.sampler import Sampler, subject_of
+from alrsim.quality.sampler import Sampler, flat, subject_of
 from alrsim.rules.options import RuleOptions
 from benchmarks.measure import say
-from benchmarks.stepbench import Bench, Model, Variant, host, in_turn, job_of, open_bench, tasks_of
+from benchmarks.stepbench import Bench, Model, Variant, draft_of, host, in_turn, job_of, open_bench, program_of
 
 METHODS = ("lr", "alr", "lr-rademacher", "es")
 COSINES = (0.5, 0.9)
@@ -170,10 +170,11 @@ def step_times(bench: Bench, model: Model, repeats: int) -> tuple[dict[str, Line
 def plain_bp(bench: Bench, model: Model, repeats: int) -> float:
     """Seconds of autograd through the uncut module, on one thread."""
     module, times = build(model.name, **dict(model.options)).module, []
+    parameters = program_of(bench, draft_of(bench, Variant("bp", "bp"))).parameters
     with intra_op(1):
         for _ in range(5 * repeats):
             start = time.perf_counter()
-            true_gradient(module, bench.program.parameters, bench.batch)
+            true_gradient(module, parameters, bench.batch)
             times.append(time.perf_counter() - start)
     return median(times)
 
@@ -187,14 +188,15 @@ def signals(bench: Bench, model: Model, steps: int, copies: int) -> dict[str, Si
         found = train_batch(splits, model.samples, step, 0)
         return Batch(found.inputs, found.labels)
 
-    program = warm_start(torch_model.module, bench.program, lambda at: batch(at + 1), steps)
-    subject = subject_of(program, bench.stages, batch(0))
+    exact = draft_of(bench, Variant("bp", "bp"))
+    program = warm_start(torch_model.module, program_of(bench, exact), lambda at: batch(at + 1), steps)
+    subject = subject_of(program, exact.stages, batch(0))
     _, gradient = true_gradient(torch_model.module, program.parameters, subject.batch)
-    truth = np.concatenate([gradient[name].numpy().ravel() for name in subject.names]).astype(np.float64)
+    truth = flat(subject, gradient)
     found = {}
     for method in METHODS:
         say(f"economics: noise of {method}")
-        _, options = tasks_of(bench, Variant(method, method, 1))
+        options = draft_of(bench, Variant(method, method, 1)).options
         numbers = relative_sigmas(program, program.parameters, subject.batch, 0.02, weight_noise=options.weight_noise)
         sampler = Sampler(subject, replace(options, group=None), Settings(sigma=numbers))
         found[method] = signal_of(sampler, options, truth, copies)

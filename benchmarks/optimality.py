@@ -13,10 +13,11 @@ from time import process_time
 
 from alrsim.graph.stages import Edge, Stage, StageGraph
 from alrsim.hardware.machine import abstract_machine
-from alrsim.rules import RULES, RuleOptions
+from alrsim.rules import RuleOptions
 from alrsim.schedulers import SearchOptions, solve
 from alrsim.schedulers.caps import caps_of, live_peaks, timed
 from alrsim.schedulers.placement import contiguous_blocks
+from alrsim.steps.chain import build_tasks
 from alrsim.tasks.problem import Problem
 from benchmarks.measure import say
 
@@ -48,7 +49,7 @@ def random_problem(random: Random, *, rule: str | None = None) -> Problem:
             update=random.random() < 0.5,
             **more,
         )
-        tasks = RULES[chosen](graph, options)
+        tasks = build_tasks(graph, chosen, options)
         if 6 <= len(tasks.tasks) <= MOST_TASKS:
             break
     speeds = [random.choice((1, 1, 2, 3)) for _ in range(units)]
@@ -118,7 +119,7 @@ def chain(stages: int, units: int, microbatches: int, times: tuple[int, int, int
     body = tuple(Stage(i, f"s{i}", parameters=1) for i in range(stages))
     graph = StageGraph("chain", body, tuple(Edge(i - 1, i, f"x{i}", 0) for i in range(stages + 1)), Stage(stages, "l"))
     options = RuleOptions(microbatches=microbatches, loss=False, update=False, first_input_gradient=True)
-    tasks = RULES["bp-split"](graph, options)
+    tasks = build_tasks(graph, "bp-split", options)
     row = dict(zip("FIW", ((t,) * units for t in times), strict=True))
     rows = tuple(row[task.id.kind] for task in tasks.tasks)
     return Problem(tasks, abstract_machine(units), rows, "durations")

@@ -35,7 +35,7 @@ from alrsim.schedulers import schedule
 from alrsim.tasks.problem import Problem, cost_key
 from benchmarks.measure import say
 from benchmarks.paperstyle import paper_kernels
-from benchmarks.stepbench import Model, Variant, open_bench, prepared_of
+from benchmarks.stepbench import Model, Variant, draft_of, open_bench, prepared_of
 
 RESNET5 = Model("resnet5", (("width", "8"),), samples=48)
 RESNET9 = Model("resnet9", (("width", "16"),), samples=16)
@@ -171,15 +171,16 @@ def _crossing(ratios: Mapping[int, float]) -> str:
 def _even_cut(model: Model, count: int) -> str:
     """The cut into two whose slower stage is fastest, by measured times of the layers."""
     bench = open_bench(model, count)
-    prepared = prepared_of(bench, Variant("", "bp"))
+    plain = Variant("", "bp")
+    stages, prepared = draft_of(bench, plain).stages.stages, prepared_of(bench, plain)
     with processes([_scheduled(prepared, "serial", None)], Limits()) as session:
         ticks = _durations(session, 0, prepared)
-    total = [0] * len(bench.stages.stages)
+    total = [0] * len(stages)
     for task, ns in zip(prepared.job.graph.tasks, ticks, strict=True):
         if task.id.stage < len(total):
             total[task.id.stage] += ns
     best = min(range(1, len(total)), key=lambda at: max(sum(total[:at]), sum(total[at:])))
-    return f"names:{bench.stages.stages[best].ops[0]}"
+    return f"names:{stages[best].ops[0]}"
 
 
 def _in_turn(steps: Sequence[Step], repeats: int) -> dict[str, list[float]]:

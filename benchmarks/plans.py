@@ -12,23 +12,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from alrsim.cli.measuring import Bench, open_bench, program_of
-from alrsim.cli.model import load, request
-from alrsim.cli.pipeline import Settings
-from alrsim.cli.planning import Setup
-
-from alrsim.cli.plan_asked import Asked
-from alrsim.cli.plan_model import Answer, plan_model
-from alrsim.cli.running import check_running
 from alrsim.cost.calibrated import calibrated_problem
-from alrsim.cost.costs import MeasuredCosts
-from alrsim.execution.executor import Prepared, Scheduled, execute_all, prepare
-from alrsim.execution.job import Settings as RunSettings
+from alrsim.execution.executor import Prepared, Scheduled, execute_all
 from alrsim.execution.measuring.calibrate import calibrate_all
 from alrsim.files import write_atomically
-from alrsim.planner.candidate import DEFAULT_MODES
-from alrsim.planner.evaluate import DEFAULT_SEARCH, Evaluated
+from alrsim.hardware.profile import load_machine
+from alrsim.planner.options import PlanOptions
+from alrsim.planner.planning import step_of
+from alrsim.planner.question import answer, open_question
 from alrsim.simulation.engine import simulate
+from alrsim.steps.measuring import open_bench, prepare_draft, running_of
+from alrsim.steps.model import load_model
+from alrsim.steps.options import RunOptions
+from alrsim.steps.step import Step
 from alrsim.tasks.problem import Problem
 from alrsim.timeline.timeline import Timeline
 from benchmarks.measure import say
@@ -46,7 +42,7 @@ class Real:
         predicted: The planner's lanes on them.
     """
 
-    plan: Evaluated
+    plan: Step
     prepared: Prepared
     problem: Problem
     predicted: Timeline
@@ -66,53 +62,26 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers to a file")
     options = parser.parse_args(arguments)
     say("plans: plan")
-    answer = plan_model(question(options))
-    chosen = [*answer.outcome.ranked[: options.plans], answer.outcome.ranked[-1]]
-    rows = compare(answer, list({id(one): one for one in chosen}.values()), options)
+    keywords = {"option": options.option, "batch": options.batch, "units": options.units, "rules": options.rules}
+    asked = PlanOptions.take({**keywords, "target": "step-time", "what_if": False})
+    model = load_model(options.model, option=asked.option)
+    question = open_question(model, load_machine("cpu-2core", options.units), asked)
+    ranked = answer(question).ranked
+    chosen = {id(one): one for one in (*ranked[: options.plans], ranked[-1])}
+    rows = compare([step_of(question, one) for one in chosen.values()], options)
     print(*table(rows), sep="\n", flush=True)
     if options.json is not None:
         write_atomically(options.json, (json.dumps(rows, indent=1) + "\n").encode())
 
 
-def question(options: argparse.Namespace) -> Asked:
-    """What is asked of the planner."""
-    return Asked(
-        model=options.model,
-        cosine=None,
-        target="step-time",
-        hardware="cpu-2core",
-        units=options.units,
-        batch=options.batch,
-        rules=tuple(options.rules.split(",")),
-        microbatches=None,
-        copies=None,
-        modes=DEFAULT_MODES,
-        cut=None,
-        noise_per_dim=None,
-        quality=None,
-        idle_power=0.0,
-        option=options.option,
-        bind=None,
-        precision=None,
-        optimizer="sgd",
-        update=True,
-        loss=True,
-        semantics="link",
-        search=DEFAULT_SEARCH,
-        what_if=False,
-        durations=None,
-        stages=None,
-        loss_unit=None,
-        loss_row=False,
-        typed=frozenset(),
-    )
-
-
-def compare(answer: Answer, plans: Sequence[Evaluated], options: argparse.Namespace) -> list[dict[str, Any]]:
+def compare(steps: Sequence[Step], options: argparse.Namespace) -> list[dict[str, Any]]:
     """Calibrate all, choose two, run them in turn."""
-    benches: dict[int, Bench] = {}
-    drafts = [(plan, _prepare(answer, plan, options, benches)) for plan in plans]
-    running = check_running(options.executor, None)
+    running = running_of(RunOptions.take({"executor": options.executor, "repeats": options.repeats}))
+    works = {one.tasks.microbatches: one.draft.work for one in steps if one.draft is not None}
+    benches = {count: open_bench(work, running) for count, work in works.items()}
+    drafts = [
+        (one, prepare_draft(benches[one.tasks.microbatches], one.draft)) for one in steps if one.draft is not None
+    ]
     say("plans: calibrate")
     costs = calibrate_all(
         [prepared for _, prepared in drafts],
@@ -121,7 +90,11 @@ def compare(answer: Answer, plans: Sequence[Evaluated], options: argparse.Namesp
         units=options.units,
         repeats=options.repeats,
     )
-    ready = [_predict(answer, plan, prepared, one) for (plan, prepared), one in zip(drafts, costs, strict=True)]
+    ready = []
+    for (one, prepared), found in zip(drafts, costs, strict=True):
+        problem = calibrated_problem(one.tasks, one.machine, prepared.job.options, found)
+        problem = replace(problem, loss_unit=one.problem.loss_unit)
+        ready.append(Real(one, prepared, problem, simulate(problem, one.schedule, semantics=found.semantics)))
     ready.sort(key=lambda one: one.predicted.makespan)
     slower = [one for one in ready[1:] if one.predicted.makespan >= APART * ready[0].predicted.makespan]
     pair = [ready[0], slower[0] if slower else ready[-1]]
@@ -137,7 +110,7 @@ def compare(answer: Answer, plans: Sequence[Evaluated], options: argparse.Namesp
         measured = run.timeline.makespan
         rows.append(
             {
-                "plan": one.plan.candidate.label,
+                "plan": one.plan.name,
                 "roofline_ns": one.plan.timeline.makespan,
                 "predicted_ns": one.predicted.makespan,
                 "measured_ns": measured,
@@ -146,25 +119,6 @@ def compare(answer: Answer, plans: Sequence[Evaluated], options: argparse.Namesp
             }
         )
     return rows
-
-
-def _prepare(answer: Answer, plan: Evaluated, options: argparse.Namespace, benches: dict[int, Bench]) -> Prepared:
-    """The plan's tasks on real tensors; plans with as many micro-batches share a program per cut."""
-    count = plan.candidate.microbatches
-    if count not in benches:
-        loaded = load(request(options.model, options.option, None, options.batch, count))
-        setup = Setup(loaded, Settings(microbatches=count), answer.profile, answer.setting.machine)
-        benches[count] = open_bench(setup, 0)
-    bench = benches[count]
-    stages = answer.setting.source.stages(plan.candidate.cut, count)
-    program = program_of(bench, stages)
-    return prepare(program, plan.problem.tasks, bench.batch, plan.options, RunSettings(seed=0))
-
-
-def _predict(answer: Answer, plan: Evaluated, prepared: Prepared, costs: MeasuredCosts) -> Real:
-    problem = calibrated_problem(plan.problem.tasks, answer.setting.machine, plan.options, costs)
-    problem = replace(problem, loss_unit=plan.problem.loss_unit)
-    return Real(plan, prepared, problem, simulate(problem, plan.schedule, semantics=costs.semantics))
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -6,16 +6,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from alrsim.cost.cut import cut_graph
-from alrsim.cost.stages import build_stages
 from alrsim.execution.executor import Batch, Scheduled, prepare
-from alrsim.execution.programs.program import build_program
-from alrsim.frontend.torch_export import export_model
 from alrsim.frontend.torch_model import TorchModel
 from alrsim.hardware.machine import abstract_machine
 from alrsim.models import build
-from alrsim.rules import RULES, RuleOptions
 from alrsim.schedulers import schedule
+from alrsim.steps.method import parse_method
+from alrsim.steps.model import load_model
+from alrsim.steps.options import StepOptions
+from alrsim.steps.step import draft_step, workload
 from alrsim.tasks.problem import Problem
 
 
@@ -80,12 +79,12 @@ def jobs_of(subject: Subject, microbatches: int, orders: tuple[str, ...]) -> Map
     model = TorchModel(
         "stages", nn.Sequential(*subject.parts), lambda batch: (torch.zeros(batch, *subject.sample),), subject.classes
     )
-    exported = export_model(model, subject.size)
-    stages = build_stages(exported.graph, cut_graph(exported.graph, "module"), batch=subject.size)
-    assert len(stages.stages) == 2, [stage.ops for stage in stages.stages]
-    options = RuleOptions(microbatches=microbatches, update=False)
-    graph = RULES["bp"](stages, options)
-    program = build_program(exported.graph, exported.program, stages)
-    prepared = prepare(program, graph, subject.batch(microbatches), options)
-    problem = Problem(graph, abstract_machine(2), tuple((1, 1) for _ in graph.tasks), "benchmark")
+    split = {"batch": subject.size * microbatches, "microbatches": microbatches}
+    asked = StepOptions.take({**split, "cut": "module", "update": False})
+    work = workload(load_model(model), abstract_machine(2), asked)
+    draft = draft_step(work, parse_method("bp"))
+    assert len(draft.stages.stages) == 2, [stage.ops for stage in draft.stages.stages]
+    program = work.model.program(work.sized, draft.stages)
+    prepared = prepare(program, draft.tasks, subject.batch(microbatches), draft.options)
+    problem = Problem(draft.tasks, work.machine, tuple((1, 1) for _ in draft.tasks.tasks), "benchmark")
     return {order: Scheduled(prepared, problem, schedule(problem, order)) for order in orders}

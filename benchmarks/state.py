@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from alrsim.execution.executor import execute_prepared, prepare
-from alrsim.execution.job import Settings
+from alrsim.execution.executor import execute_prepared
 from alrsim.execution.measuring.tracking import measure_scratch
 from alrsim.experiments.measures.memory import predicted_state, recorded_state
 from alrsim.hardware.precision import Precision, PrecisionPlan
@@ -19,7 +18,7 @@ from alrsim.simulation.engine import simulate
 from alrsim.tasks.scratch import with_scratch
 from alrsim.timeline.memory import peak_memory
 from benchmarks.measure import say
-from benchmarks.stepbench import Model, Variant, open_bench, serial_problem, tasks_of
+from benchmarks.stepbench import Model, Variant, draft_of, open_bench, prepared_of, serial_problem
 
 BITS = PrecisionPlan(saved=Precision.SIGN1, noise=Precision.SIGN1)
 AGAIN = PrecisionPlan(saved=Precision.SIGN1, noise=Precision.REGENERATED)
@@ -29,7 +28,7 @@ SCHEMES = (
     Variant("fp32, stacked (lr)", "lr"),
     Variant("int8 signs, stacked (alr)", "alr"),
     Variant("packed bits, stacked (alr)", "alr", precision=BITS),
-    Variant("packed bits, noise drawn again (lr-rademacher, stack)", "lr-rademacher", changes={"reduction": "stack"}),
+    Variant("packed bits, noise drawn again (lr-rademacher, stack)", "lr-rademacher", changes={"reduce": "stack"}),
     Variant("accumulated (lr-rademacher)", "lr-rademacher"),
 )
 
@@ -71,9 +70,8 @@ def measured(model: Model, variant: Variant) -> dict[str, int]:
     """State and peak live bytes of one step on one worker, and what the simulator says of both: from the rules, with
     the scratch of every kind of task as it was measured."""
     bench = open_bench(model)
-    tasks, options = tasks_of(bench, variant)
+    tasks, prepared = draft_of(bench, variant).tasks, prepared_of(bench, variant)
     guess = serial_problem(tasks)
-    prepared = prepare(bench.program, tasks, bench.batch, options, Settings())
     told = replace(guess, tasks=with_scratch(tasks, measure_scratch(prepared)))
     expected = simulate(told, schedule(told, "serial"))
     found = execute_prepared(prepared, guess, schedule(guess, "serial"), repeats=1, warmup=0, dispatch_overhead_ns=0)

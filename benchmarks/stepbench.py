@@ -3,28 +3,22 @@
 import gc
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 
-from alrsim.cost.cut import cut_graph
-from alrsim.cost.stages import build_stages
-from alrsim.datasets import default_dataset, load_samples
-from alrsim.estimators.policy import Plan, preset
-from alrsim.execution.executor import Batch, Prepared, lane_items, new_run, prepare, task_body
+from alrsim.execution.executor import Prepared, lane_items, new_run, prepare, task_body
 from alrsim.execution.job import Settings
 from alrsim.execution.kernels.registry import KERNELS, Kernel
 from alrsim.execution.measuring.timelines import BUSY, device_name
-from alrsim.execution.programs.program import Program, build_program
+from alrsim.execution.programs.program import Program
 from alrsim.execution.workers.thread_workers import Times, run_lanes
-from alrsim.frontend.torch_export import export_model
-from alrsim.graph.stages import StageGraph
+from alrsim.experiments.measures import bench as measures
+from alrsim.experiments.measures.bench import zoo_model
 from alrsim.hardware.machine import abstract_machine
 from alrsim.hardware.precision import PrecisionPlan
-from alrsim.models import build
-from alrsim.rules import RULES
-from alrsim.rules.options import RuleOptions
-from alrsim.rules.policy import default_precision, plan_options, plan_rule
 from alrsim.schedulers import schedule
+from alrsim.steps.measuring import Bench
+from alrsim.steps.step import Draft
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.tasks.token import Kind
@@ -51,22 +45,12 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Bench:
-    """A model on one batch, cut into stages, for one number of micro-batches."""
-
-    program: Program
-    stages: StageGraph
-    batch: Batch
-    microbatches: int
-
-
-@dataclass(frozen=True)
 class Variant:
     """One way to make the step.
 
     Attributes:
         label: For the table.
-        changes: Fields of the estimator.
+        changes: Options of the estimator.
         precision: Formats of state; default those of the method.
         kernels: That run its tasks.
     """
@@ -112,30 +96,26 @@ class Turn:
 
 @lru_cache(maxsize=4)
 def open_bench(model: Model, microbatches: int = 1) -> Bench:
-    """Export and cut; the batch is digits where they fit, else random data."""
-    torch_model = build(model.name, **dict(model.options))
-    exported = export_model(torch_model, model.samples // microbatches)
-    stages = build_stages(exported.graph, cut_graph(exported.graph, model.cut))
-    program = build_program(exported.graph, exported.program, stages)
-    data = load_samples(default_dataset(torch_model), torch_model, model.samples, 0)
-    return Bench(program, stages, Batch(data.inputs, data.labels), microbatches)
+    """The model on one batch: digits where they fit, else random data."""
+    return measures.open_bench(zoo_model(model.name, *model.options), model.samples, microbatches, cut=model.cut)
 
 
-def tasks_of(bench: Bench, variant: Variant) -> tuple[TaskGraph, RuleOptions]:
-    """The tasks of a step without updates, and their options."""
-    flags = [stage.parameters > 0 for stage in bench.stages.stages]
-    plan: Plan = preset(variant.method).plan(flags, copies=variant.copies, **variant.changes)
-    base = RuleOptions(microbatches=bench.microbatches, copies=variant.copies, update=False, group=variant.group)
-    options = plan_options(plan, base)
-    if variant.method != "bp":
-        options = replace(options, precision=variant.precision or default_precision(options))
-    return RULES[plan_rule(plan)](bench.stages, options), options
+def draft_of(bench: Bench, variant: Variant) -> Draft:
+    """The tasks of a step without updates."""
+    options = {"copies": variant.copies, "group": variant.group, "precision": variant.precision, **variant.changes}
+    return measures.draft(bench, variant.method, **options)
+
+
+def program_of(bench: Bench, draft: Draft) -> Program:
+    """The torch program of a step's stages."""
+    return bench.work.model.program(bench.work.sized, draft.stages)
 
 
 def prepared_of(bench: Bench, variant: Variant) -> Prepared:
     """The step, recorded once."""
-    tasks, options = tasks_of(bench, variant)
-    return prepare(bench.program, tasks, bench.batch, options, Settings(), kernels=variant.kernels)
+    draft = draft_of(bench, variant)
+    program = program_of(bench, draft)
+    return prepare(program, draft.tasks, bench.batch, draft.options, Settings(), kernels=variant.kernels)
 
 
 def job_of(bench: Bench, variant: Variant, units: int = 1, *, pinned: bool = True) -> Job:

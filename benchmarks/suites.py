@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 from torch.distributed.pipelining._schedule_visualizer import get_schedule_ops
 
-from alrsim.rules import RULES
 from alrsim.schedule.check import check
 from alrsim.schedule.evaluate import compile_arrays, evaluate, evaluate_lanes, follow
 from alrsim.schedule.evaluate import run as run_arrays
@@ -12,6 +11,7 @@ from alrsim.schedule.lower import lower
 from alrsim.schedulers import SCHEDULERS, schedule
 from alrsim.simulation.engine import simulate
 from alrsim.simulation.run import run
+from alrsim.steps.method import BUILTIN_RULES
 from benchmarks import plain
 from benchmarks.kernels import kernels
 from benchmarks.measure import Row, growth, measure, say
@@ -72,7 +72,7 @@ def evaluator(sizes: Sequence[int], repeats: int) -> list[Row]:
 def passes(sizes: Sequence[int], repeats: int) -> list[Row]:
     """The steps before the engine: rule, lowering, check."""
     rows = []
-    for rule in RULES:
+    for rule in BUILTIN_RULES:
         if rule == "segments":
             continue
         series = []

@@ -6,10 +6,11 @@ from functools import cache
 from alrsim.graph.stages import chain
 from alrsim.hardware.machine import abstract_machine
 from alrsim.hardware.precision import PrecisionPlan
-from alrsim.rules import RULES, RuleOptions
+from alrsim.rules import RuleOptions
 from alrsim.schedule.lower import Lowered, lower
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers import SCHEDULERS, schedule
+from alrsim.steps.chain import build_tasks
 from alrsim.tasks.problem import Problem, price
 from alrsim.tasks.taskgraph import TaskGraph
 
@@ -26,7 +27,7 @@ def tasks_of(rule: str, wanted: int, stages: int = UNITS) -> TaskGraph:
 
 
 def _rule(rule: str, microbatches: int, stages: int) -> TaskGraph:
-    return RULES[rule](chain(stages, elements=1), RuleOptions(microbatches=microbatches))
+    return build_tasks(chain(stages, elements=1), rule, RuleOptions(microbatches=microbatches))
 
 
 def problem_of(rule: str, wanted: int, transfer: int, stages: int = UNITS) -> Problem:

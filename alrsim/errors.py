@@ -75,7 +75,9 @@ def spell(error: AlrsimError, spelling: Spelling) -> str:
     copies: is 0, must be at least 1
       try: copies=4
     """
-    place = ": ".join(part for part in (respell(error.where, spelling), error.field and spelling(error.field, None)) if part)
+    place = ": ".join(
+        part for part in (respell(error.where, spelling), error.field and spelling(error.field, None)) if part
+    )
     words = respell(error.what, spelling)
     tries = [respell(error.fix, spelling)] if error.fix else []
     tries += [spelling(field, value) for field, value in error.fixes]

@@ -49,7 +49,11 @@ def _outline(
 ) -> Outline:
     chunks = chunks_of(asked, method)
     if units is None and stages is None:
-        raise OptionError("of a textbook problem without a schedule file must be said (and `stages`, if another number)", field="units", fixes=[("units", 4)])
+        raise OptionError(
+            "of a textbook problem without a schedule file must be said (and `stages`, if another number)",
+            field="units",
+            fixes=[("units", 4)],
+        )
     count = units or max(1, (stages or 1) // chunks)
     require_unit_count(count, "units")
     return outline_of_method(method, durations, stages or count * chunks, asked.microbatches, unit_names(count))

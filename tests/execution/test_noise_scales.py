@@ -142,7 +142,9 @@ def test_balanced_scales_move_the_loss_alike(subject):
     one = subject("mlp", "layer", 12, hidden=16, features=12)
     options, start = RuleOptions(copies=2), Settings(sigma=0.01)
     sigmas = balanced_sigmas(one.program, one.batch(1), options, start, RULES["lr"], copies=64)
-    again = balanced_sigmas(one.program, one.batch(1), options, replace(start, sigma=sigmas, seed=1), RULES["lr"], copies=64)
+    again = balanced_sigmas(
+        one.program, one.batch(1), options, replace(start, sigma=sigmas, seed=1), RULES["lr"], copies=64
+    )
     assert math.prod(sigmas) == pytest.approx(0.01**3)
     assert max(sigmas) > 1.5 * min(sigmas)
     for first, second in zip(sigmas, again, strict=True):

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from alrsim.errors import OptionError
-from alrsim.options import keyword
-from alrsim.quality.options import DATA, DataOptions, NoiseOptions, number, positive, share
+from alrsim.options import keyword, parse_number, parse_positive, parse_share
+from alrsim.quality.options import DATA, DataOptions, NoiseOptions
 from alrsim.rules.optimizers import OPTIMIZERS
 from alrsim.steps.method import parse_method
 from alrsim.steps.options import METHOD, CopyOptions, MachineOptions, ModelOptions
@@ -33,7 +33,7 @@ def fraction(given: Any, name: str) -> float:
     Raises:
         OptionError: anything else.
     """
-    found = number(given, name)
+    found = parse_number(given, name)
     if not 0 <= found < 1:
         raise OptionError(f"is {given}, must be at least 0 and below 1", field=name)
     return found
@@ -52,7 +52,7 @@ class UpdateOptions(DataOptions):
     """Data, steps, and what an optimizer makes of a gradient."""
 
     steps: int = keyword("Optimizer steps.", default=600, metavar="N", least=1, panel=DATA)
-    epochs: float | None = keyword("Instead of `steps`.", default=None, metavar="E", parse=positive, panel=DATA)
+    epochs: float | None = keyword("Instead of `steps`.", default=None, metavar="E", parse=parse_positive, panel=DATA)
     eval_every: int = keyword("Steps between rows of the log.", default=50, metavar="N", least=1, panel=DATA)
     seed: int = keyword(
         "Of the first parameters, the order of data, and the noise.", default=0, metavar="N", least=0, panel=DATA
@@ -60,7 +60,7 @@ class UpdateOptions(DataOptions):
     optimizer: str = keyword(
         f"{_of(OPTIMIZERS)}.", default="adam", metavar="O", choices=tuple(OPTIMIZERS), panel=UPDATE
     )
-    lr: float = keyword("Learning rate.", default=1e-3, metavar="R", parse=positive, panel=UPDATE)
+    lr: float = keyword("Learning rate.", default=1e-3, metavar="R", parse=parse_positive, panel=UPDATE)
     momentum: float = keyword("Of momentum.", default=0.9, metavar="M", parse=fraction, panel=UPDATE)
     weight_decay: float = keyword("Pull towards 0.", default=0.0, metavar="W", parse=fraction, panel=UPDATE)
     lr_schedule: str = keyword(
@@ -71,7 +71,7 @@ class UpdateOptions(DataOptions):
         panel=UPDATE,
     )
     lr_every: int = keyword("step: steps between falls.", default=1000, metavar="N", least=1, panel=UPDATE)
-    lr_factor: float = keyword("step: factor of a fall.", default=0.5, metavar="F", parse=positive, panel=UPDATE)
+    lr_factor: float = keyword("step: factor of a fall.", default=0.5, metavar="F", parse=parse_positive, panel=UPDATE)
     direction: str = keyword(
         "What the optimizer gets: the gradient, or the sign of its elements.",
         default="gradient",
@@ -95,13 +95,13 @@ class TrainOptions(UpdateOptions, NoiseOptions, CopyOptions, MachineOptions, Mod
         panel=METHOD,
     )
     sigma_lr: float = keyword(
-        "sigma_rule learned: Adam's rate for log sigma.", default=0.01, metavar="R", parse=positive, panel=METHOD
+        "sigma_rule learned: Adam's rate for log sigma.", default=0.01, metavar="R", parse=parse_positive, panel=METHOD
     )
     beta: float | None = keyword(
-        "hsic: weight of the labels. Default: 500.", default=None, metavar="B", parse=positive, panel=METHOD
+        "hsic: weight of the labels. Default: 500.", default=None, metavar="B", parse=parse_positive, panel=METHOD
     )
     kernel_sigma: float | None = keyword(
-        "hsic: width of kernels. Default: 5.", default=None, metavar="S", parse=positive, panel=METHOD
+        "hsic: width of kernels. Default: 5.", default=None, metavar="S", parse=parse_positive, panel=METHOD
     )
     monitor: int = keyword(
         "Every N steps estimate the gradient's cosine from two halves of the copies; 0: never.",
@@ -114,7 +114,7 @@ class TrainOptions(UpdateOptions, NoiseOptions, CopyOptions, MachineOptions, Mod
         "Double or halve the copies to hold this; auto: what its plan aims at, too (0.7).",
         default=None,
         metavar="C",
-        parse=share,
+        parse=parse_share,
         panel=MONITOR,
     )
     copies_min: int = keyword("Fewest copies to go down to.", default=2, metavar="N", least=1, panel=MONITOR)

@@ -33,7 +33,11 @@ RENAMED: dict[str, str] = {"kind": "profile_kind"}
 _STEP_METRICS = "idle_fraction|overhead_ratio|rank_span_bubble|internal_idle|grid_idle|layer_rows_idle"
 
 MOVED: tuple[tuple[str, str, str], ...] = (
-    ("simulate|execute", r"(model|hardware|durations/\w+)", r"about/\1"),
+    ("simulate|execute|explain", r"(model|hardware|durations/\w+)", r"about/\1"),
+    ("sweep", r"results/([^/]+)/configuration/what-if", r"results/\1/configuration/what_if"),
+    ("plan", "plans#", "ranked#"),
+    ("plan", r"(chosen|runner_up|ranked/\*)/makespan_ns", r"\1/makespan"),
+    ("plan", r"chosen/schedule#(lanes|tasks)", r"schedule#\1"),
     ("simulate|execute", rf"({_STEP_METRICS})", r"metrics/\1"),
     ("simulate|execute", "makespan_ns", "makespan"),
     ("sweep", r"results/([^/]+)/(?!configuration|error|digest|pareto)(.+)", r"results/\1/outcome/\2"),
@@ -112,7 +116,20 @@ def run_case(words: Sequence[str]) -> dict[str, Any]:
     if status != 0:
         raise RuntimeError(f"alrsim {shlex.join(words)}\nended with {status}: {err.getvalue()}")
     document: dict[str, Any] = json.loads(out.getvalue())
-    return document
+    return _with_plans(document) if words[0] == "plan" and document["durations"] else document
+
+
+def _with_plans(document: dict[str, Any]) -> dict[str, Any]:
+    """A plan of durations as it was told when net.json was written: rules by name."""
+    rows = {row["rule"]: row for row in document["ranked"]}
+    names = {key: document[key]["rule"] for key in ("chosen", "runner_up")}
+    return {
+        **document,
+        **names,
+        "plans": rows,
+        "stages": rows["lr"]["stages"],
+        "microbatches": rows["lr"]["microbatches"],
+    }
 
 
 class Net:

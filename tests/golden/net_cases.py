@@ -26,7 +26,7 @@ MADE: dict[str, str] = {
 _ALL_BP = "bp:gpipe,bp:1f1b,bp:zb-h1,bp:interleaved-1f1b,bp:zb-v"
 _ALL_LR = "lr:lr-fixed,lr:lr-free,alr:lr-free"
 _SOME = "bp:1f1b,bp:zb-h1,lr:lr-free,alr:lr-fixed"
-_TRAIN = "train mlp --option hidden=8 --batch 10 --steps 4 --eval-every 2"
+_TRAIN = "train mlp --option hidden=8 --batch 10 --steps 4 --eval-every 2 --microbatches 1"
 _GRADCHECK = "gradcheck mlp --option hidden=8 --batch 4 --draws 2"
 _TEXTBOOK = "--durations f=1,b=1,w=1,transfer=1/4"
 
@@ -129,7 +129,9 @@ CASES: dict[str, str] = {
     # train
     "train bp": _TRAIN,
     "train lr": f"{_TRAIN} --method lr --copies 4 --monitor 2",
-    "train lr, scheduled": f"{_TRAIN} --method lr --copies 4 --microbatches 2 --schedule lr-free --units 2",
+    "train lr, scheduled": f"{_TRAIN} --method lr --copies 4 --microbatches 2 --scheduler lr-free --units 2".replace(
+        " --microbatches 1", "", 1
+    ),
     "train alr": f"{_TRAIN} --method alr --copies 4",
     "train hybrid": f"{_TRAIN} --method hybrid --copies 2 --optimizer sgd --update sign",
     "train segments": f"{_TRAIN} --method segments --segments 1 --copies 4 --precision saved=bf16,noise=regenerated",

@@ -1,6 +1,5 @@
 """From the options of ``train`` to a job; what nothing would read is refused."""
 
-from collections.abc import Iterable
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
@@ -149,45 +148,26 @@ def refuse_unread(asked: TrainOptions, method: str) -> None:
     Raises:
         OptionError: names the option and what would read it.
     """
-    given, planned = asked.given, asked.estimators is not None
-
-    def refuse(options: Iterable[str], why: str, fix: str, *, unless: bool = False) -> None:
-        found = next((name for name in options if name in given), None)
-        if found is not None and not unless:
+    planned, word = asked.estimators is not None, "bp is exact: it has no noise and no copies"
+    noiseless = word if method == "bp" else f"{method} has no noise"
+    limits = LEARNING[:1] if method == "auto" else LEARNING
+    falls = asked.lr_schedule == "step"
+    learned = asked.sigma_rule == "learned" or planned
+    for options, is_read, why, fix in (
+        (NOISY, learner_entry(method).noisy, noiseless, "leave it out, or choose a `method` with noise"),
+        (("copies",), method != "auto", "is what auto measures", "give `target_cosine` or `copies_max`"),
+        (("beta", "kernel_sigma"), method == "hsic", f"{method} has no kernels", "use `method=hsic`"),
+        (("momentum",), asked.optimizer == "momentum", f"{asked.optimizer} does not read it", "`optimizer=momentum`"),
+        (("lr_every", "lr_factor"), falls, f"a {asked.lr_schedule} rate has no falls", "use `lr_schedule=step`"),
+        (("sigma_lr",), learned, "no sigma is learned", "use `sigma_rule=learned`"),
+        (limits, asked.target_cosine, "nothing changes the number of copies", "add `target_cosine` and `monitor`"),
+        (("steps",), asked.epochs is None, "`epochs` says how long, too", "give one of them"),
+    ):
+        found = next((name for name in options if name in asked.given), None)
+        if found is not None and not is_read:
             raise OptionError(why, field=found, fix=fix)
-
-    exact = "bp is exact: it has no noise and no copies"
-    fix = "leave it out, or choose a `method` with noise"
-    refuse(NOISY, exact if method == "bp" else f"{method} has no noise", fix, unless=learner_entry(method).noisy)
     if planned:
-        refuse_overruled(given)
-    refuse(("copies",), "is what auto measures", "give `target_cosine` or `copies_max`", unless=method != "auto")
-    refuse(("beta", "kernel_sigma"), f"{method} has no kernels", "use `method=hsic`", unless=method == "hsic")
-    refuse(
-        ("momentum",),
-        f"{asked.optimizer} does not read it",
-        "use `optimizer=momentum`",
-        unless=asked.optimizer == "momentum",
-    )
-    refuse(
-        ("lr_every", "lr_factor"),
-        f"a {asked.lr_schedule} rate has no falls",
-        "use `lr_schedule=step`",
-        unless=asked.lr_schedule == "step",
-    )
-    refuse(
-        ("sigma_lr",),
-        "no sigma is learned",
-        "use `sigma_rule=learned`",
-        unless=asked.sigma_rule == "learned" or planned,
-    )
-    refuse(
-        LEARNING[:1] if method == "auto" else LEARNING,
-        "nothing changes the number of copies",
-        "add `target_cosine` and `monitor`",
-        unless=asked.target_cosine is not None,
-    )
-    refuse(("steps",), "`epochs` says how long, too", "give one of them", unless=asked.epochs is None)
+        refuse_overruled(asked.given)
     if asked.copies_min > asked.copies_max:
         raise OptionError(f"{asked.copies_min} is more than `copies_max={asked.copies_max}`", field="copies_min")
 

@@ -1,10 +1,10 @@
 """What is trained and how, as a value: two runs of equal jobs give the same numbers, bit for bit."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
-from math import gcd, isfinite
+from math import gcd, inf
 from typing import Any, Literal
 
 from alrsim.errors import OptionError
@@ -14,6 +14,9 @@ from alrsim.execution.job import Mask
 Direction = Literal["gradient", "sign"]
 RateSchedule = Literal["constant", "step", "cosine"]
 OptimizerName = Literal["adam", "adamw", "sgd", "momentum", "rmsprop"]
+
+Check = tuple[bool, str, str, str]
+"""Whether something is wrong, what, the option that is to blame, and what to do."""
 
 FREE = frozenset({"steps", "eval_every", "copies_min", "copies_max"})
 """Fields that a resumed run may change: they decide when a run ends and what it tells, not what a step computes."""
@@ -96,82 +99,86 @@ class TrainJob:
         for name in ("copies", "batch", "microbatches", "steps", "eval_every", "rate_every"):
             if getattr(self, name) < 1:
                 raise OptionError(f"is {getattr(self, name)}, must be at least 1", field=option_of(name))
-        if self.batch % self.microbatches:
-            raise OptionError(
-                f"a batch of {self.batch} samples cannot be split evenly into {self.microbatches} micro-batches",
-                field="microbatches",
-                fix="choose a divisor of the batch",
-            )
         for name in ("rate", "rate_factor", "sigma_rate"):
-            value = getattr(self, name)
-            if not (isfinite(value) and value > 0):
-                raise OptionError(f"is {value}, must be positive", field=option_of(name))
+            if not 0 < getattr(self, name) < inf:
+                raise OptionError(f"is {getattr(self, name)}, must be positive", field=option_of(name))
         for name in ("momentum", "weight_decay"):
-            value = getattr(self, name)
-            if not (isfinite(value) and 0 <= value < 1):
-                raise OptionError(f"is {value}, must be at least 0 and below 1", field=option_of(name))
-        if self.group is not None and (self.group < 1 or (self.copies % self.group and self.method != "auto")):
-            raise OptionError(
-                f"copy groups of {self.group} do not divide {self.copies} copies",
-                field="group",
-                fix=f"choose a divisor of {self.copies}",
-            )
-        if (self.segments is not None) != (self.method == "segments"):
-            raise OptionError(
-                "method segments needs the first stage of every segment after the first, and no other method has them",
-                field="segments",
-                fix="for example `method=segments` `segments=2,4`",
-            )
-        self._check_monitor()
-        self._check_halves()
+            if not 0 <= getattr(self, name) < 1:
+                raise OptionError(f"is {getattr(self, name)}, must be at least 0 and below 1", field=option_of(name))
+        for wrong, what, name, fix in (*self._wrong_parts(), *self._wrong_monitor(), *self._wrong_halves()):
+            if wrong:
+                raise OptionError(what, field=name, fix=fix)
 
-    def _check_monitor(self) -> None:
-        if self.monitor < 0:
-            raise OptionError(f"is {self.monitor}, must be at least 0", field="monitor")
-        if self.target_cosine is not None and not 0 < self.target_cosine < 1:
-            raise OptionError(f"is {self.target_cosine}, must be between 0 and 1", field="target_cosine")
-        if self.target_cosine is not None and not self.monitor and self.method != "auto":
-            raise OptionError(
-                "needs the monitor that it steers by", field="target_cosine", fix="add, for example, `monitor=20`"
-            )
-        if self.monitor and self.copies % 2 and not self.open:
-            raise OptionError(
-                f"the monitor splits the copies in two halves, and {self.copies} is odd",
-                field="copies",
-                fix=f"use {self.copies + 1}",
-            )
-        if self.target_cosine is not None and not 2 <= self.copies_min <= self.copies_max:
-            raise OptionError(
-                f"{self.copies_min} to {self.copies_max} copies is no range that starts at 2 or more",
-                field="copies_min",
-            )
+    def _wrong_parts(self) -> Iterator[Check]:
+        """How batch, copies and stages are split."""
+        yield (
+            self.batch % self.microbatches > 0,
+            f"a batch of {self.batch} samples cannot be split evenly into {self.microbatches} micro-batches",
+            "microbatches",
+            "choose a divisor of the batch",
+        )
+        group = 1 if self.group is None else self.group
+        yield (
+            group < 1 or (self.copies % group > 0 and self.method != "auto"),
+            f"copy groups of {group} do not divide {self.copies} copies",
+            "group",
+            f"choose a divisor of {self.copies}",
+        )
+        yield (
+            (self.segments is not None) != (self.method == "segments"),
+            "method segments needs the first stage of every segment after the first, and no other method has them",
+            "segments",
+            "for example `method=segments` `segments=2,4`",
+        )
 
-    def _check_halves(self) -> None:
+    def _wrong_monitor(self) -> Iterator[Check]:
+        """What measures the cosine, and what it steers."""
+        target = self.target_cosine
+        yield self.monitor < 0, f"is {self.monitor}, must be at least 0", "monitor", ""
+        yield target is not None and not 0 < target < 1, f"is {target}, must be between 0 and 1", "target_cosine", ""
+        yield (
+            target is not None and not self.monitor and self.method != "auto",
+            "needs the monitor that it steers by",
+            "target_cosine",
+            "add, for example, `monitor=20`",
+        )
+        yield (
+            self.monitor > 0 and self.copies % 2 > 0 and not self.open,
+            f"the monitor splits the copies in two halves, and {self.copies} is odd",
+            "copies",
+            f"use {self.copies + 1}",
+        )
+        yield (
+            target is not None and not 2 <= self.copies_min <= self.copies_max,
+            f"{self.copies_min} to {self.copies_max} copies is no range that starts at 2 or more",
+            "copies_min",
+            "",
+        )
+
+    def _wrong_halves(self) -> Iterator[Check]:
         """A monitored step is two of half of the copies, and each must be able to do what the whole can."""
         if not self.monitor or self.open:
             return
-        baselines = {one.baseline for one in self.plan or () if one.kind != "bp"} | {self.changes.get("baseline")}
-        learned = {one.sigma_rule for one in self.plan or () if one.kind != "bp"} | {self.changes.get("sigma_rule")}
-        what = None
-        if "copy-mean" in baselines:
-            what = "baseline copy-mean needs 2 copies in each half that the monitor splits a step into"
-        elif "learned" in learned:
-            what = "a learned sigma needs 2 antithetic pairs in each half that the monitor splits a step into"
-        if what is None:
-            return
-        if self.copies < 4:
-            raise OptionError(f"{what}, and there are {self.copies}", field="copies", fix="use 4 or more")
-        if self.target_cosine is not None and self.copies_min < 4:
-            raise OptionError(
-                f"{what}, and the copies may fall to {self.copies_min}", field="copies_min", fix="use 4 or more"
-            )
-        if "learned" in learned and self.group is not None and gcd(self.group, self.copies // 2) < 2:
-            raise OptionError(
-                f"a learned sigma needs 2 pairs in every copy group, and in the monitor's halves of {self.copies // 2} "
-                f"copies groups of {self.group} become groups of 1",
-                field="group",
-                fix="leave it out",
-            )
+        noisy = [one for one in self.plan or () if one.kind != "bp"]
+        means = "copy-mean" in {*(one.baseline for one in noisy), self.changes.get("baseline")}
+        learned = "learned" in {*(one.sigma_rule for one in noisy), self.changes.get("sigma_rule")}
+        needs = "baseline copy-mean needs 2 copies" if means else "a learned sigma needs 2 antithetic pairs"
+        what, few = f"{needs} in each half that the monitor splits a step into", means or learned
+        yield few and self.copies < 4, f"{what}, and there are {self.copies}", "copies", "use 4 or more"
+        yield (
+            few and self.target_cosine is not None and self.copies_min < 4,
+            f"{what}, and the copies may fall to {self.copies_min}",
+            "copies_min",
+            "use 4 or more",
+        )
+        half = self.copies // 2
+        yield (
+            learned and self.group is not None and gcd(self.group, half) < 2,
+            f"a learned sigma needs 2 pairs in every copy group, and in the monitor's halves of {half} copies groups "
+            f"of {self.group} become groups of 1",
+            "group",
+            "leave it out",
+        )
 
     @property
     def open(self) -> bool:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from alrsim.documents import Document, Live
 from alrsim.training.auto import plan_lines
+from alrsim.training.learner import Cost
 from alrsim.training.log import Row
 from alrsim.training.optimize import plain_state
 from alrsim.training.place import Placement
@@ -26,19 +27,6 @@ class DataUsed:
     description: str
     train: int
     test: int
-
-
-@dataclass(frozen=True)
-class StepCost:
-    """What a step takes.
-
-    Attributes:
-        forwards: Full forwards that each sample passes through.
-        work: Multiply-accumulates over those of one forward of the batch.
-    """
-
-    forwards: float
-    work: float
 
 
 @dataclass(frozen=True)
@@ -72,7 +60,7 @@ class TrainResult(Document):
     noisy: bool
     sigma: tuple[float, ...] | None
     mask: str
-    cost_per_step: StepCost
+    cost_per_step: Cost
     resumed_at: int | None
     steps_done: int
     best_accuracy: float
@@ -104,7 +92,7 @@ def train_result(
         noisy=method.noisy,
         sigma=None if method.sigma is None else state.sigma or method.sigma,
         mask=method.mask,
-        cost_per_step=StepCost(cost.forwards, cost.work),
+        cost_per_step=cost,
         resumed_at=resumed,
         steps_done=state.step,
         best_accuracy=max(accuracies),

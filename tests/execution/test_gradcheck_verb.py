@@ -242,7 +242,7 @@ def test_bad_input_gets_one_message(model: Any, options: dict[str, Any], words: 
         ({"steps": 0}, "steps: is 0"),
         ({"steps": 99999999}, "must be at most"),
         ({"lr": 0}, "lr: is 0"),
-        ({"sigma": -1}, "must be positive"),
+        ({"sigma": -1}, "must be above 0"),
         ({"copies": 0}, "copies: is 0"),
         ({"runs": 0}, "runs: is 0"),
         ({"start": "here"}, "is not two numbers"),

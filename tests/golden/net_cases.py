@@ -26,7 +26,7 @@ MADE: dict[str, str] = {
 _ALL_BP = "bp:gpipe,bp:1f1b,bp:zb-h1,bp:interleaved-1f1b,bp:zb-v"
 _ALL_LR = "lr:lr-fixed,lr:lr-free,alr:lr-free"
 _SOME = "bp:1f1b,bp:zb-h1,lr:lr-free,alr:lr-fixed"
-_TRAIN = "train mlp --option hidden=8 --batch 10 --steps 4 --eval-every 2 --microbatches 1"
+_TRAIN = "train mlp --option hidden=8 --batch 10 --steps 4 --eval-every 2"
 _GRADCHECK = "gradcheck mlp --option hidden=8 --batch 4 --draws 2"
 _TEXTBOOK = "--durations f=1,b=1,w=1,transfer=1/4"
 
@@ -127,16 +127,14 @@ CASES: dict[str, str] = {
     # trajectory
     "trajectory": "trajectory --steps 40 --runs 2",
     # train
-    "train bp": _TRAIN,
-    "train lr": f"{_TRAIN} --method lr --copies 4 --monitor 2",
-    "train lr, scheduled": f"{_TRAIN} --method lr --copies 4 --microbatches 2 --scheduler lr-free --units 2".replace(
-        " --microbatches 1", "", 1
-    ),
-    "train alr": f"{_TRAIN} --method alr --copies 4",
-    "train hybrid": f"{_TRAIN} --method hybrid --copies 2 --optimizer sgd --update sign",
-    "train segments": f"{_TRAIN} --method segments --segments 1 --copies 4 --precision saved=bf16,noise=regenerated",
-    "train fa": f"{_TRAIN} --method fa",
-    "train hsic": f"{_TRAIN} --method hsic",
+    "train bp": f"{_TRAIN} -m 1",
+    "train lr": f"{_TRAIN} -m 1 --method lr --copies 4 --monitor 2",
+    "train lr, scheduled": f"{_TRAIN} -m 2 --method lr --copies 4 --scheduler lr-free --units 2",
+    "train alr": f"{_TRAIN} -m 1 --method alr --copies 4",
+    "train hybrid": f"{_TRAIN} -m 1 --method hybrid --copies 2 --optimizer sgd --direction sign",
+    "train segments": f"{_TRAIN} -m 1 --method segments --segments 1 --copies 4 --precision saved=bf16,noise=regenerated",
+    "train fa": f"{_TRAIN} -m 1 --method fa",
+    "train hsic": f"{_TRAIN} -m 1 --method hsic",
     # the papers
     "figure2": "figure2",
     "figure2 larger": "figure2 --layers 6 --microbatches 5",

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from alrsim.compiled import machine_code
 from alrsim.errors import ExecutionError, OptionError
-from alrsim.estimators.kernels import int8, packed, tensor_cores, threads
+from alrsim.estimators.kernels import int8, packed, threads
 from alrsim.estimators.kernels.machine import vnni
 from alrsim.estimators.kernels.product import PRODUCTS, product
 from alrsim.estimators.kernels.shapes import ConvShape, LinearShape
@@ -193,20 +193,6 @@ def test_a_processor_without_byte_products_gives_the_same_integers(case, monkeyp
     assert torch.equal(int8.sums(left, right, whole, shape, threads=2), found)
     exact, _ = reference(x, e, whole, shape)
     assert torch.equal(found.double(), exact)
-
-
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("kind", ["int8", "binary"])
-def test_the_product_for_tensor_cores_is_the_int8_kernels(case, kind, monkeypatch):
-    """Checked on a CPU: no GPU is needed to see that its integers are right."""
-    shape = CASES[case]
-    x, e, weights = operands(shape, kind, "sign")
-    left, right = kept(PRODUCTS["int8"], x, e, shape, kind, "sign")
-    expected = PRODUCTS["int8"].multiply(left, right, weights, shape, 1)
-    for block in (tensor_cores.BLOCK, 1):
-        monkeypatch.setattr(tensor_cores, "BLOCK", block)
-        found = tensor_cores.weight_gradient(left.data, right.data, weights, shape, kind)
-        assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("kind", ["ternary", "bipolar", "binary"])

@@ -30,6 +30,7 @@ from alrsim.execution.workers.torchrun import torchrun
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedulers.registry import SCHEDULERS, schedule
+from alrsim.steps.measuring import Running, join_ranks
 
 pytestmark = pytest.mark.alone
 HERE = Path(__file__).parent
@@ -274,13 +275,11 @@ def test_without_torchrun_joining_its_ranks_says_how_to_start(monkeypatch):
         join(1.0)
 
 
-def test_the_command_refuses_another_number_of_ranks_than_units(monkeypatch):
-    from alrsim.cli.ranks import take_place
-
+def test_another_number_of_ranks_than_units_is_refused(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(OptionError, match="2 units, but torchrun started 3 ranks"):
-        take_place("torchrun", 2, 1.0)
+        join_ranks(Running("torchrun", Limits(), repeats=1, seed=0), 2)
 
 
 def test_measured_costs_survive_json():

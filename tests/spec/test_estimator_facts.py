@@ -25,7 +25,6 @@ from alrsim.estimators.variance_law import Array, law
 from alrsim.estimators.vjp import convolution_vjp, linear_vjp
 from alrsim.execution.executor import Batch, prepare, sequential
 from alrsim.execution.job import Settings
-from alrsim.execution.kernels.noise_scales import coarse_sigmas, relative_sigmas, value_spreads
 from alrsim.execution.programs.program import build_program
 from alrsim.frontend.inject import inject
 from alrsim.frontend.torch_export import export_model
@@ -433,19 +432,6 @@ def test_the_gradient_of_sigma_is_that_of_the_smoothed_loss(baseline: Any) -> No
     error = float(np.std(found, ddof=1)) / math.sqrt(24)
     assert abs(float(np.mean(found)) - expected) < 4.5 * error
     assert error < 0.25 * abs(expected)
-
-
-# Fact 13: the format of a forward sets a floor for sigma.
-
-
-def test_a_sigma_below_what_bf16_resolves_is_named() -> None:
-    subject, _ = perceptron()
-    program = subject.program
-    spreads = value_spreads(program, program.parameters, subject.batch)
-    small, large = (relative_sigmas(program, program.parameters, subject.batch, scale) for scale in (0.001, 0.02))
-    assert coarse_sigmas(spreads, small, torch.bfloat16) == (0, 1, 2)
-    assert coarse_sigmas(spreads, large, torch.bfloat16) == ()
-    assert coarse_sigmas(spreads, small, torch.float32) == ()
 
 
 def test_bf16_loses_the_difference_that_a_small_sigma_makes() -> None:

@@ -16,9 +16,6 @@ from alrsim.rules.instances import CLEAN
 from alrsim.rules.options import RuleOptions
 from alrsim.tasks.taskgraph import TaskGraph
 
-FLOORS = {torch.bfloat16: 0.01}
-"""Least noise scale, in standard deviations of the value, that a forward in this format still resolves (measured)."""
-
 
 def relative_sigmas(
     program: Program,
@@ -99,15 +96,6 @@ def balanced_sigmas(
     return tuple(
         sigma * middle / known[segment] if (segment := job.segmentation.segment[stage]) in known else sigma
         for stage, sigma in enumerate(sigmas)
-    )
-
-
-def coarse_sigmas(spreads: Sequence[float], sigmas: Sequence[float], dtype: torch.dtype) -> tuple[int, ...]:
-    """Stages whose noise is too small for forwards in this format: a bf16 number has 8 bits (measured: below 1 % of the
-    values' standard deviation the estimate breaks down)."""
-    floor = FLOORS.get(dtype, 0.0)
-    return tuple(
-        stage for stage, (spread, sigma) in enumerate(zip(spreads, sigmas, strict=True)) if sigma < floor * spread
     )
 
 

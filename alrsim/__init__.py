@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from alrsim.quality.trajectory import trajectory as trajectory
     from alrsim.schedule.schedule import Lane as Lane
     from alrsim.schedule.schedule import Schedule as Schedule
+    from alrsim.steps.draft import Workload as Workload
     from alrsim.steps.method import Method as Method
     from alrsim.steps.model import Model as Model
     from alrsim.steps.model import load_model as load_model
     from alrsim.steps.step import Step as Step
-    from alrsim.steps.step import Workload as Workload
     from alrsim.study.calibration import calibrate as calibrate
     from alrsim.study.comparison import compare as compare
     from alrsim.study.explaining import explain as explain
@@ -72,7 +72,7 @@ _HOMES = {
     "Step": "steps.step",
     "Timeline": "timeline.timeline",
     "Unit": "hardware.machine",
-    "Workload": "steps.step",
+    "Workload": "steps.draft",
     "calibrate": "study.calibration",
     "compare": "study.comparison",
     "cost_model": "plugins",

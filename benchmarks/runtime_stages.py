@@ -11,10 +11,10 @@ from alrsim.frontend.torch_model import TorchModel
 from alrsim.hardware.machine import abstract_machine
 from alrsim.models import build
 from alrsim.schedulers import schedule
+from alrsim.steps.draft import draft_step, workload
 from alrsim.steps.method import parse_method
 from alrsim.steps.model import load_model
 from alrsim.steps.options import StepOptions
-from alrsim.steps.step import draft_step, workload
 from alrsim.tasks.problem import Problem
 
 

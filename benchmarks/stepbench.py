@@ -17,8 +17,8 @@ from alrsim.experiments.measures.bench import zoo_model
 from alrsim.hardware.machine import abstract_machine
 from alrsim.hardware.precision import PrecisionPlan
 from alrsim.schedulers import schedule
+from alrsim.steps.draft import Draft
 from alrsim.steps.measuring import Bench
-from alrsim.steps.step import Draft
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.tasks.token import Kind

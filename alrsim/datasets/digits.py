@@ -1,5 +1,6 @@
 """scikit-learn's handwritten digits: 1,797 real images of 8x8 pixels that come with the package, no download."""
 
+import os
 from functools import cache
 from math import isqrt
 from pathlib import Path
@@ -111,6 +112,10 @@ def _standardised() -> tuple[Tensor, Tensor]:
 
 
 def _bundle() -> Any:
+    before = dict(os.environ)
     from sklearn.datasets import load_digits  # a second, which only those pay who want digits
+
+    for name in os.environ.keys() - before.keys():  # scikit-learn sets some for OpenMP when it is imported
+        del os.environ[name]
 
     return load_digits()

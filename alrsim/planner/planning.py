@@ -19,9 +19,10 @@ from alrsim.reports.plan_view import value_text
 from alrsim.reports.step_result import number
 from alrsim.schedule.proof import FREEDOM_NAMES
 from alrsim.schedulers import SearchOptions
+from alrsim.steps.draft import Draft, Workload, about_of
 from alrsim.steps.method import Method, preset_of
 from alrsim.steps.model import load_model
-from alrsim.steps.step import Draft, Step, Workload, about_of
+from alrsim.steps.step import Step
 from alrsim.timeline.memory import peak_memory
 from alrsim.timeline.metrics import typed
 from alrsim.verbs import verb

@@ -24,10 +24,10 @@ from alrsim.progress import stretch
 from alrsim.rules.options import RuleOptions
 from alrsim.rules.segmentation import segmentation_of
 from alrsim.steps.chain import FP32, narrowed
+from alrsim.steps.draft import warn_format
 from alrsim.steps.model import DEFAULT_BATCH, Model, microbatch_size
 from alrsim.steps.options import PredictionOptions, parse_precision
 from alrsim.steps.pricing import cost_model_of, is_abstract
-from alrsim.steps.step import warn_format
 from alrsim.units import Ns
 
 

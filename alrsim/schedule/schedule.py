@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 
 from alrsim.tasks.token import Kind, TaskId
@@ -60,9 +61,8 @@ class Schedule:
             ScheduleError: LR tasks, copy groups, a stage on two units: PyTorch's format cannot say that.
             FileError: the file cannot be written.
         """
-        from alrsim.schedule.pytorch_csv import write_pytorch_csv
-
         dropped = [task for lane in self.lanes for task in lane.tasks if task.kind in "LU"]
-        write_pytorch_csv(Path(path), self.without("LU"))
+        # By name, because that file reads schedules: what is written knows nothing of its forms on disk.
+        import_module("alrsim.schedule.pytorch_csv").write_pytorch_csv(Path(path), self.without("LU"))
         if dropped:
             warn(f"PyTorch's CSV has no word for losses and updates: {len(dropped)} tasks are left out of {path}")

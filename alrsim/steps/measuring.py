@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from alrsim.cost.calibrated import calibrated_problem
 from alrsim.cost.costs import MeasuredCosts
 from alrsim.cost.costs_json import costs_from_json, costs_to_json
 from alrsim.errors import OptionError
@@ -13,19 +12,13 @@ from alrsim.hardware.machine import Machine
 from alrsim.options import choose
 from alrsim.progress import stretch
 from alrsim.rules.options import RuleOptions
+from alrsim.schedule.schedule import Schedule
 from alrsim.steps.chain import takes_estimators
+from alrsim.steps.draft import Draft, Workload
 from alrsim.steps.method import Method
 from alrsim.steps.model import CutKey, Model, cut_key
 from alrsim.steps.options import ExecutorOptions
-from alrsim.steps.pricing import Priced
-from alrsim.steps.step import (
-    Draft,
-    Step,
-    Workload,
-    draft_step,
-    schedule_draft,
-    warn_batch_statistics,
-)
+from alrsim.tasks.problem import Problem
 from alrsim.timeline.timeline import Timeline
 from alrsim.warning import warn
 
@@ -187,32 +180,30 @@ def calibrate_drafts(bench: Bench, drafts: Sequence[Draft]) -> None:
     bench.costs.update(zip(jobs, costs, strict=True))
 
 
-def schedule_on(draft: Draft, costs: MeasuredCosts) -> Step:
-    """A draft on costs that were measured on this host, task by task."""
-    problem = calibrated_problem(draft.tasks, draft.work.machine, draft.options, costs)
-    return schedule_draft(draft, Priced(problem, semantics=costs.semantics))
+class Scheduled(Protocol):
+    """A step that has an order, as far as running it goes."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def draft(self) -> Draft | None: ...
+
+    @property
+    def problem(self) -> Problem: ...
+
+    @property
+    def schedule(self) -> Schedule: ...
 
 
-def measure_methods(bench: Bench, methods: Sequence[Method]) -> tuple[list[Step], list[Timeline]]:
-    """Calibrate, schedule, simulate and run every method, in turn.
-
-    Raises:
-        ExecutionError: what the executor cannot run; names the operator or the token.
-    """
-    warn_batch_statistics(bench.work, methods)
-    drafts = [draft_step(bench.work, method) for method in methods]
-    calibrate_drafts(bench, drafts)
-    steps = [schedule_on(draft, bench.costs[job_key(draft)]) for draft in drafts]
-    return steps, run_steps(bench, steps)
-
-
-def run_steps(bench: Bench, steps: Sequence[Step]) -> list[Timeline]:
+def run_steps(bench: Bench, steps: Sequence[Scheduled]) -> list[Timeline]:
     """Run schedules in turn; of each the timeline of the repeat with the median makespan.
 
     Raises:
         RunError, InterruptedRun: with the timeline of what had run by then.
     """
-    from alrsim.execution.executor import Scheduled, execute_all
+    from alrsim.execution.executor import Scheduled as Job
+    from alrsim.execution.executor import execute_all
     from alrsim.schedule.check import check
 
     running = bench.running
@@ -220,7 +211,7 @@ def run_steps(bench: Bench, steps: Sequence[Step]) -> list[Timeline]:
     for one in steps:
         assert one.draft is not None, "only steps of a model are run"
         check(one.problem, one.schedule)
-        jobs.append(Scheduled(prepare_draft(bench, one.draft), one.problem, one.schedule))
+        jobs.append(Job(prepare_draft(bench, one.draft), one.problem, one.schedule))
     with stretch(len(jobs) * (running.repeats + 1), "run") as step:
         done = execute_all(
             jobs,

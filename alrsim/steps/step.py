@@ -11,28 +11,29 @@ from alrsim.cost.costs import MeasuredCosts
 from alrsim.errors import OptionError
 from alrsim.graph.stages import StageGraph
 from alrsim.hardware.machine import Machine
-from alrsim.hardware.precision import Precision
 from alrsim.progress import stretch
 from alrsim.reports.step_result import StepResult, step_result
-from alrsim.rules.options import RuleOptions
 from alrsim.schedule.adapt import Fitted
 from alrsim.schedule.proof import Gap, Proof, gap
 from alrsim.schedule.recipe import Recipe
 from alrsim.schedule.schedule import Schedule
 from alrsim.steps.chain import (
     build_schedule,
-    build_tasks,
-    cut_for,
     predict,
     refuse_unread,
-    rule_options,
-    trainable,
-    usual_format,
+)
+from alrsim.steps.draft import (
+    Draft,
+    Workload,
+    about_of,
+    draft_step,
+    price_draft,
+    warn_batch_statistics,
 )
 from alrsim.steps.method import Method
-from alrsim.steps.model import Model, SizedModel
-from alrsim.steps.options import RunOptions, StepOptions, TaskOptions
-from alrsim.steps.pricing import Priced, price_tasks
+from alrsim.steps.model import Model
+from alrsim.steps.options import RunOptions, StepOptions
+from alrsim.steps.pricing import Priced
 from alrsim.steps.schedule_file import (
     ScheduleFile,
     batch_of,
@@ -48,70 +49,12 @@ from alrsim.warning import warn
 if TYPE_CHECKING:
     from alrsim.steps.measuring import Running
 
-BATCH_STATISTICS = ("BatchNormalization",)
-
 
 class HasCosts(Protocol):
     """A result that holds measured costs."""
 
     @property
     def costs(self) -> MeasuredCosts: ...
-
-
-@dataclass(frozen=True)
-class Workload:
-    """What all methods of a comparison share.
-
-    Attributes:
-        asked: The options of the step, checked.
-    """
-
-    model: Model
-    machine: Machine
-    asked: StepOptions
-
-    @cached_property
-    def sized(self) -> SizedModel:
-        """The model at the size of one micro-batch."""
-        return self.model.at(self.asked.batch, self.asked.microbatches)
-
-    @property
-    def samples(self) -> int:
-        """Samples of the whole batch; 0 if the model's file does not tell."""
-        return self.sized.samples * self.asked.microbatches
-
-
-def workload(model: Model, machine: Machine, asked: StepOptions) -> Workload:
-    """The model at the size that is asked for, on a machine."""
-    warn_format(machine, asked)
-    work = Workload(model, machine, asked)
-    _ = work.sized  # what cannot be read is refused here
-    return work
-
-
-def warn_format(machine: Machine, asked: TaskOptions) -> None:
-    """Say which format is taken where nobody chose one and the machine does not compute in fp32."""
-    if asked.precision is None and (usual := usual_format(machine)) is not Precision.FP32:
-        warn(f"{machine.name} does not compute in fp32: {usual.value} is taken; choose by `precision`")
-
-
-@dataclass(frozen=True)
-class Draft:
-    """A method with its stages and tasks, before they have prices.
-
-    Attributes:
-        options: Of the method's rule.
-    """
-
-    work: Workload
-    method: Method
-    stages: StageGraph
-    options: RuleOptions
-
-    @cached_property
-    def tasks(self) -> TaskGraph:
-        """All tasks of the step under the method's rule."""
-        return build_tasks(self.stages, self.method.rule, self.options)
 
 
 @dataclass(frozen=True)
@@ -202,7 +145,7 @@ class Step:
         """
         step = self if not options else replace(self, asked=self.asked.with_(**options).saying(options))
         if costs is not None:
-            from alrsim.steps.measuring import schedule_on
+            from alrsim.steps.measured import schedule_on
 
             if self.draft is None:
                 raise OptionError("a step without a model cannot have been measured", field="costs")
@@ -267,33 +210,6 @@ def in_units(timeline: Timeline) -> Fraction | int:
     return Fraction(timeline.makespan, timeline.ticks_per_unit)
 
 
-def draft_step(work: Workload, method: Method) -> Draft:
-    """Cut the model and settle the options of a method's rule.
-
-    Raises:
-        OptionError: options that contradict each other, or an impossible cut.
-    """
-    rule_options(work.asked, method, machine=work.machine)  # refuse what makes no sense before anything slow
-    stages = cut_for(work.sized.graph, method, work.asked, work.machine)
-    return Draft(work, method, stages, rule_options(work.asked, method, trainable(stages), work.machine))
-
-
-def price_draft(draft: Draft, cost: str | None = None) -> Priced:
-    """The draft's tasks with their durations.
-
-    Args:
-        cost: The cost model; default: what the workload asks for.
-    """
-    return price_tasks(
-        draft.tasks,
-        draft.work.machine,
-        stages=draft.stages,
-        rule=draft.method.rule,
-        options=draft.options,
-        cost=cost or draft.work.asked.cost,
-    )
-
-
 def schedule_draft(draft: Draft, priced: Priced) -> Step:
     """Place and order a draft's tasks on given prices."""
     work = draft.work
@@ -310,11 +226,6 @@ def schedule_draft(draft: Draft, priced: Priced) -> Step:
         cost_error=priced.error,
         notes=priced.notes,
     )
-
-
-def about_of(work: Workload) -> dict[str, str]:
-    """Model and hardware, by name."""
-    return {"model": work.model.name, "hardware": work.machine.name}
 
 
 def make_steps(work: Workload, methods: Sequence[Method]) -> list[Step]:
@@ -342,13 +253,6 @@ def make_steps(work: Workload, methods: Sequence[Method]) -> list[Step]:
         warn(note)
     warn_batch_statistics(work, methods)
     return steps
-
-
-def warn_batch_statistics(work: Workload, methods: Sequence[Method]) -> None:
-    """LR copies that share a BatchNorm's statistics are not independent; say so once."""
-    normed = any(op.kind in BATCH_STATISTICS for op in work.sized.graph.ops)
-    if normed and any(method.is_lr for method in methods):
-        warn("the model has batch normalisation, which mixes LR's copies; for LR use `option=norm=group` (or none)")
 
 
 def step_of_file(file: ScheduleFile, model: Model, machine: Machine, asked: StepOptions) -> Step:

@@ -12,10 +12,11 @@ from alrsim.hardware.profile import load_machine
 from alrsim.options import keyword
 from alrsim.reports.bound import bound_of
 from alrsim.reports.result import CompareResult, MeasuredResult, MethodResult, Shortage
+from alrsim.steps.draft import workload
 from alrsim.steps.method import DEFAULT_METHODS, Method, parse_methods
 from alrsim.steps.model import load_model
 from alrsim.steps.options import PREDICTION, RUN, RunOptions, StepOptions
-from alrsim.steps.step import Step, make_steps, workload
+from alrsim.steps.step import Step, make_steps
 from alrsim.timeline.comparison import Comparison
 from alrsim.timeline.memory import memory_by_category, memory_error, peak_memory, resident_peaks
 from alrsim.timeline.metrics import bubble_size, named_shares, speedup
@@ -61,7 +62,8 @@ def compare(model: Any, hardware: str | Path | Machine = "cpu-2core", *, asked: 
         work = workload(loaded, machine, asked)
         steps: Sequence[Step] = make_steps(work, asked.methods)
         return compare_result(steps, [None] * len(steps), work.sized.graph.warnings)
-    from alrsim.steps.measuring import measure_methods, open_bench, require_measurable, running_of
+    from alrsim.steps.measured import measure_methods
+    from alrsim.steps.measuring import open_bench, require_measurable, running_of
 
     running = running_of(asked)
     require_measurable(machine, loaded)

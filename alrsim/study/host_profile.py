@@ -19,11 +19,11 @@ from alrsim.hardware.profile import Profile, machine_from, read_profile
 from alrsim.hardware.profile_text import profile_text
 from alrsim.progress import stretch
 from alrsim.reports.calibration import CalibrateResult, summary_of
+from alrsim.steps.draft import Draft, Workload, draft_step
 from alrsim.steps.measuring import Bench, Running, job_key, open_bench, prepare_draft
 from alrsim.steps.method import Method, parse_methods
 from alrsim.steps.model import Model, load_model
 from alrsim.steps.options import StepOptions
-from alrsim.steps.step import Draft, Workload, draft_step
 from alrsim.tasks.problem import cost_key
 from alrsim.version import __version__
 from alrsim.warning import warn

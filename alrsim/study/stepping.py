@@ -9,11 +9,12 @@ from alrsim.hardware.machine import Machine
 from alrsim.hardware.profile import load_machine
 from alrsim.options import keyword
 from alrsim.reports.step_result import ScheduleResult, StepResult, schedule_result
+from alrsim.steps.draft import workload
 from alrsim.steps.method import Method, parse_method
 from alrsim.steps.model import Model, load_model
 from alrsim.steps.options import MODEL, FileOptions, RunOptions, StepOptions
 from alrsim.steps.schedule_file import agree, open_schedule, refuse_estimators_beside
-from alrsim.steps.step import Step, make_steps, step_of_file, workload
+from alrsim.steps.step import Step, make_steps, step_of_file
 from alrsim.steps.textbook import DurationOptions, ProblemOptions, parse_durations
 from alrsim.steps.textbook_problem import DURATION_KEYS
 from alrsim.steps.textbook_step import step_of_durations, step_of_file_and_durations

@@ -12,13 +12,13 @@ from alrsim.hardware.machine import Machine
 from alrsim.hardware.profile import load_machine
 from alrsim.rules.options import RuleOptions
 from alrsim.schedule.schedule import Lane, Schedule
+from alrsim.steps.draft import Draft as StepDraft
+from alrsim.steps.draft import Workload, draft_step
 from alrsim.steps.measuring import Bench, JobKey, Running, job_key, open_bench
 from alrsim.steps.measuring import prepare_draft as prepare_step
 from alrsim.steps.method import parse_method
 from alrsim.steps.model import Model, load_model
 from alrsim.steps.options import StepOptions
-from alrsim.steps.step import Draft as StepDraft
-from alrsim.steps.step import Workload, draft_step
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.validation.cells import CALIBRATION_MICROBATCHES, FORMATS, Cell, ModelSpec
 

@@ -27,7 +27,7 @@ def _forget_plugins() -> Iterator[None]:
 
 
 def gpipe_again(problem: al.Problem) -> al.Schedule:
-    from alrsim.schedulers.gpipe import gpipe
+    from alrsim.schedulers.pipelines import gpipe
 
     return gpipe(problem)
 
@@ -45,7 +45,7 @@ def test_decorating_again_replaces_and_a_builtin_name_is_refused() -> None:
 
     @al.scheduler("mine", rules=("bp",))
     def serial_again(problem: al.Problem) -> al.Schedule:
-        from alrsim.schedulers.serial import serial
+        from alrsim.schedulers.pipelines import serial
 
         return serial(problem)
 
@@ -113,7 +113,7 @@ def test_a_file_is_a_plug_in_and_other_processes_learn_of_it(tmp_path: Path) -> 
     file = tmp_path / "mine.py"
     file.write_text(
         "import alrsim as al\n"
-        "from alrsim.schedulers.gpipe import gpipe\n"
+        "from alrsim.schedulers.pipelines import gpipe\n"
         "@al.scheduler('from-file', rules=('bp',))\n"
         "def mine(problem):\n    return gpipe(problem)\n"
     )

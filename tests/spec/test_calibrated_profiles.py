@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import yaml
-from alrsim.cli.calibrating import Modelled, roofline_section
 
 from alrsim.cost.calibrated import calibrated_problem
 from alrsim.cost.cost_tables import Sought, look_up, on_line, rows_of, stage_digest, table_of, with_executor
@@ -19,6 +18,7 @@ from alrsim.hardware.machine import abstract_machine
 from alrsim.hardware.profile import Profile, load_profile, machine_from, profile_folder
 from alrsim.hardware.profile_text import profile_text
 from alrsim.rules import RULES, RuleOptions
+from alrsim.study.host_profile import Modelled, roofline_section
 from alrsim.tasks.problem import cost_key, price
 from alrsim.tasks.taskgraph import TaskGraph
 from tests.linked import link_table

@@ -134,6 +134,6 @@ def test_what_cannot_fit_is_told_with_demand_capacity_and_shortage(textbook):
 
 
 def test_without_ortools_the_message_says_how_to_get_it(textbook, monkeypatch):
-    monkeypatch.setattr("alrsim.schedulers.cpsat.find_spec", lambda name: None)
+    monkeypatch.setattr("alrsim.extras.find_spec", lambda name: None)
     with pytest.raises(OptionError, match=r"needs OR-Tools, which is not installed\n  try: pip install"):
         schedule(textbook(2, 2, 2), "cpsat")

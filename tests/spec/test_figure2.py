@@ -9,28 +9,29 @@ from alrsim.schedule.bounds import makespan_bound
 from alrsim.schedulers import schedule
 from alrsim.simulation.engine import simulate
 from alrsim.steps.figure2_cells import any_row, bp_cells, lr_cells, unit_grid
-from alrsim.steps.figure2_charts import PAPER, Figure2, explain_24_percent, figure2
+from alrsim.steps.figure2_charts import PAPER, Figure2Result
 from alrsim.steps.figure2_text import draw_cells, draw_figure2
+from alrsim.study.paper_figure import figure2
 from alrsim.timeline.metrics import busy, named_shares, work
 
 
 @pytest.fixture(scope="module")
-def figure() -> Figure2:
+def figure() -> Figure2Result:
     return figure2()
 
 
-def test_the_papers_chart_has_15_steps_under_bp_and_10_under_lr(figure: Figure2) -> None:
-    assert (figure.bp.steps, figure.lr.steps, figure.speedup) == (15, 10, Fraction(3, 2))
+def test_the_papers_chart_has_15_steps_under_bp_and_10_under_lr(figure: Figure2Result) -> None:
+    assert (figure.bp.steps, figure.lr.steps, figure.speedup) == (15, 10, 1.5)
 
 
-def test_the_papers_three_numbers_come_out_to_their_last_digit(figure: Figure2) -> None:
+def test_the_papers_three_numbers_come_out_to_their_last_digit(figure: Figure2Result) -> None:
     bp, lr = named_shares(figure.bp.timeline), named_shares(figure.lr.timeline)
     assert round(float(bp["idle_fraction"]), 3) == PAPER["bp_idle"]
     assert float(lr["grid_idle"]) == PAPER["lr_idle"]
     assert float(figure.speedup) == PAPER["speedup"]
 
 
-def test_cells_of_bp(figure: Figure2) -> None:
+def test_cells_of_bp(figure: Figure2Result) -> None:
     bp = figure.bp.timeline
     assert (work(bp), len(bp.units) * bp.makespan) == (35, 75)
     assert busy(bp) == {"layer 0": 7, "layer 1": 7, "layer 2": 7, "layer 3": 7, "loss": 7}
@@ -40,7 +41,7 @@ def test_cells_of_bp(figure: Figure2) -> None:
     assert shares["layer_rows_idle"] == Fraction(32, 60)
 
 
-def test_cells_of_lr(figure: Figure2) -> None:
+def test_cells_of_lr(figure: Figure2Result) -> None:
     lr = figure.lr.timeline
     assert (work(lr), len(lr.units) * lr.makespan) == (31, 50)
     assert busy(lr) == {"layer 0": 7, "layer 1": 7, "layer 2": 7, "layer 3": 7, "loss": 3}
@@ -59,12 +60,12 @@ def test_bp_takes_2_l_plus_n_plus_1_and_lr_l_plus_2n_steps(layers: int) -> None:
         assert simulate(lr, schedule(lr, "lr-fixed")).makespan == layers + 2 * microbatches
 
 
-def test_baselines_that_the_paper_does_not_draw(figure: Figure2) -> None:
+def test_baselines_that_the_paper_does_not_draw(figure: Figure2Result) -> None:
     # Optima of a CP-SAT search elsewhere: 9, 10 with a loss gradient; any row: BP 10 (11 with one), LR 9.
     assert figure.lr_free.steps == 9
     shares = named_shares(figure.lr_free.timeline)
     assert round(float(shares["idle_fraction"]), 3) == 0.311
-    assert {chart.name: chart.steps for chart in figure.baselines} == {
+    assert {name: chart.steps for name, chart in figure.baselines.items()} == {
         "lr_loss_row": 11,
         "lr_free_loss_row": 10,
         "bp_any_row": 11,
@@ -84,8 +85,8 @@ def test_the_greedy_order_on_any_row_fits_its_problem_and_its_bounds(layers: int
         assert steps <= len(cells.tasks) // rows + 2 * layers + 3
 
 
-def test_the_text_draws_every_cell_in_an_aligned_column(figure: Figure2) -> None:
-    assert "\n".join(draw_cells(figure.lr.timeline)) == (
+def test_the_text_draws_every_cell_in_an_aligned_column(figure: Figure2Result) -> None:
+    assert draw_cells(figure.lr.timeline) == (
         "         1   2   3   4   5   6   7   8   9   10\n"
         "layer 0  0F0 0F1 0F2 .   .   0G0 0G1 0G2 0U  .\n"
         "layer 1  .   1F0 1F1 1F2 .   1G0 1G1 1G2 1U  .\n"
@@ -95,8 +96,8 @@ def test_the_text_draws_every_cell_in_an_aligned_column(figure: Figure2) -> None
     )
 
 
-def test_the_answer_says_where_the_24_percent_comes_from(figure: Figure2) -> None:
-    sentence = explain_24_percent(figure)
+def test_the_answer_says_where_the_24_percent_comes_from(figure: Figure2Result) -> None:
+    sentence = figure.explanation
     for count in ("12/50 = 24.0%", "30.0% (layer rows, 12/40)", "38.0% (all rows)", "BP has 42.7%"):
         assert count in sentence
     text = draw_figure2(figure)
@@ -105,17 +106,17 @@ def test_the_answer_says_where_the_24_percent_comes_from(figure: Figure2) -> Non
     assert "any row: 10/9 = 1.11x" in text
 
 
-def test_the_json_has_the_documented_keys(figure: Figure2) -> None:
-    document = figure.as_dict()
+def test_the_json_has_the_documented_keys(figure: Figure2Result) -> None:
+    document = figure.to_dict()
     assert document["bp"]["steps"] == 15
     assert document["bp"]["idle_fraction"] == pytest.approx(0.5333, abs=1e-4)
     assert document["lr"]["grid_idle"] == 0.24
     assert document["speedup"] == 1.5
     assert document["paper"] == {"bp_idle": 0.533, "lr_idle": 0.24, "speedup": 1.5}
-    assert "grid_idle" not in document["lr_free"]
+    assert document["lr_free"]["grid_idle"] is None
 
 
 @pytest.mark.parametrize(("layers", "microbatches"), [(0, 3), (-1, 3), (4, 0)])
 def test_a_figure_without_cells_is_refused(layers: int, microbatches: int) -> None:
     with pytest.raises(OptionError, match="must be at least 1"):
-        figure2(layers, microbatches)
+        figure2(layers=layers, microbatches=microbatches)

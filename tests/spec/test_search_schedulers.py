@@ -7,7 +7,7 @@ import pytest
 from alrsim.errors import OptionError, ScheduleError
 from alrsim.hardware.machine import Link, Machine, Unit
 from alrsim.hardware.topology import Listed
-from alrsim.reports.bound import bound_line
+from alrsim.reports.bound import bound_line, bound_of
 from alrsim.schedule.bounds import head_tail_bound, makespan_bound, split_bound, units_of, work_bound
 from alrsim.schedule.check import check
 from alrsim.schedule.proof import gap
@@ -112,7 +112,7 @@ def test_the_gap_of_any_scheduler_is_told_for_its_placement_and_for_all(textbook
     problem = textbook(4, 4, 8, "bp", b=1, w=1)
     found = gap(problem, 33, schedule(problem, "1f1b"))
     assert (found.bound, found.gap, found.any_bound) == (33, 0, 24)
-    assert bound_line(found, str) == "lower bound 33, gap 0.0 % (any placement: 24, gap 37.5 %)"
+    assert bound_line(bound_of(found), str) == "lower bound 33, gap 0.0 % (any placement: 24, gap 37.5 %)"
     assert gap(problem, 33).gap == gap(problem, 33).any_gap
 
 

@@ -160,8 +160,8 @@ def test_an_lr_gradient_takes_as_long_as_a_weight_gradient_unless_it_is_typed() 
     [
         ({"durations": {"f": 1, "x": 2}}, "no duration is called x"),
         ({"durations": {"f": -1}}, "f is -1, must not be negative"),
-        ({"rule": "bbp"}, "no rule 'bbp'"),
-        ({"units": 0}, "units is 0"),
+        ({"rule": "bbp"}, "rule: 'bbp' is not a rule"),
+        ({"units": 0}, "units: is 0, must be at least 1"),
     ],
 )
 def test_bad_textbook_problems_are_refused(change: dict[str, object], message: str) -> None:

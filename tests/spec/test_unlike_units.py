@@ -3,8 +3,6 @@
 from itertools import combinations
 
 import pytest
-from alrsim.cli.parse import parse_method
-from alrsim.cli.pipeline import Settings, cut_for, expected_unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,8 +12,10 @@ from alrsim.cost.runs import even_runs, small_runs
 from alrsim.frontend.torch_export import export_model
 from alrsim.hardware.machine import Machine, Unit
 from alrsim.hardware.precision import Precision, PrecisionPlan
-from alrsim.hardware.profile import load_profile
 from alrsim.models import build
+from alrsim.steps.chain import cut_for, expected_unit
+from alrsim.steps.method import parse_method
+from alrsim.steps.options import StepOptions
 
 
 def slowest(sizes: list[list[float]], starts: list[int]) -> float:
@@ -47,13 +47,13 @@ def test_a_slow_unit_gets_the_smaller_stage() -> None:
     graph = export_model(build("mlp", hidden=64, depth=4), 8).graph
     fast = Unit("u0", peak_flops={Precision.FP32: 1e12}, memory_bandwidth=1e11)
     slow = Unit("u1", peak_flops={Precision.FP32: 1e10}, memory_bandwidth=1e9)
-    method, profile = parse_method("bp:1f1b"), load_profile("cpu-2core")
+    method = parse_method("bp:1f1b")
     shares = {}
     for name, units in (("fast first", (fast, slow)), ("slow first", (slow, fast))):
         renamed = tuple(
             Unit(f"u{i}", u.device, u.peak_flops, None, {}, None, u.memory_bandwidth) for i, u in enumerate(units)
         )
-        stages = cut_for(graph, method, Settings(), profile, Machine("two", renamed))
+        stages = cut_for(graph, method, StepOptions(), Machine("two", renamed))
         shares[name] = [stage.forward.macs for stage in stages.stages]
     assert shares["fast first"][0] > shares["fast first"][1]
     assert shares["slow first"][0] < shares["slow first"][1]

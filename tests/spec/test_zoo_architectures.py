@@ -136,7 +136,7 @@ def test_a_neuron_leaks_integrates_fires_and_resets() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("resnet6", {}, "there is no model 'resnet6' in the zoo"),
+        ("resnet6", {}, "'resnet6' is not a model of the zoo"),
         ("resnet5", {"depth": 3}, "has no option 'depth'"),
         ("resnet5", {"norm": "layer"}, "norm=layer: no such choice"),
         ("resnet5", {"width": 0}, "width=0: is too small"),

@@ -8,11 +8,12 @@ from typing import Any
 from alrsim.execution.executor import Scheduled
 from alrsim.hardware.profile import load_machine
 from alrsim.steps import measuring
-from alrsim.steps.measuring import Bench, calibrate_drafts, job_key, prepare_draft, running_of, schedule_on
+from alrsim.steps.draft import Draft, draft_step, workload
+from alrsim.steps.measured import schedule_on
+from alrsim.steps.measuring import Bench, calibrate_drafts, job_key, prepare_draft, running_of
 from alrsim.steps.method import parse_method
 from alrsim.steps.model import Model, load_model
 from alrsim.steps.options import RunOptions, StepOptions
-from alrsim.steps.step import Draft, draft_step, workload
 
 HOST = "cpu-2core"
 

@@ -1,5 +1,5 @@
-"""``python -m benchmarks plans``: two plans of `alrsim plan`, run for real: do they land near their prediction, and is
-the one that was predicted faster faster?
+"""``python -m benchmarks plans``: two plans of `plan`, run for real: do they land near their prediction, and is the one
+that was predicted faster faster?
 
 The planner ranks by the host's roofline. The best plans and the slowest of those it carried out are calibrated on this
 host in turn, predicted again with those costs on the very lanes that the planner chose, and run in turn.
@@ -8,23 +8,17 @@ host in turn, predicted again with those costs on the very lanes that the planne
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alrsim.cost.calibrated import calibrated_problem
 from alrsim.execution.executor import Prepared, Scheduled, execute_all
 from alrsim.execution.measuring.calibrate import calibrate_all
 from alrsim.files import write_atomically
-from alrsim.hardware.profile import load_machine
-from alrsim.planner.options import PlanOptions
-from alrsim.planner.planning import step_of
-from alrsim.planner.question import answer, open_question
-from alrsim.simulation.engine import simulate
+from alrsim.planner.planning import plan
+from alrsim.reports.plan_result import PlanRow
 from alrsim.steps.measuring import open_bench, prepare_draft, running_of
-from alrsim.steps.model import load_model
 from alrsim.steps.options import RunOptions
-from alrsim.steps.step import Step
 from alrsim.tasks.problem import Problem
 from alrsim.timeline.timeline import Timeline
 from benchmarks.measure import say
@@ -42,7 +36,7 @@ class Real:
         predicted: The planner's lanes on them.
     """
 
-    plan: Step
+    plan: PlanRow
     prepared: Prepared
     problem: Problem
     predicted: Timeline
@@ -62,60 +56,49 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers to a file")
     options = parser.parse_args(arguments)
     say("plans: plan")
-    keywords = {"option": options.option, "batch": options.batch, "units": options.units, "rules": options.rules}
-    asked = PlanOptions.take({**keywords, "target": "step-time", "what_if": False})
-    model = load_model(options.model, option=asked.option)
-    question = open_question(model, load_machine("cpu-2core", options.units), asked)
-    ranked = answer(question).ranked
-    chosen = {id(one): one for one in (*ranked[: options.plans], ranked[-1])}
-    rows = compare([step_of(question, one) for one in chosen.values()], options)
+    wanted = {"units": options.units, "batch": options.batch, "rules": options.rules, "what_if": False}
+    ranked = plan(options.model, option=options.option, **wanted).ranked
+    chosen = {id(row): row for row in (*ranked[: options.plans], ranked[-1])}
+    rows = compare(list(chosen.values()), options)
     print(*table(rows), sep="\n", flush=True)
     if options.json is not None:
         write_atomically(options.json, (json.dumps(rows, indent=1) + "\n").encode())
 
 
-def compare(steps: Sequence[Step], options: argparse.Namespace) -> list[dict[str, Any]]:
+def compare(plans: Sequence[PlanRow], options: argparse.Namespace) -> list[dict[str, Any]]:
     """Calibrate all, choose two, run them in turn."""
-    running = running_of(RunOptions.take({"executor": options.executor, "repeats": options.repeats}))
-    works = {one.tasks.microbatches: one.draft.work for one in steps if one.draft is not None}
-    benches = {count: open_bench(work, running) for count, work in works.items()}
-    drafts = [
-        (one, prepare_draft(benches[one.tasks.microbatches], one.draft)) for one in steps if one.draft is not None
-    ]
+    running = running_of(RunOptions.take({"executor": options.executor}), options.repeats)
+    prepared = [prepare_draft(open_bench(one.step.draft.work, running), one.step.draft) for one in plans]
     say("plans: calibrate")
     costs = calibrate_all(
-        [prepared for _, prepared in drafts],
-        executor=running.executor,
-        limits=running.limits,
-        units=options.units,
-        repeats=options.repeats,
+        prepared, executor=running.executor, limits=running.limits, units=options.units, repeats=options.repeats
     )
     ready = []
-    for (one, prepared), found in zip(drafts, costs, strict=True):
-        problem = calibrated_problem(one.tasks, one.machine, prepared.job.options, found)
-        problem = replace(problem, loss_unit=one.problem.loss_unit)
-        ready.append(Real(one, prepared, problem, simulate(problem, one.schedule, semantics=found.semantics)))
+    for one, job, cost in zip(plans, prepared, costs, strict=True):
+        simulated = one.step.simulate(costs=cost)
+        ready.append(Real(one, job, simulated.step.problem, simulated.timeline))
     ready.sort(key=lambda one: one.predicted.makespan)
     slower = [one for one in ready[1:] if one.predicted.makespan >= APART * ready[0].predicted.makespan]
     pair = [ready[0], slower[0] if slower else ready[-1]]
     say("plans: run")
     done = execute_all(
-        [Scheduled(one.prepared, one.problem, one.plan.schedule) for one in pair],
+        [Scheduled(one.prepared, one.problem, one.plan.step.schedule) for one in pair],
         executor=running.executor,
         limits=running.limits,
         repeats=options.repeats,
     )
     rows = []
     for one, run in zip(pair, done, strict=True):
-        measured = run.timeline.makespan
+        measured, facts = run.timeline.makespan, run.timeline.facts
+        slowest, fastest = facts.makespan_max_ns or measured, facts.makespan_min_ns or measured
         rows.append(
             {
-                "plan": one.plan.name,
-                "roofline_ns": one.plan.timeline.makespan,
+                "plan": one.plan.label,
+                "roofline_ns": one.plan.makespan,
                 "predicted_ns": one.predicted.makespan,
                 "measured_ns": measured,
                 "error": one.predicted.makespan / measured - 1,
-                "iqr_ns": run.timeline.facts.makespan_iqr_ns,
+                "spread": (slowest - fastest) / measured,
             }
         )
     return rows

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from alrsim.cost.calibrated import calibrated_problem
 from alrsim.cost.costs import MeasuredCosts
 from alrsim.errors import OptionError
 from alrsim.graph.stages import StageGraph
@@ -145,12 +146,12 @@ class Step:
         """
         step = self if not options else replace(self, asked=self.asked.with_(**options).saying(options))
         if costs is not None:
-            from alrsim.steps.measured import schedule_on
-
             if self.draft is None:
                 raise OptionError("a step without a model cannot have been measured", field="costs")
             found = costs if isinstance(costs, MeasuredCosts) else costs.costs
-            step = replace(schedule_on(self.draft, found), asked=step.asked, schedule=self.schedule, proof=None)
+            problem = calibrated_problem(self.tasks, self.machine, self.draft.options, found)
+            problem = replace(problem, loss_unit=self.problem.loss_unit)
+            step = replace(step, problem=problem, semantics=found.semantics, cost_error="", proof=None)
         return step_result(
             step.name,
             step.about,

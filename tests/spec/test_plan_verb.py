@@ -14,6 +14,7 @@ from alrsim.planner.planning import plan
 from alrsim.planner.search import DoesNotFitError
 from alrsim.reports.plan_result import PlanResult
 from alrsim.steps.model import load_model
+from alrsim.study.calibration import calibrate
 from alrsim.study.stepping import load_schedule
 
 PAPER = {"durations": "f=1,b=1,g=1,u=1,l=1", "stages": 4, "units": 5, "loss_unit": 4, "microbatches": 3}
@@ -84,9 +85,13 @@ def test_a_plan_of_a_model_is_what_its_file_simulates_to(mlp, tmp_path, rules, t
     assert all(row.bound >= found.bound for row in found.ranked)
 
 
+@pytest.mark.filterwarnings("ignore:the host was busy")
 def test_a_plan_is_executed_as_it_was_planned(mlp):
     found = plan(mlp, units=2, batch=8, microbatches=2, rules="lr", modes="bits", **QUICK)
     assert found.step.execute(repeats=1).schedule == found.schedule
+    simulated = found.step.simulate(costs=calibrate(found.step, repeats=1))
+    assert simulated.schedule == found.schedule
+    assert simulated.cost_model != found.cost_model
 
 
 def test_the_document_reads_back_and_every_plan_that_was_carried_out_is_a_step(mlp):

@@ -206,11 +206,14 @@ def test_a_failing_worker_wakes_workers_that_wait_for_it(mlp, problem_of):
 def test_ctrl_c_ends_the_run_with_all_threads_joined(mlp):
     graph = RULES["bp"](mlp.stages, OPTIONS)
     lane = [(index,) for index in range(len(graph.tasks))]
-    timer = threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
+
+    def body(index):
+        if index == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+
     with pytest.raises(KeyboardInterrupt):
-        run_lanes(graph, [lane], lambda _index: time.sleep(0.1))
-    timer.join()
+        run_lanes(graph, [lane], body)
     assert not running_workers()
 
 

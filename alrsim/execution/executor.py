@@ -217,8 +217,11 @@ def sequential(
     batch: Batch,
     options: RuleOptions,
     settings: Settings | None = None,
-) -> Execution:
-    """The reference: the same kernels in the order of the task graph, on one thread."""
+) -> Results:
+    """The reference: the same kernels in the order of the task graph, on one thread. Nothing is timed or metered."""
     problem = Problem(graph, abstract_machine(1), tuple((1,) for _ in graph.tasks), "reference")
     schedule = Schedule((Lane("u0", tuple(task.id for task in graph.tasks)),), "sequential")
-    return execute(program, problem, schedule, batch, options, settings, repeats=1, warmup=0, dispatch_overhead_ns=0)
+    one = Scheduled(prepare(program, graph, batch, options, settings), problem, schedule)
+    with find_executor("threads")([one], Limits()) as session:
+        session.run(0)
+        return session.results(0)

@@ -1,8 +1,9 @@
 """``alrsim calibrate`` and ``--cost``: a profile is measured, shown and predicted with; bad input is refused."""
 
 import json
-import subprocess
-import sys
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -135,22 +136,17 @@ def test_what_makes_no_sense_is_refused_before_anything_slow(
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_an_interrupted_calibration_leaves_no_file(tmp_path: Path) -> None:
-    code = (
-        "import os, signal, time\n"
-        "import alrsim.execution.measuring.host_kernels as kernels\n"
-        "from alrsim.cli.main import main\n"
-        "def interrupted(*_args, **_options):\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "    time.sleep(60)\n"
-        "kernels.measure = interrupted\n"
-        "main(['calibrate', '--host', '-o', 'x.yaml'])\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 130, done.stderr
-    assert "no file was left half-written" in done.stderr
+def test_an_interrupted_calibration_leaves_no_file(
+    alrsim: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_args: Any, **_options: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+
+    monkeypatch.setattr("alrsim.execution.measuring.host_kernels.measure", interrupted)
+    ran = alrsim("calibrate", "--host", "-o", tmp_path / "x.yaml")
+    assert ran.status == 130, ran.err
+    assert "no file was left half-written" in ran.err
     assert not list(tmp_path.iterdir())
 
 

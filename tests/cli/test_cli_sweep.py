@@ -188,13 +188,14 @@ def recorded(target: Path) -> int:
 def stopped(spec: Path, target: Path, rows: int, how: signal.Signals) -> tuple[int, bytes]:
     """Start a sweep, stop it once so many rows are there, and wait until all its processes are gone."""
     process = started(spec, target)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while recorded(target) < rows and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     assert process.poll() is None, "it was too fast to be stopped"
     family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
     process.send_signal(how)
-    error = process.communicate(timeout=60)[1]
+    error = process.communicate(timeout=120)[1]
+    deadline = time.monotonic() + 60
     while any(_alive(pid) for pid in family):
         assert time.monotonic() < deadline, "a worker outlived the sweep"
         time.sleep(0.05)

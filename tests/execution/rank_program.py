@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -38,10 +39,15 @@ STEPS = {
 }
 
 
+@cache
+def exported_once():
+    model = build("resnet5", width=4, image_size=16, norm="none")
+    return model, export_model(model, 3)
+
+
 def step(name, kernels):
     rule, scheduler, cut, options = STEPS[name]
-    model = build("resnet5", width=4, image_size=16, norm="none")
-    exported = export_model(model, 3)
+    model, exported = exported_once()
     stages = build_stages(exported.graph, cut_graph(exported.graph, cut), batch=3)
     program = build_program(exported.graph, exported.program, stages)
     generator = torch.Generator().manual_seed(7)

@@ -42,19 +42,23 @@ def mlp(subject):
     return subject("mlp", "balanced:2", hidden=8, features=12)
 
 
+def one_lane(graph):
+    return Schedule((Lane("u0", tuple(task.id for task in graph.tasks)),), "one lane")
+
+
 def bp_problem(one, problem_of, units=2, options=OPTIONS, rule="bp"):
     return problem_of(RULES[rule](one.stages, options), units)
 
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("reduction", ["stack", "accumulate"])
-def test_every_kind_that_every_rule_emits_has_a_kernel(subject, rule, reduction):
+def test_every_kind_that_every_rule_emits_has_a_kernel(subject, problem_of, rule, reduction):
     one = subject("mlp", "layer", hidden=8, features=12)
     for changes in ({}, {"loss_gradient": True, "loss_update": True}, {"first_input_gradient": True}):
         options = RuleOptions(microbatches=2, copies=4, group=2, segments=(1,), reduction=reduction, **changes)
         graph = RULES[rule](one.stages, options)
         assert {task.id.kind for task in graph.tasks} <= set(KERNELS)
-        result = sequential(one.program, graph, one.batch(2), options)
+        result = execute(one.program, problem_of(graph, 1), one_lane(graph), one.batch(2), options, **RUN)
         assert len(result.timeline.spans) == len(graph.tasks)
 
 
@@ -206,11 +210,14 @@ def test_a_failing_worker_wakes_workers_that_wait_for_it(mlp, problem_of):
 def test_ctrl_c_ends_the_run_with_all_threads_joined(mlp):
     graph = RULES["bp"](mlp.stages, OPTIONS)
     lane = [(index,) for index in range(len(graph.tasks))]
-    timer = threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
+
+    def body(index):
+        if index == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+
     with pytest.raises(KeyboardInterrupt):
-        run_lanes(graph, [lane], lambda _index: time.sleep(0.1))
-    timer.join()
+        run_lanes(graph, [lane], body)
     assert not running_workers()
 
 
@@ -231,7 +238,8 @@ def test_more_busy_units_than_cores_are_flagged(subject, problem_of):
     spread = Schedule(tuple(Lane(f"u{unit}", tuple(lane)) for unit, lane in enumerate(lanes)), "spread")
     result = execute(one.program, problem, spread, one.batch(4), OPTIONS, **RUN)
     assert any(flag.startswith("units > cores") for flag in result.timeline.facts.flags)
-    quiet = sequential(one.program, problem.tasks, one.batch(4), OPTIONS)
+    alone = bp_problem(one, problem_of, 1)
+    quiet = execute(one.program, alone, one_lane(alone.tasks), one.batch(4), OPTIONS, **RUN)
     assert not any(flag.startswith("units > cores") for flag in quiet.timeline.facts.flags)
 
 

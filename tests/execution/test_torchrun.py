@@ -32,7 +32,6 @@ from alrsim.rules import RULES, RuleOptions
 from alrsim.schedulers.registry import SCHEDULERS, schedule
 from alrsim.steps.measuring import Running, join_ranks
 
-pytestmark = pytest.mark.alone
 HERE = Path(__file__).parent
 INT8 = PrecisionPlan(saved=Precision.INT8, noise=Precision.INT8)
 METHODS = {
@@ -73,7 +72,7 @@ def faulty(kernel, token, fault):
     return run
 
 
-def as_ranks(folder, count, body, present=None, patience=60):
+def as_ranks(folder, count, body, present=None, patience=180):
     """Fork ``count`` ranks; what ``body`` returned on each (an error as text), or the number of a signal; and how long
     it took. No rank may outlive this."""
     with socket.socket() as free:

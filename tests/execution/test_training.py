@@ -221,7 +221,7 @@ def test_a_killed_run_resumes_exactly(tmp_path):
     )
     command = [sys.executable, "-c", script, str(path)]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        command, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     job = TrainJob(

@@ -3,11 +3,14 @@
 import json
 import re
 import shlex
+import warnings
 from pathlib import Path
 
 import pytest
 
 from alrsim.cli.main import main
+from alrsim.errors import AlrsimWarning
+from alrsim.registry import registry_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,6 +48,33 @@ def test_every_command_of_the_readme_runs(
         "memory.png",
         "trace.json.gz",
     }
+
+
+def test_every_python_block_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    pytest.importorskip("pandas")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert len(blocks) >= 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AlrsimWarning)  # a busy host is said
+        for block in blocks:
+            exec(compile(block, "README.md", "exec"), {})
+    for name in registry_of("scheduler").plugged:
+        dict.__delitem__(registry_of("scheduler"), name)
+    matplotlib.pyplot.close("all")
+
+
+def test_the_answer_that_the_readme_shows_is_the_programs() -> None:
+    import alrsim as al
+
+    shown = re.search(r"```text\n(Fastest.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert shown is not None
+    methods = ["bp:1f1b", "bp:zb-h1", "alr:lr-free"]
+    result = al.compare("resnet9", "h100", units=4, batch=64, microbatches=8, methods=methods, copies=4)
+    assert result.verdict() == shown[1].strip()
 
 
 def test_make_targets_of_the_documents_exist() -> None:

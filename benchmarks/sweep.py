@@ -22,7 +22,7 @@ grid:
   microbatches: [4, 8, 16]
   copies: [1, 2, 4, 8, 16, 32, 64, 128, 256]
   precision: [fp32, bf16]
-  semantics: [latency, link]
+  transfer_semantics: [latency, link]
 quality: {{noise_to_signal: 900}}
 """
 

@@ -24,7 +24,7 @@ from alrsim.experiments.measures.site import (
 )
 from alrsim.experiments.rules import Measured
 from alrsim.quality.curves import OVERALL
-from alrsim.quality.metrics import accuracy, copy_weights, fit_law, mean_interval, stability
+from alrsim.quality.metrics import accuracy, copy_weights, fit_law, stability
 from alrsim.quality.paper import METHODS
 from alrsim.quality.sampler import Sampler
 from alrsim.training.job import TrainJob
@@ -64,10 +64,9 @@ def table_acc(context: Context, column: str) -> Measured:
         laws = [_at_full_range(site.copies, layer_of(plain, at)[1], limit) for at, limit in enumerate(limits)]
         values = values * float(np.mean(laws, axis=0) @ copy_weights(FULL_RANGE)) / measured
         how += f"; from there to {FULL_RANGE[-1]} by the variance law"
-    band = mean_interval(values)
     reason = f"the whole gradient as one vector has {whole:.2f}; data, copies and state of training are not the paper's"
     detail = {"measured range alone": measured, "whole gradient, measured range": whole}
-    return Measured(band.value, band.low, band.high, how, reason, detail)
+    return Measured.mean(values, how, reason, detail)
 
 
 def table_order(context: Context, first: str, second: str, changes: Changes | None = None) -> Measured:
@@ -79,7 +78,6 @@ def table_order(context: Context, first: str, second: str, changes: Changes | No
     site = table_site(context)
     plain = _of_table(context, first, changes), _of_table(context, second, changes)
     values = [accuracy(site.copies, cosines_of(one)) for one in plain]
-    band = mean_interval(values[0] - values[1])
     gaps = []
     for index in range(plain[0]["kinds"].count("layer")):
         name, one = layer_of(plain[0], index)
@@ -92,7 +90,7 @@ def table_order(context: Context, first: str, second: str, changes: Changes | No
         reason += f"; layer {worst[1]} speaks most against it, by {-worst[0]:.2f}"
     detail = {first: float(values[0].mean()), second: float(values[1].mean()), **{name: gap for gap, name in gaps}}
     how = site.words() + "".join(f", {key} {value}" for key, value in (changes or {}).items())
-    return Measured(band.value, band.low, band.high, how, reason, detail)
+    return Measured.mean(values[0] - values[1], how, reason, detail)
 
 
 def table_drop(context: Context) -> Measured:
@@ -113,14 +111,13 @@ def _over_pairs(context: Context, read: Callable[[Site, dict[str, Any]], Array])
         values = read(site, _of_table(context, plain)), read(site, _of_table(context, coded))
         drops.append(values[0] - values[1])
         detail |= {plain: float(values[0].mean()), coded: float(values[1].mean())}
-    band = mean_interval(np.mean(drops, axis=0))
     limits = ", ".join(f"{value:.2f}" for value in sign_ceilings(context, site))
     listed = ", ".join(f"{name} {value:.3f}" for name, value in detail.items())
     reason = (
         f"{listed}; measured ceilings c_x of signs of inputs, layer by layer: {limits}; the sign of Gaussian noise has "
         "pi/2 of its variance"
     )
-    return Measured(band.value, band.low, band.high, site.words(), reason, detail)
+    return Measured.mean(np.mean(drops, axis=0), site.words(), reason, detail)
 
 
 def last_layer(context: Context, column: str) -> Measured:
@@ -132,10 +129,9 @@ def last_layer(context: Context, column: str) -> Measured:
     if site.copies[-1] < FULL_RANGE[-1]:
         values = values * float(_at_full_range(site.copies, cosines, limit)[-1]) / measured
         how += f"; from there to {FULL_RANGE[-1]} by the variance law"
-    band = mean_interval(values)
     detail = {"layer": name, f"with {site.copies[-1]} copies": measured, "ceiling c_x": limit}
     reason = f"measured ceiling of the layer's code c_x = {limit:.2f}; {measured:.2f} with {site.copies[-1]} copies"
-    return Measured(band.value, band.low, band.high, how, reason, detail)
+    return Measured.mean(values, how, reason, detail)
 
 
 def thinner(context: Context, first: str, second: str) -> Measured:
@@ -148,11 +144,10 @@ def thinner(context: Context, first: str, second: str) -> Measured:
         return np.array([layer.std(0, ddof=1) for layer in stacked]).ravel()
 
     one, other = widths(first), widths(second)
-    band = mean_interval(one - other)
     detail = {first: float(one.mean()), second: float(other.mean())}
     reason = f"spread {one.mean():.3f} ({first}) and {other.mean():.3f} ({second})"
     how = f"{site.words()}: standard deviation over draws, paired by layer and number of copies"
-    return Measured(band.value, band.low, band.high, how, reason, detail)
+    return Measured.mean(one - other, how, reason, detail)
 
 
 def more_copies(context: Context) -> Measured:
@@ -161,11 +156,10 @@ def more_copies(context: Context) -> Measured:
     few = context.pick(20, 100)
     cosines = cosines_of(plain)
     small, large = cosines[:, site.copies.index(few)], cosines[:, site.copies.index(5 * few)]
-    band = mean_interval(large / small.mean())
     detail = {f"{few} copies": float(small.mean()), f"{5 * few} copies": float(large.mean())}
     how = f"{site.words()}: mean over layers at {5 * few} over {few} copies"
     reason = f"cosines {small.mean():.2f} and {large.mean():.2f}; the law cos = 1/sqrt(1 + rho/n) allows 1 to sqrt(5)"
-    return Measured(band.value, band.low, band.high, how, reason, detail)
+    return Measured.mean(large / small.mean(), how, reason, detail)
 
 
 def unbiased(context: Context) -> Measured:
@@ -186,9 +180,8 @@ def unbiased(context: Context) -> Measured:
     values = np.array(
         context.once({"part": "unbiased", "site": repr(site)}, measure, words=f"projections of LR: {site.words()}")
     )
-    band = mean_interval(values)
     how = f"{site.words()}: antithetic LR projected on the gradient of the loss without noise"
-    return Measured(band.value, band.low, band.high, how, detail={"standard deviation": float(values.std(ddof=1))})
+    return Measured.mean(values, how, detail={"standard deviation": float(values.std(ddof=1))})
 
 
 def ablation(
@@ -210,7 +203,6 @@ def ablation(
         return cosines_of(curves(context, site, method, changes))[:, -1]
 
     one, other = cosines(*first), cosines(*second)
-    band = mean_interval(one - other)
     named = {"first": first, "second": second, **(more or {})}
     detail = {
         f"{method} {' '.join(changes.values())} x{round(copies * factor)}".replace("  ", " "): round(float(c.mean()), 4)
@@ -218,7 +210,7 @@ def ablation(
         for c in [cosines(method, changes, factor)]
     }
     reason = ", ".join(f"{key}: {value:.2f}" for key, value in detail.items())
-    return Measured(band.value, band.low, band.high, mlp_site(context, (copies,)).words(), reason, detail)
+    return Measured.mean(one - other, mlp_site(context, (copies,)).words(), reason, detail)
 
 
 def front_and_back(context: Context, layer: int) -> Measured:
@@ -229,9 +221,8 @@ def front_and_back(context: Context, layer: int) -> Measured:
     name, first = layer_of(es, layer)
     second = layer_of(lr, layer)[1]
     values = accuracy(site.copies, first), accuracy(site.copies, second)
-    band = mean_interval(values[0] - values[1])
     reason = f"layer {name}: ES {values[0].mean():.2f}, LR {values[1].mean():.2f}"
-    return Measured(band.value, band.low, band.high, f"{site.words()}, layer-wise: layer {name}", reason)
+    return Measured.mean(values[0] - values[1], f"{site.words()}, layer-wise: layer {name}", reason)
 
 
 def front_layers(context: Context, job: TrainJob) -> dict[str, float]:

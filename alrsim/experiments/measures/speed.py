@@ -178,9 +178,8 @@ def backward(context: Context) -> Measured:
 
     what = {"part": "backward", "model": about, "seed": context.seed, "mode": context.mode}
     found = context.once(what, measure, _lasting, "backward and forward of BP")
-    band = mean_interval(array(found["ratios"]))
     least = found[BUSY][0]
     reason = f"tasks had at least {least:.0f} % of their cores"
     detail = {"smallest": min(found["ratios"]), "largest": max(found["ratios"])}
     how = f"{about}, {device_name()}: B over F + L, {len(found['ratios'])} steps; stage 0 has no input gradient"
-    return Measured(band.value, band.low, band.high, how, reason, detail, least >= SOUND)
+    return Measured.mean(array(found["ratios"]), how, reason, detail, least >= SOUND)

@@ -50,6 +50,7 @@ class Entry:
         given: Its parameters that are no options, in the order in which they are typed.
         out: Whether there is ``--out DIR``; a text: its default.
         saving: What ``-o FILE`` writes; ``None``: there is no such option.
+        without: Options that make sense in Python only.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Entry:
     given: tuple[Given, ...] = ()
     out: bool | str = False
     saving: Saving | None = None
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

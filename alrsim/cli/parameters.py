@@ -66,7 +66,11 @@ class Argument(click.Argument):
 def parameters_of(entry: Entry, verb: Verb[Any]) -> list[click.Parameter]:
     """All parameters of a verb's command."""
     given = [_given(one, verb.positional[one.name]) for one in entry.given]
-    return [*given, *(option_of(one) for one in options_of(verb.options)), *_outputs(entry)]
+    return [
+        *given,
+        *(option_of(one) for one in options_of(verb.options) if one.name not in entry.without),
+        *_outputs(entry),
+    ]
 
 
 def option_of(one: "Field[Any]") -> Option:

@@ -14,7 +14,9 @@ RENAMED: dict[tuple[str, str], str] = {
     ("reproduce", "--data-dir"): "--data-folder",
     ("sweep", "--csv"): "--out",
     ("train", "--data"): "--dataset",
+    ("train", "--data-dir"): "--data-folder",
     ("train", "--schedule"): "--scheduler",
+    ("train", "--update"): "--direction",
 }
 """Verb (empty: any) and an option that it had -> what does it now."""
 

@@ -15,7 +15,7 @@ MOST_CELLS = 4096
 class Figure2Options(Options):
     """Options of :func:`figure2`."""
 
-    layers: int = keyword("Layers of the model, a row each.", default=4, metavar="N", least=1)
+    layers: int = keyword("Layers of the model, a row each.", default=4, metavar="N", short="L", least=1)
     microbatches: int = keyword("Micro-batches of the step.", default=3, metavar="M", short="m", least=1)
 
 

@@ -10,11 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from alrsim.cli.common import load_with_warnings
 
-from alrsim.cli import compare, execute
 from alrsim.execution.kernels.registry import KERNELS
 from alrsim.files import load_value
+from alrsim.steps.model import load_model
+from alrsim.study import comparison, stepping
 from alrsim.timeline.timeline import Timeline
 
 PROGRAM = Path(__file__).with_name("faulty_program.py")
@@ -103,17 +103,20 @@ def test_a_killed_program_leaves_no_worker_and_no_file(hanging):
 @pytest.fixture
 def one_model(monkeypatch):
     """The model is exported once for all tests here."""
-    for module in (execute, compare):
-        monkeypatch.setattr(module, "load_with_warnings", load_once)
+    for module in (comparison, stepping):
+        monkeypatch.setattr(module, "load_model", load_once)
 
 
 LOADED = {}
 
 
-def load_once(asked):
-    if repr(asked) not in LOADED:
-        LOADED[repr(asked)] = load_with_warnings(asked)
-    return LOADED[repr(asked)]
+def load_once(model, **options):
+    if not isinstance(model, str):
+        return load_model(model, **options)
+    key = repr((model, options))
+    if key not in LOADED:
+        LOADED[key] = load_model(model, **options)
+    return LOADED[key]
 
 
 @pytest.fixture

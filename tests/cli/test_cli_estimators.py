@@ -1,4 +1,4 @@
-"""``--plan``: estimators per stage from a file; and options that a method would not read."""
+"""``--estimators``: estimators per stage from a file; and options that a method would not read."""
 
 import json
 from dataclasses import replace
@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alrsim.cli.planfile import read_plan
 
 from alrsim.errors import FileError
 from alrsim.estimators.policy import LR, Plan
 from alrsim.files import save_value
+from alrsim.steps.estimators_file import read_estimators
 
 MLP = ("mlp", "--option", "hidden=8", "--batch", 8, "--microbatches", 2, "--units", 2)
 
@@ -27,14 +27,14 @@ def layerwise(*copies: int) -> Plan:
 def test_a_plan_gives_every_stage_its_own_copies_and_the_schedule_remembers(alrsim: Any, tmp_path: Path) -> None:
     plan = saved(tmp_path / "plan.json", layerwise(6, 2, 4))
     target = tmp_path / "schedule.json"
-    ran = alrsim("schedule", *MLP, "--method", "lr:lr-fixed", "--plan", plan, "-o", target)
+    ran = alrsim("schedule", *MLP, "--method", "lr:lr-fixed", "--estimators", plan, "-o", target)
     assert ran.status == 0, ran.err
     recipe = json.loads(target.read_text())["recipe"]
     options = recipe.get("value", recipe)["options"]
     assert options["stage_copies"] == [6, 2, 4]
     assert options["scope"] == "layerwise"
     by_file = alrsim("simulate", target, *MLP[:5], "--json", "-")
-    by_plan = alrsim("simulate", *MLP, "--method", "lr:lr-fixed", "--plan", plan, "--json", "-")
+    by_plan = alrsim("simulate", *MLP, "--method", "lr:lr-fixed", "--estimators", plan, "--json", "-")
     assert by_file.status == by_plan.status == 0, by_file.err + by_plan.err
     assert json.loads(by_file.out)["schedule"] == json.loads(by_plan.out)["schedule"]
 
@@ -42,7 +42,7 @@ def test_a_plan_gives_every_stage_its_own_copies_and_the_schedule_remembers(alrs
 def test_a_plan_changes_the_work_of_lr_alone(alrsim: Any, tmp_path: Path) -> None:
     plan = saved(tmp_path / "plan.json", (replace(LR, kind="es", copies=5), *[replace(LR, copies=5)] * 2))
     methods = ("--methods", "bp:1f1b,lr:lr-fixed,alr:lr-free")
-    with_plan = json.loads(alrsim("compare", *MLP, *methods, "--plan", plan, "--json", "-").out)["methods"]
+    with_plan = json.loads(alrsim("compare", *MLP, *methods, "--estimators", plan, "--json", "-").out)["methods"]
     without = json.loads(alrsim("compare", *MLP, *methods, "--json", "-").out)["methods"]
     assert with_plan[1] != without[1]
     assert [with_plan[at] for at in (0, 2)] == [without[at] for at in (0, 2)]
@@ -52,14 +52,14 @@ def test_a_plan_changes_the_work_of_lr_alone(alrsim: Any, tmp_path: Path) -> Non
 def test_a_plan_runs_on_this_host(alrsim: Any, tmp_path: Path, rule: Any) -> None:
     plan = tuple(replace(one, sigma=0.03, sigma_rule=rule) for one in layerwise(2, 3, 2))
     path = saved(tmp_path / "plan.json", plan)
-    ran = alrsim("execute", *MLP, "--method", "lr:lr-fixed", "--plan", path, "--repeats", 1, "--json", "-")
+    ran = alrsim("execute", *MLP, "--method", "lr:lr-fixed", "--estimators", path, "--repeats", 1, "--json", "-")
     assert ran.status == 0, ran.err
     assert json.loads(ran.out)["stages"] == 3
 
 
 def test_a_plan_that_does_not_fit_is_refused_with_both_numbers(alrsim: Any, tmp_path: Path) -> None:
     plan = saved(tmp_path / "plan.json", layerwise(6, 2, 4, 3))
-    ran = alrsim("schedule", *MLP, "--method", "lr:lr-fixed", "--plan", plan)
+    ran = alrsim("schedule", *MLP, "--method", "lr:lr-fixed", "--estimators", plan)
     assert ran.status != 0
     assert "the plan has 4 stages, the cut 3" in ran.err
     assert "--cut" in ran.err
@@ -77,7 +77,7 @@ def test_a_plan_that_does_not_fit_is_refused_with_both_numbers(alrsim: Any, tmp_
 )
 def test_what_contradicts_a_plan_is_refused(alrsim: Any, tmp_path: Path, argv: tuple[object, ...], words: str) -> None:
     plan = saved(tmp_path / "plan.json", layerwise(6, 2, 4))
-    ran = alrsim("schedule", *MLP, *argv, "--plan", plan)
+    ran = alrsim("schedule", *MLP, *argv, "--estimators", plan)
     assert ran.status != 0
     assert words in ran.err
     assert "try:" in ran.err
@@ -85,46 +85,46 @@ def test_what_contradicts_a_plan_is_refused(alrsim: Any, tmp_path: Path, argv: t
 
 def test_a_plan_with_exact_stages_needs_the_rule_for_them(alrsim: Any, tmp_path: Path) -> None:
     plan = saved(tmp_path / "plan.json", (LR, LR, replace(LR, kind="bp")))
-    ran = alrsim("schedule", *MLP, "--method", "lr:lr-fixed", "--plan", plan)
+    ran = alrsim("schedule", *MLP, "--method", "lr:lr-fixed", "--estimators", plan)
     assert "makes the last stages exact" in ran.err
     plan = saved(tmp_path / "exact.json", (replace(LR, kind="bp"),) * 3)
-    ran = alrsim("schedule", *MLP, "--method", "lr:lr-fixed", "--plan", plan)
+    ran = alrsim("schedule", *MLP, "--method", "lr:lr-fixed", "--estimators", plan)
     assert "makes every stage exact" in ran.err
 
 
 def test_files_that_hold_no_plan_are_named(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     with pytest.raises(FileError, match="no such file"):
-        read_plan(path)
+        read_estimators(path)
     path.write_text("{")
     with pytest.raises(FileError, match="not valid JSON"):
-        read_plan(path)
+        read_estimators(path)
     path.write_text(json.dumps({"format": "alrsim.schedule/1"}))
     with pytest.raises(FileError, match="holds 'alrsim"):
-        read_plan(path)
+        read_estimators(path)
     with pytest.raises(FileError, match="no stages"):
-        read_plan(saved(path, ()))
+        read_estimators(saved(path, ()))
     with pytest.raises(FileError, match="carries the noise of all stages"):
-        read_plan(saved(path, (LR, replace(LR, copies=2))))
+        read_estimators(saved(path, (LR, replace(LR, copies=2))))
     with pytest.raises(FileError, match="share their forwards"):
-        read_plan(saved(path, (LR, replace(LR, noise="laplace"))))
+        read_estimators(saved(path, (LR, replace(LR, noise="laplace"))))
     with pytest.raises(FileError, match="has an exact gradient"):
-        read_plan(saved(path, (replace(LR, kind="bp"), LR)))
+        read_estimators(saved(path, (replace(LR, kind="bp"), LR)))
     document = json.loads(saved(path, (LR,)).read_text())
     document["value"][0]["copies"] = 0
     path.write_text(json.dumps(document))
     with pytest.raises(FileError, match="copies is 0"):
-        read_plan(path)
+        read_estimators(path)
 
 
 def test_plans_beside_files_and_tables_are_refused(alrsim: Any, tmp_path: Path) -> None:
     plan = saved(tmp_path / "plan.json", layerwise(6, 2, 4))
     table = ("--method", "lr:lr-fixed", "--units", 2, "--durations", "f=1,g=1")
-    assert "--plan: is for a model" in alrsim("simulate", *table, "--plan", plan).err
+    assert "--estimators: is for a model" in alrsim("simulate", *table, "--estimators", plan).err
     target = tmp_path / "schedule.json"
     assert alrsim("schedule", *MLP, "-o", target).status == 0
     for verb in ("simulate", "execute"):
-        ran = alrsim(verb, *MLP[:3], "--schedule", target, "--plan", plan)
+        ran = alrsim(verb, *MLP[:3], "--schedule", target, "--estimators", plan)
         assert "was made for its own estimators" in ran.err
 
 

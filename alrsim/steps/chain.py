@@ -227,7 +227,11 @@ def predict(problem: Problem, schedule: Schedule, asked: PredictionOptions, sema
     """
     from alrsim.simulation.engine import Engine, simulate
 
-    said = asked.transfer_semantics
-    chosen = said if semantics is None or "transfer_semantics" in asked.given else semantics
     engine = cast(Engine, asked.engine)
-    return simulate(problem, schedule, semantics=cast(Semantics, chosen), overlap=asked.overlap, engine=engine)
+    return simulate(problem, schedule, semantics=semantics_of(asked, semantics), overlap=asked.overlap, engine=engine)
+
+
+def semantics_of(asked: PredictionOptions, semantics: str | None = None) -> Semantics:
+    """Of the transfers: as asked for, else as a calibrated executor makes them (``semantics``), else the default."""
+    said = asked.transfer_semantics
+    return cast(Semantics, said if semantics is None or "transfer_semantics" in asked.given else semantics)

@@ -193,6 +193,6 @@ def _refusal(one: Problem, microbatches: int, scheduler: str) -> str:
         Counter(buffer.bytes for buffer in one.tasks.buffers for _ in buffer.readers),
     )
     ways = sum(max((speed.delay_ns(size, hops) for speed, hops in sorts), default=0) * sent[size] for size in sent)
-    if (sum(map(max, one.durations)) + ways) * microbatches > np.iinfo(np.int64).max:
+    if (sum(max(row) * count for row, count in one.rows.items()) + ways) * microbatches > np.iinfo(np.int64).max:
         return "times may need more than 64 bits"
     return "" if available() else "numba, which compiles the loops for so many, is not installed"

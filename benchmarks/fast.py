@@ -19,17 +19,17 @@ from matplotlib.figure import Figure
 
 from alrsim.files import write_atomically
 from alrsim.graph.stages import chain
-from alrsim.hardware.machine import Link, Machine, Unit
-from alrsim.hardware.topology import Listed
-from alrsim.rules import RuleOptions
-from alrsim.rules.rule_columns import column_tasks
+from alrsim.hardware.machine import abstract_machine
+from alrsim.rules import RULES, RuleOptions
+from alrsim.schedule.column_lanes import column_lanes
 from alrsim.schedule.lane_columns import columns_of
-from alrsim.schedule.lowered_columns import ColumnProblem, lower_columns
-from alrsim.schedulers.column_lanes import column_lanes, one_each
-from alrsim.simulation.column_run import simulate_columns
+from alrsim.schedule.lowered_columns import lower_columns
+from alrsim.simulation.at_scale import Make, schedule_at_scale
 from alrsim.simulation.fast import run_columns
 from alrsim.simulation.run import run
-from alrsim.tasks.problem import Semantics
+from alrsim.tasks.problem import Problem, Semantics
+from alrsim.tasks.repeated import RepeatedProblem
+from alrsim.timeline.memory import peak_memory
 from alrsim.timeline.metrics import busy, idle_fraction
 from benchmarks import plain
 from benchmarks.measure import Row, measure, say
@@ -66,21 +66,22 @@ def main(arguments: Sequence[str]) -> None:
     if options.plot is not None:
         write_atomically(options.plot, draw({f"{name}, {how}": rows for (name, how), rows in series.items()}))
     if options.full:
-        for name in ("1f1b", "lr-fixed"):
+        for name in ("gpipe", "1f1b", "lr-fixed"):
             print(_full(name))
 
 
-def problem_of(name: str, units: int, microbatches: int) -> ColumnProblem:
+def maker(name: str, units: int) -> Make:
     """A chain of equal stages, one on each unit; the last unit tells its losses to all others where the rule is LR."""
     rule = "lr" if name == "lr-fixed" else "bp"
     graph = chain(units, elements=1)
-    tasks = column_tasks(rule, graph, RuleOptions(microbatches=microbatches, baseline="none"))
-    pairs = {(unit, unit + step) for unit in range(units) for step in (-1, 1) if 0 <= unit + step < units}
-    pairs |= {(units - 1, unit) for unit in range(units - 1)}
-    links = tuple(Link(source, target, occupancy_ns=1) for source, target in sorted(pairs))
-    machine = Machine("chain", tuple(Unit(f"u{unit}") for unit in range(units)), Listed(links))
-    durations = np.array([TICKS[task.id.kind] for task in tasks.template.tasks], dtype=np.int64)
-    return ColumnProblem(tasks, machine, one_each(units, units), durations)
+    machine = abstract_machine(units, transfer_ns=1, name="chain")
+    rows = {kind: (ticks,) * units for kind, ticks in TICKS.items()}
+
+    def make(microbatches: int) -> Problem:
+        tasks = RULES[rule](graph, RuleOptions(microbatches=microbatches, baseline="none"))
+        return Problem(tasks, machine, tuple(rows[task.id.kind] for task in tasks.tasks), "benchmark")
+
+    return make
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def _series(name: str, semantics: Semantics, options: argparse.Namespace) -> lis
     points = []
     for microbatches in options.microbatches:
         say(f"fast: {name}, {semantics}, {options.units} x {microbatches}")
-        problem = problem_of(name, options.units, microbatches)
+        problem = RepeatedProblem(maker(name, options.units)(1), microbatches)
         columns = lower_columns(problem, column_lanes(problem, name), semantics)
         sample = measure(lambda c=columns, s=semantics: run_columns(c, s), options.repeats)
         points.append(Point(len(columns), sample.median))
@@ -180,21 +181,26 @@ def _torch(repeats: int) -> Row:
 
 
 def _full(name: str) -> str:
-    """The whole way at full size in this process: tasks, lanes, times, metrics."""
+    """The whole way at full size in this process: tasks, lanes, times, metrics, and then the peaks of memory."""
     say(f"fast: {name}, {FULL_UNITS} x {FULL_MICROBATCHES}")
     start, wall = time.process_time(), time.perf_counter()
-    problem = problem_of(name, FULL_UNITS, FULL_MICROBATCHES)
-    lanes = column_lanes(problem, name)
+    step = schedule_at_scale(maker(name, FULL_UNITS), FULL_MICROBATCHES, name)
+    assert step is not None
     built = time.process_time()
-    timeline = simulate_columns(problem, lanes)
+    timeline = step.simulate()
     work, idle = sum(busy(timeline).values()), float(idle_fraction(timeline))
-    end, passed = time.process_time(), time.perf_counter() - wall
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    end, passed, held = time.process_time(), time.perf_counter() - wall, _most_held()
+    most = max(peak_memory(timeline).values())
     return (
-        f"\n{name}: {FULL_UNITS} units x {FULL_MICROBATCHES} micro-batches, {len(problem.tasks):,} tasks: build "
+        f"\n{name}: {FULL_UNITS} units x {FULL_MICROBATCHES} micro-batches, {step.tasks:,} tasks: build "
         f"{built - start:.1f} s, simulate and metrics {end - built:.1f} s of CPU time, {passed:.1f} s on the clock; "
-        f"peak {peak:.1f} GiB; makespan {timeline.makespan}, work {work}, idle {idle:.4f}"
+        f"peak {held:.1f} GiB; makespan {timeline.makespan}, work {work}, idle {idle:.4f}; peaks of memory "
+        f"{time.process_time() - end:.1f} s more, process {_most_held():.1f} GiB, most {most} bytes"
     )
+
+
+def _most_held() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def draw(series: dict[str, list[Point]]) -> bytes:

@@ -1,6 +1,7 @@
 """The model cut into stages: what a rule needs to know of it, and no more."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from alrsim.errors import ModelError
 from alrsim.graph.work import NO_WORK, Work
@@ -128,11 +129,22 @@ class StageGraph:
 
     def incoming(self, stage: int) -> tuple[Edge, ...]:
         """Edges that the stage (or the loss, index ``len(stages)``) reads."""
-        return tuple(edge for edge in self.edges if edge.target == stage)
+        return self._ends[0].get(stage, ())
 
     def outgoing(self, stage: int) -> tuple[Edge, ...]:
         """Edges that the stage writes, one for each reader."""
-        return tuple(edge for edge in self.edges if edge.source == stage)
+        return self._ends[1].get(stage, ())
+
+    @cached_property
+    def _ends(self) -> tuple[dict[int, tuple[Edge, ...]], dict[int, tuple[Edge, ...]]]:
+        """Edges by target and by source, each in their order."""
+        into: dict[int, list[Edge]] = {}
+        out: dict[int, list[Edge]] = {}
+        for edge in self.edges:
+            into.setdefault(edge.target, []).append(edge)
+            out.setdefault(edge.source, []).append(edge)
+        first, second = ({stage: tuple(edges) for stage, edges in one.items()} for one in (into, out))
+        return first, second
 
 
 def chain(stages: int, name: str = "chain", parameters: int = 1, elements: int = 0) -> StageGraph:

@@ -22,6 +22,7 @@ from alrsim.schedulers import SearchOptions
 from alrsim.steps.draft import Draft, Workload, about_of
 from alrsim.steps.method import Method, preset_of
 from alrsim.steps.model import load_model
+from alrsim.steps.planned import Planned
 from alrsim.steps.step import Step
 from alrsim.timeline.memory import peak_memory
 from alrsim.timeline.metrics import typed
@@ -148,10 +149,8 @@ def step_of(question: Question, one: Evaluated) -> Step:
         candidate.label,
         asked,
         about_of(work),
-        one.problem,
-        one.schedule,
+        Planned(one.problem, one.schedule, one.proof),
         Draft(work, method, stages, one.options),
-        proof=one.proof,
     )
     step.__dict__["timeline"] = one.timeline  # carried out already
     return step

@@ -27,7 +27,7 @@ from alrsim.steps.chain import FP32, narrowed
 from alrsim.steps.draft import warn_format
 from alrsim.steps.model import DEFAULT_BATCH, Model, microbatch_size
 from alrsim.steps.options import PredictionOptions, parse_precision
-from alrsim.steps.pricing import cost_model_of, is_abstract
+from alrsim.steps.pricing import cost_model_of
 from alrsim.units import Ns
 
 
@@ -108,7 +108,7 @@ def open_question(model: Model, machine: Machine, asked: PlanOptions) -> Questio
         OptionError: abstract units, or a batch that cannot be split as asked.
         ProfileError: energy on units whose power is not known.
     """
-    if is_abstract(machine):
+    if machine.is_abstract:
         raise OptionError(
             f"the abstract units of {machine.name} count tasks, not time, so that every cut takes another number of "
             "steps",

@@ -16,6 +16,7 @@ from alrsim.schedulers import SearchOptions, solve
 from alrsim.schedulers.lr_free import FREE_KINDS
 from alrsim.steps.figure2_cells import with_loss_row
 from alrsim.steps.options import StepOptions
+from alrsim.steps.planned import Planned
 from alrsim.steps.step import Step
 from alrsim.steps.textbook import Outline, file_problem, unit_names
 from alrsim.tasks.problem import Problem
@@ -127,4 +128,4 @@ def solve_problem(
     bound = makespan_bound(problem)
     if solution.proof is not None and covers(search, solution.proof.freedom, is_lr=is_lr):
         bound = max(bound, solution.proof.bound)
-    return Proved(Step(name, options, about, problem, solution.schedule, proof=solution.proof), bound)
+    return Proved(Step(name, options, about, Planned(problem, solution.schedule, solution.proof)), bound)

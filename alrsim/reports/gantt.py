@@ -13,7 +13,7 @@ from alrsim.reports.canvas import WIDTH_INCHES, quiet, render
 from alrsim.reports.palette import FAINT, IDLE, IDLE_EDGE, INK, KIND_COLOURS, ink_on, shade
 from alrsim.reports.timescale import TimeScale, scale_for
 from alrsim.tasks.token import KIND_NAMES, KINDS, TaskId
-from alrsim.timeline.timeline import Span, Timeline
+from alrsim.timeline.timeline import MANY_SPANS, Span, Timeline
 
 ROW_INCHES = 0.34
 LABEL_POINTS = 7.5
@@ -37,13 +37,31 @@ class Panel:
     detail: str = ""
 
 
+MOST_UNITS = 500
+"""Rows of a chart: pictures of more are too high to be drawn."""
+
+
+def too_large(timelines: Sequence[Timeline]) -> str:
+    """Why timelines cannot be drawn, in words; empty if they can."""
+    spans, units = sum(line.span_count for line in timelines), max(len(line.units) for line in timelines)
+    if spans <= MANY_SPANS and units <= MOST_UNITS:
+        return ""
+    return f"{spans:,} tasks on {units:,} units (charts have up to {MANY_SPANS:,} and {MOST_UNITS:,})"
+
+
 def draw_gantt(panels: Sequence[Panel], title: str = "", *, note: str = "") -> bytes:
     """:func:`gantt_figure` as PNG."""
     return render(gantt_figure(panels, title, note=note))
 
 
 def draw_gantt_into(axis: Axes, timeline: Timeline, title: str = "") -> None:
-    """One timeline into axes of somebody's own."""
+    """One timeline into axes of somebody's own.
+
+    Raises:
+        OptionError: too many tasks or units.
+    """
+    if why := too_large([timeline]):
+        raise OptionError(f"cannot draw {why}", fix="look at its metrics, or draw a smaller step")
     longest = timeline.makespan / timeline.ticks_per_unit
     scale = scale_for(longest, timeline.time_unit)
     _draw_panel(axis, Panel(title, timeline), scale, longest / scale.divisor or 1.0)
@@ -57,10 +75,12 @@ def gantt_figure(panels: Sequence[Panel], title: str = "", *, note: str = "") ->
         note: A line of small print below the chart.
 
     Raises:
-        OptionError: no panels, or panels with different time units.
+        OptionError: no panels, panels with different time units, or too many tasks or units.
     """
     if not panels:
         raise OptionError("a chart needs at least one timeline")
+    if why := too_large([panel.timeline for panel in panels]):
+        raise OptionError(f"cannot draw {why}", fix="look at its metrics, or draw a smaller step")
     if len({panel.timeline.time_unit for panel in panels}) > 1:
         raise OptionError("timelines in nanoseconds and in typed units cannot share one time axis")
     longest = max(panel.timeline.makespan / panel.timeline.ticks_per_unit for panel in panels)

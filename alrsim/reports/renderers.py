@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from alrsim.errors import OptionError
 from alrsim.reports.calibration import calibrate_rows, calibrate_text, costs_rows, costs_text
 from alrsim.reports.parts import Parts, axes_or_new, no_files, no_picture
 from alrsim.reports.result import BUBBLES, CompareResult
@@ -14,6 +15,7 @@ from alrsim.reports.step_result import ScheduleResult, StepResult
 from alrsim.showing import Renderer
 from alrsim.timeline.timeline import Timeline
 from alrsim.units import format_ns
+from alrsim.warning import warn
 
 if TYPE_CHECKING:
     from alrsim.reports.gantt import Panel
@@ -75,7 +77,7 @@ def draw_compare(result: CompareResult, axes: Any = None) -> Any:
 
 def compare_files(result: CompareResult) -> dict[str, bytes]:
     """``gantt.png``, ``memory.png`` and ``trace.json.gz``."""
-    from alrsim.reports.gantt import draw_gantt
+    from alrsim.reports.gantt import draw_gantt, too_large
     from alrsim.reports.memory_plot import MemoryRow, draw_memory
     from alrsim.reports.tables import headline
     from alrsim.reports.trace import trace_bytes, trace_document
@@ -87,6 +89,9 @@ def compare_files(result: CompareResult) -> dict[str, bytes]:
         for line in (one.timeline, one.measured_timeline)
         if line is not None
     ]
+    if why := too_large([line for _, line in lines]):
+        warn(f"charts and trace are left out: {why}")
+        return {}
     rows = [MemoryRow(one.method, one.timeline, one.measured_timeline) for one in result.methods]
     machine = result.methods[0].step.machine
     capacity = {unit.name: unit.memory_bytes for unit in machine.units}
@@ -147,7 +152,15 @@ def step_text(result: StepResult) -> str:
 
 
 def step_rows(result: StepResult) -> list[dict[str, Any]]:
-    """One row per span."""
+    """One row per span.
+
+    Raises:
+        OptionError: there are too many.
+    """
+    if result.spans_left_out is not None:
+        raise OptionError(
+            f"{result.spans_left_out:,} spans are too many for rows", where=result.name, fix="look at its metrics"
+        )
     return [asdict(span) for span in result.spans]
 
 
@@ -158,13 +171,16 @@ def draw_step(result: StepResult, axes: Any = None) -> Any:
 
 def step_files(result: StepResult) -> dict[str, bytes]:
     """``gantt.png``, ``trace.json.gz`` and, with a model, ``memory.png``."""
-    from alrsim.reports.gantt import Panel, draw_gantt
+    from alrsim.reports.gantt import Panel, draw_gantt, too_large
     from alrsim.reports.memory_plot import MemoryRow, draw_memory
     from alrsim.reports.trace import trace_bytes, trace_document
 
     line = result.timeline
     if line is None:
         return {}  # read from a file
+    if why := too_large([line]):
+        warn(f"charts and trace are left out: {why}")
+        return {}
     word = "predicted" if line.source == "simulated" else "measured"
     title = f"{result.name}: {result.about.get('model', 'durations as typed')}"
     tasks = {result.name: result.step.tasks}

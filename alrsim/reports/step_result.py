@@ -13,7 +13,7 @@ from alrsim.reports.bound import Bound, bound_of
 from alrsim.schedule.proof import Gap
 from alrsim.timeline.memory import memory_by_category, peak_memory, resident_peaks
 from alrsim.timeline.metrics import bubble_size, named_shares, rank_span, typed, work
-from alrsim.timeline.timeline import Timeline
+from alrsim.timeline.timeline import MANY_SPANS, Timeline
 from alrsim.units import Bytes
 
 Number = int | float
@@ -67,7 +67,8 @@ class StepResult(Document):
         peak_memory_bytes: By unit; empty for a textbook problem, which has no bytes.
         predicted_peak_memory_bytes: Of a measured run: what was predicted for the same schedule.
         peak_rss_bytes: Of a measured run: resident memory.
-        spans_left_out: Number of spans, where there are too many to write down.
+        spans_left_out: Number of spans, where there are too many to write down: then spans, transfers and schedule
+            are empty.
         timeline: Live: as the engine or the executor gave it.
         predicted: Live: of a measured run, the predicted timeline of the same schedule.
         step: Live: the scheduled step.
@@ -105,6 +106,7 @@ class StepResult(Document):
     facts: Mapping[str, Any]
     predicted_peak_memory_bytes: Mapping[str, Bytes] | None = None
     peak_rss_bytes: Mapping[str, Bytes] | None = None
+    spans_left_out: int | None = None
     timeline: Live = field(default=None, repr=False, compare=False)
     predicted: Live = field(default=None, repr=False, compare=False)
     step: Live = field(default=None, repr=False, compare=False)
@@ -178,7 +180,7 @@ def step_result(
         return number(typed(timeline, ticks))
 
     measured, has_bytes = timeline.source == "measured", "durations" not in about
-    tasks = step.problem.tasks
+    tasks, few = step.summary, timeline.span_count <= MANY_SPANS
     categories = memory_by_category(timeline) if has_bytes else {}
     expected = {} if predicted is None else peak_memory(predicted)
     return StepResult(
@@ -189,7 +191,7 @@ def step_result(
         microbatches=tasks.microbatches,
         forwards_per_step=tasks.forwards_per_step,
         transfer_semantics=timeline.facts.transfer_semantics or "",
-        schedule=step.schedule.as_dict(),
+        schedule=step.lanes,
         notes=(*notes, *tasks.notes),
         source=timeline.source,
         cost_model=timeline.cost_model,
@@ -206,11 +208,14 @@ def step_result(
         units=timeline.units,
         layer_units=timeline.layer_units or timeline.units,
         bound=None if gap is None else bound_of(gap, timeline.ticks_per_unit),
-        spans=tuple(SpanRow(str(one.task), one.unit, time(one.start), time(one.end)) for one in timeline.spans),
+        spans=tuple(
+            SpanRow(str(one.task), one.unit, time(one.start), time(one.end)) for one in (timeline.spans if few else ())
+        ),
         transfers=tuple(
             TransferRow(one.buffer, one.source, one.target, time(one.start), time(one.end), one.bytes)
-            for one in timeline.transfers
+            for one in (timeline.transfers if few else ())
         ),
+        spans_left_out=None if few else timeline.span_count,
         facts=timeline.facts.to_json(),
         predicted_peak_memory_bytes=expected if measured else None,
         peak_rss_bytes=resident_peaks(timeline) if measured else None,
@@ -271,7 +276,7 @@ class ScheduleResult(Document):
 
 def schedule_result(step: Any) -> ScheduleResult:
     """A scheduled step of a model, as a result."""
-    line, found, terms, tasks = step.timeline, step.gap, step.timeline.facts.terms_ns, step.problem.tasks
+    line, found, terms, tasks = step.timeline, step.gap, step.timeline.facts.terms_ns, step.summary
     return ScheduleResult(
         model=step.about["model"],
         hardware=step.about["hardware"],
@@ -279,12 +284,12 @@ def schedule_result(step: Any) -> ScheduleResult:
         rule=tasks.rule,
         stages=tasks.stages,
         microbatches=tasks.microbatches,
-        tasks=len(tasks.tasks),
-        digest=step.schedule.digest,
+        tasks=tasks.tasks,
+        digest=step.digest,
         makespan_ns=line.makespan,
         bound=None if found is None else bound_of(found),
         terms_ns=None if terms is None else terms.named,
-        cost_model=step.problem.cost_model,
-        schedule=step.schedule.as_dict(),
+        cost_model=line.cost_model,
+        schedule=step.lanes,
         step=step,
     )

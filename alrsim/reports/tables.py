@@ -1,8 +1,9 @@
 """Tables for the terminal. They show the same numbers as the JSON, rounded."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from io import StringIO
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -13,6 +14,9 @@ from alrsim.reports.result import BUBBLES, CompareResult, MeasuredResult, Method
 from alrsim.reports.step_result import StepResult
 from alrsim.reports.timescale import scale_for
 from alrsim.units import Bytes, format_bytes, format_ns
+
+MOST_UNITS = 64
+"""Units that a table of one step has rows for."""
 
 PLAIN_WIDTH = 160
 """Columns when the output is no terminal: wide enough that no table is cut."""
@@ -136,9 +140,18 @@ def metrics_table(result: StepResult) -> Table:
     scale = scale_for(float(result.makespan), result.time_unit)
     rows = [("makespan", scale.text(float(result.makespan))), ("work", scale.text(float(result.work)))]
     rows += [(name, f"{100 * share:.1f} %") for name, share in asdict(result.metrics).items()]
-    rows += [(f"bubble_size {unit}", scale.text(float(time))) for unit, time in result.bubble_size.items()]
+    rows += _by_unit("bubble_size", result.bubble_size, lambda time: scale.text(float(time)))
     expected, resident = result.predicted_peak_memory_bytes or {}, result.peak_rss_bytes or {}
-    rows += [(f"peak memory {unit}", format_bytes(count)) for unit, count in result.peak_memory_bytes.items()]
-    rows += [(f"predicted peak memory {unit}", format_bytes(count)) for unit, count in expected.items()]
-    rows += [(f"peak RSS {name}", format_bytes(size)) for name, size in resident.items()]
+    rows += _by_unit("peak memory", result.peak_memory_bytes, format_bytes)
+    rows += _by_unit("predicted peak memory", expected, format_bytes)
+    rows += _by_unit("peak RSS", resident, format_bytes)
+    if result.spans_left_out is not None:
+        rows.append(("tasks (too many to list)", f"{result.spans_left_out:,}"))
     return plain_table(("number", "value"), rows)
+
+
+def _by_unit(what: str, values: Mapping[str, Any], text: Callable[[Any], str]) -> list[tuple[str, str]]:
+    """A row per unit; of more than :data:`MOST_UNITS` the largest and the smallest (all are in the JSON)."""
+    if len(values) > MOST_UNITS:
+        return [(f"largest {what}", text(max(values.values()))), (f"smallest {what}", text(min(values.values())))]
+    return [(f"{what} {unit}", text(value)) for unit, value in values.items()]

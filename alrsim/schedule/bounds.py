@@ -45,14 +45,14 @@ def tails(ticks: Sequence[Number], before: Before[Number]) -> list[Number]:
 
 def critical_path(problem: Problem) -> Ns:
     """Longest chain of dependent tasks, each on the unit where it is fastest, transfers free."""
-    ticks = [min(row) for row in problem.durations]
+    ticks = problem.fastest
     before = [[(other, 0) for other, _ in problem.tasks.dependencies(task)] for task in range(len(ticks))]
     return max((head + tick for head, tick in zip(heads(ticks, before), ticks, strict=True)), default=0)
 
 
 def work_bound(problem: Problem) -> Ns:
     """All work, each task on the unit where it is fastest, spread evenly over the units (and shared cores)."""
-    return _even_share(Counter(problem.durations), problem.machine)
+    return _even_share(problem.rows, problem.machine)
 
 
 def _even_share(classes: Counter[tuple[Ns, ...]], machine: Machine) -> Ns:
@@ -62,7 +62,7 @@ def _even_share(classes: Counter[tuple[Ns, ...]], machine: Machine) -> Ns:
 
 def split_bound(problem: Problem) -> Ns:
     """Busiest unit under the best possible split, where tasks may be cut into pieces and shared over unlike units."""
-    return split_share(Counter(problem.durations), problem.machine)
+    return split_share(problem.rows, problem.machine)
 
 
 def split_share(classes: Counter[tuple[Ns, ...]], machine: Machine) -> Ns:

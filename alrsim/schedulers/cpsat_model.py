@@ -169,7 +169,7 @@ def _is_pool(problem: Problem, allowed: Sequence[Task]) -> bool:
     """All tasks may run on all units, which are alike, and nothing takes time to move."""
     units = len(problem.machine.units)
     every = all(len(row) == units for row in allowed)
-    return every and moves_are_free(problem) and all(min(row) == max(row) for row in set(problem.durations))
+    return every and moves_are_free(problem) and all(min(row) == max(row) for row in problem.rows)
 
 
 def _place(model: Model, together: bool, pool: bool) -> None:

@@ -19,9 +19,7 @@ def can_be_ordered(problem: Problem, allowed: Sequence[tuple[int, ...]], togethe
     if together or all(len(row) == 1 for row in allowed):
         return True
     # With bytes a copy on another unit lives from its transfer on, so that slots on several units differ.
-    return (
-        caps.bytes is None and moves_are_free(problem) and all(min(row) == max(row) for row in set(problem.durations))
-    )
+    return caps.bytes is None and moves_are_free(problem) and all(min(row) == max(row) for row in problem.rows)
 
 
 def _interchangeable(problem: Problem) -> bool:

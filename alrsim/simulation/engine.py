@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
-from itertools import chain
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -23,7 +22,7 @@ from alrsim.simulation.terms import terms
 from alrsim.tasks.problem import SEMANTICS, Problem, Semantics
 from alrsim.timeline.facts import Facts
 from alrsim.timeline.memory import memory_points
-from alrsim.timeline.timeline import MemPoint, Span, SpanColumns, Timeline, TransferSpan, deferred, later
+from alrsim.timeline.timeline import MemPoint, Span, Timeline, TransferSpan, deferred, later, occupancy_of
 
 Engine = Literal["simpy", "fast", "auto"]
 
@@ -134,13 +133,12 @@ def _deferred(
     """Spans, transfers and memory points are made when somebody looks at them."""
     units = values["units"]
 
-    first = np.zeros(len(units) + 1, dtype=np.int64)
-    np.cumsum([len(lane) for lane in lowered.lanes], out=first[1:])
-    order = np.fromiter(chain.from_iterable(lowered.lanes), dtype=np.int64)
-    ends = marks.ends[order]
-    starts = ends - np.array(lowered.duration, dtype=np.int64)[order]
+    duration = np.array(lowered.duration, dtype=np.int64)
+    lanes = (np.array(lane, dtype=np.int64) for lane in lowered.lanes)
     return deferred(
-        SpanColumns(first, starts, ends),
+        occupancy_of(
+            len(problem.tasks.tasks), ((marks.ends[lane] - duration[lane], marks.ends[lane]) for lane in lanes)
+        ),
         collector_paused()(lambda _: _spans(problem, lowered, times(), units)),
         collector_paused()(lambda _: _transfers(problem, lowered, times(), units)),
         lambda timeline: _memory(problem, lowered, timeline),

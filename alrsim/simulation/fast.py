@@ -43,8 +43,11 @@ def run_fast(lowered: Lowered, *, semantics: Semantics = "link") -> Marks:
     return complete(columns, run_columns(columns, semantics), semantics)
 
 
-def run_columns(columns: Columns, semantics: Semantics) -> Marks:
+def run_columns(columns: Columns, semantics: Semantics, *, keep_sent: bool = True) -> Marks:
     """Run columns that were lowered for these semantics. Under ``latency`` only what is there from the start is sent.
+
+    Args:
+        keep_sent: Whether to note when messages leave; nothing depends on it.
 
     Raises:
         DeadlockError: if the lanes wait for each other.
@@ -55,7 +58,8 @@ def run_columns(columns: Columns, semantics: Semantics) -> Marks:
     latent = semantics == "latency"
     messages = (int(np.sum(columns.source == NONE)) if latent else columns.messages) * columns.copies
     values: dict[str, Any] = {name: getattr(columns, name) for name in Tables._fields}
-    marks = Marks(*(np.full(size, NONE, dtype=np.int64) for size in (len(columns), messages, messages)))
+    sizes = (len(columns), messages if keep_sent else 0, messages)
+    marks = Marks(*(np.full(size, NONE, dtype=np.int64) for size in sizes))
     kernel = loop if columns.contended else relax
     done = kernel(Tables(**values), semantics == "blocking", marks)
     if done < len(columns):

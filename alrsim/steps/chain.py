@@ -18,7 +18,7 @@ from alrsim.steps.estimators_file import OVERRULED, refuse_overruled, require_fi
 from alrsim.steps.method import Method
 from alrsim.steps.model import cut_stages
 from alrsim.steps.options import EstimatorOptions, PredictionOptions, StepOptions, parse_precision
-from alrsim.steps.pricing import cost_model_of, is_abstract
+from alrsim.steps.pricing import cost_model_of
 from alrsim.tasks.problem import Problem, Semantics
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.timeline.timeline import Timeline
@@ -154,7 +154,7 @@ def cut_spec(asked: StepOptions, method: Method, machine: Machine) -> str:
         return asked.cut
     units = len(machine.units)
     if method.is_lr:
-        return f"balanced:{units}" if is_abstract(machine) else INJECTION_CUTS[asked.inject]
+        return f"balanced:{units}" if machine.is_abstract else INJECTION_CUTS[asked.inject]
     return f"balanced:{units * chunks_of(asked, method)}"
 
 
@@ -175,7 +175,7 @@ def cut_for(graph: Graph, method: Method, asked: StepOptions, machine: Machine) 
 def time_weights_for(graph: Graph, spec: str, method: Method, asked: StepOptions, machine: Machine) -> "Weights | None":
     """Predicted time of every operator: one table for equal units, one per stage for unlike ones."""
     kind, _, parts = spec.partition(":")
-    if kind != "balanced" or not parts.isdigit() or is_abstract(machine):
+    if kind != "balanced" or not parts.isdigit() or machine.is_abstract:
         return None
     plan = parse_precision(asked.precision, default=narrowed(FP32, machine))
     alike = [replace(unit, name="") for unit in machine.units]
@@ -227,7 +227,11 @@ def predict(problem: Problem, schedule: Schedule, asked: PredictionOptions, sema
     """
     from alrsim.simulation.engine import Engine, simulate
 
-    said = asked.transfer_semantics
-    chosen = said if semantics is None or "transfer_semantics" in asked.given else semantics
     engine = cast(Engine, asked.engine)
-    return simulate(problem, schedule, semantics=cast(Semantics, chosen), overlap=asked.overlap, engine=engine)
+    return simulate(problem, schedule, semantics=semantics_of(asked, semantics), overlap=asked.overlap, engine=engine)
+
+
+def semantics_of(asked: PredictionOptions, semantics: str | None = None) -> Semantics:
+    """Of the transfers: as asked for, else as a calibrated executor makes them (``semantics``), else the default."""
+    said = asked.transfer_semantics
+    return cast(Semantics, said if semantics is None or "transfer_semantics" in asked.given else semantics)

@@ -31,16 +31,11 @@ class Priced:
     notes: tuple[str, ...] = ()
 
 
-def is_abstract(machine: Machine) -> bool:
-    """Whether the machine's units are abstract: every task takes one step."""
-    return not any(unit.peak_flops for unit in machine.units)
-
-
 def cost_model_of(machine: Machine) -> tuple[CostModel, str]:
     """Abstract units take one step per task, real ones a roofline."""
     from alrsim.cost.models import roofline, unit
 
-    return (unit, "unit") if is_abstract(machine) else (roofline, "roofline")
+    return (unit, "unit") if machine.is_abstract else (roofline, "roofline")
 
 
 def calibration_of(machine: Machine) -> Calibration | None:

@@ -15,13 +15,13 @@ from alrsim.hardware.machine import Machine
 from alrsim.progress import stretch
 from alrsim.reports.step_result import StepResult, step_result
 from alrsim.schedule.adapt import Fitted
-from alrsim.schedule.proof import Gap, Proof, gap
+from alrsim.schedule.proof import Gap, gap
 from alrsim.schedule.recipe import Recipe
 from alrsim.schedule.schedule import Schedule
 from alrsim.steps.chain import (
-    build_schedule,
     predict,
     refuse_unread,
+    semantics_of,
 )
 from alrsim.steps.draft import (
     Draft,
@@ -34,6 +34,7 @@ from alrsim.steps.draft import (
 from alrsim.steps.method import Method
 from alrsim.steps.model import Model
 from alrsim.steps.options import RunOptions, StepOptions
+from alrsim.steps.planned import Planned, plan_at_scale, plan_problem
 from alrsim.steps.pricing import Priced
 from alrsim.steps.schedule_file import (
     ScheduleFile,
@@ -43,11 +44,12 @@ from alrsim.steps.schedule_file import (
     with_idle_lanes,
 )
 from alrsim.tasks.problem import Problem
-from alrsim.tasks.taskgraph import TaskGraph
-from alrsim.timeline.timeline import Timeline
+from alrsim.tasks.taskgraph import Summary, TaskGraph
+from alrsim.timeline.timeline import MANY_SPANS, Timeline
 from alrsim.warning import warn
 
 if TYPE_CHECKING:
+    from alrsim.simulation.at_scale import StepAtScale
     from alrsim.steps.measuring import Running
 
 
@@ -66,6 +68,7 @@ class Step:
         name: Of the method, or of the schedule's file.
         asked: How it is predicted.
         about: Model and hardware, or the durations.
+        planned: Tasks and their order; of a step of millions of tasks one micro-batch, and how often it is repeated.
         draft: What it was made from; ``None`` for textbook problems, which have no model.
         semantics: Of the transfers of a calibrated executor; ``None``: not known.
         cost_error: What is known of the cost model's error, as words.
@@ -75,19 +78,46 @@ class Step:
     name: str
     asked: StepOptions
     about: Mapping[str, Any]
-    problem: Problem
-    schedule: Schedule
+    planned: "Planned | StepAtScale"
     draft: Draft | None = None
-    proof: Proof | None = None
     semantics: str | None = None
     cost_error: str = ""
     notes: tuple[str, ...] = ()
     fit_notes: tuple[str, ...] = field(default=())
 
     @property
+    def problem(self) -> Problem:
+        """The tasks with their prices.
+
+        Raises:
+            OptionError: more tasks than can be written out; says how many. So do ``schedule`` and ``tasks``.
+        """
+        return self.planned.problem if isinstance(self.planned, Planned) else self.planned.written_out[0]
+
+    @property
+    def schedule(self) -> Schedule:
+        """The order of the tasks."""
+        return self.planned.schedule if isinstance(self.planned, Planned) else self.planned.written_out[1]
+
+    @property
     def tasks(self) -> TaskGraph:
         """All tasks of the step."""
         return self.problem.tasks
+
+    @property
+    def summary(self) -> Summary:
+        """Rule, sizes and notes, whatever the number of tasks."""
+        return self.planned.problem.tasks.summary if isinstance(self.planned, Planned) else self.planned.summary
+
+    @property
+    def lanes(self) -> dict[str, str]:
+        """The schedule as text by unit; empty where it is too long to be written down."""
+        return self.schedule.as_dict() if self.summary.tasks <= MANY_SPANS else {}
+
+    @property
+    def digest(self) -> str:
+        """Of the order: equal digests are the same schedule."""
+        return self.planned.schedule.digest if isinstance(self.planned, Planned) else self.planned.digest
 
     @property
     def stages(self) -> StageGraph:
@@ -103,19 +133,24 @@ class Step:
     @property
     def machine(self) -> Machine:
         """What the step runs on."""
-        return self.problem.machine
+        one = self.planned.problem if isinstance(self.planned, Planned) else self.planned.repeated.one
+        return one.machine
 
     @cached_property
     def timeline(self) -> Timeline:
         """The predicted timeline."""
         with stretch(1, "simulate") as advance:
             advance(self.name)
-            return predict(self.problem, self.schedule, self.asked, self.semantics)
+            if isinstance(self.planned, Planned):
+                return predict(self.planned.problem, self.planned.schedule, self.asked, self.semantics)
+            return self.planned.simulate(semantics_of(self.asked, self.semantics))
 
     @property
     def gap(self) -> Gap | None:
-        """The predicted makespan beside its lower bounds."""
-        return gap(self.problem, self.timeline.makespan, self.schedule, self.proof)
+        """The predicted makespan beside its lower bounds; there are none where tasks are not written out."""
+        if not isinstance(self.planned, Planned):
+            return None
+        return gap(self.planned.problem, self.timeline.makespan, self.planned.schedule, self.planned.proof)
 
     @property
     def makespan(self) -> Fraction | int:
@@ -151,7 +186,8 @@ class Step:
             found = costs if isinstance(costs, MeasuredCosts) else costs.costs
             problem = calibrated_problem(self.tasks, self.machine, self.draft.options, found)
             problem = replace(problem, loss_unit=self.problem.loss_unit)
-            step = replace(step, problem=problem, semantics=found.semantics, cost_error="", proof=None)
+            planned = Planned(problem, self.schedule)
+            step = replace(step, planned=planned, semantics=found.semantics, cost_error="")
         return step_result(
             step.name,
             step.about,
@@ -214,18 +250,43 @@ def in_units(timeline: Timeline) -> Fraction | int:
 def schedule_draft(draft: Draft, priced: Priced) -> Step:
     """Place and order a draft's tasks on given prices."""
     work = draft.work
-    found = build_schedule(priced.problem, draft.method.scheduler, work.asked)
     return Step(
         draft.method.label,
         work.asked,
         about_of(work),
-        priced.problem,
-        found.schedule,
+        plan_problem(priced.problem, draft.method.scheduler, work.asked),
         draft,
-        proof=found.proof,
         semantics=priced.semantics,
         cost_error=priced.error,
         notes=priced.notes,
+    )
+
+
+def step_at_scale(draft: Draft, cost: str | None = None) -> Step | None:
+    """A draft of millions of tasks as a step, from one micro-batch; ``None`` where its tasks can be written out."""
+
+    def priced(microbatches: int) -> Priced:
+        return price_draft(replace(draft, options=replace(draft.options, microbatches=microbatches)), cost)
+
+    found = plan_at_scale(
+        lambda count: priced(count).problem,
+        draft.method.scheduler,
+        draft.work.asked,
+        draft.options,
+        len(draft.stages.stages),
+    )
+    if found is None:
+        return None
+    one = priced(1)
+    return Step(
+        draft.method.label,
+        draft.work.asked,
+        about_of(draft.work),
+        found,
+        draft,
+        semantics=one.semantics,
+        cost_error=one.error,
+        notes=one.notes,
     )
 
 
@@ -237,18 +298,20 @@ def make_steps(work: Workload, methods: Sequence[Method]) -> list[Step]:
         ScheduleError: a scheduler that cannot handle the stages.
     """
     refuse_unread(work.asked, methods)
-    drafts, priced = [], []
+    drafts: list[Draft] = []
     steps: list[Step] = []
     with stretch(len(methods), "predict") as advance:
         for method in methods:
             advance(method.label)
             drafts.append(draft_step(work, method))
-            priced.append(price_draft(drafts[-1]))
-            steps.append(schedule_draft(drafts[-1], priced[-1]))
+            steps.append(step_at_scale(drafts[-1]) or schedule_draft(drafts[-1], price_draft(drafts[-1])))
             _ = steps[-1].timeline
-    if len({one.problem.cost_model for one in steps}) > 1:
+    if len({one.timeline.cost_model for one in steps}) > 1:
         # Two cost models side by side would compare their errors.
-        steps = [schedule_draft(draft, price_draft(draft, "roofline")) for draft in drafts]
+        steps = [
+            step_at_scale(draft, "roofline") or schedule_draft(draft, price_draft(draft, "roofline"))
+            for draft in drafts
+        ]
         warn(f"{work.machine.name} has not measured every method: all are predicted by its roofline")
     for note in dict.fromkeys(note for one in steps for note in one.notes):
         warn(note)
@@ -286,4 +349,4 @@ def step_of_file(file: ScheduleFile, model: Model, machine: Machine, asked: Step
 
 def fitted_step(name: str, fitted: Fitted, asked: StepOptions, about: Mapping[str, Any]) -> Step:
     """A step whose schedule came from elsewhere."""
-    return Step(name, asked, about, fitted.problem, fitted.schedule, fit_notes=fitted.notes)
+    return Step(name, asked, about, Planned(fitted.problem, fitted.schedule), fit_notes=fitted.notes)

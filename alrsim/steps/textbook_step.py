@@ -7,12 +7,14 @@ from fractions import Fraction
 from alrsim.errors import OptionError
 from alrsim.hardware.machine import require_unit_count
 from alrsim.schedule.files import read_schedule
-from alrsim.steps.chain import build_schedule, chunks_of, refuse_unread, rule_options
+from alrsim.steps.chain import chunks_of, refuse_unread, rule_options
 from alrsim.steps.method import Method
 from alrsim.steps.options import StepOptions
+from alrsim.steps.planned import plan_at_scale, plan_problem
 from alrsim.steps.schedule_file import ScheduleFile, options_of_file, with_idle_lanes
 from alrsim.steps.step import Step, fitted_step
 from alrsim.steps.textbook import Outline, file_problem, method_options, outline_of_method, unit_names
+from alrsim.tasks.problem import Problem
 from alrsim.warning import warn
 
 
@@ -39,9 +41,15 @@ def step_of_durations(
     refuse_unread(asked, [method])
     found = _outline(method, durations, asked, stages, units)
     options = method_options(found, durations, rule_options(asked, method), asked.given)
-    problem = file_problem(found, durations, options, overlap=asked.overlap, loss_unit=loss_unit)
-    solution = build_schedule(problem, method.scheduler, asked)
-    return Step(method.label, asked, _about(durations), problem, solution.schedule, proof=solution.proof)
+
+    def make(count: int) -> Problem:
+        sized = replace(options, microbatches=count)
+        return file_problem(found, durations, sized, overlap=asked.overlap, loss_unit=loss_unit)
+
+    planned = plan_at_scale(make, method.scheduler, asked, options, found.stages) or plan_problem(
+        make(options.microbatches), method.scheduler, asked
+    )
+    return Step(method.label, asked, _about(durations), planned)
 
 
 def _outline(

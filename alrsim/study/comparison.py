@@ -103,9 +103,9 @@ def compare_result(
         units=len(first.machine.units),
         microbatches=first.draft.options.microbatches,
         copies=first.draft.options.copies,
-        cost_model=first.problem.cost_model,
-        cost_model_error=known_error(first.problem.cost_model, rows, first.cost_error),
-        time_unit=first.problem.time_unit,
+        cost_model=first.timeline.cost_model,
+        cost_model_error=known_error(first.timeline.cost_model, rows, first.cost_error),
+        time_unit=first.timeline.time_unit,
         warnings=warnings,
         methods=rows,
     )
@@ -123,19 +123,19 @@ def method_result(step: Step, first: Step, measured: Timeline | None, base: Time
     idle, terms, found = bubble_size(timeline), timeline.facts.terms_ns, step.gap
     return MethodResult(
         method=step.name,
-        schedule=step.schedule.as_dict(),
+        schedule=step.lanes,
         makespan_ns=timeline.makespan,
         speedup=float(speedup(first.timeline, timeline)),
         **{name: float(share) for name, share in named_shares(timeline).items()},
         bubble_size_ns=round(Fraction(sum(idle.values()), max(1, len(idle)))),
-        forwards_per_step=step.tasks.forwards_per_step,
+        forwards_per_step=step.summary.forwards_per_step,
         peak_memory_bytes=peak_memory(timeline),
         memory_by_category={
             unit: {category.value: count for category, count in live.items()}
             for unit, live in memory_by_category(timeline).items()
         },
         shortages=shortages_of(step.machine, timeline),
-        notes=step.tasks.notes,
+        notes=step.summary.notes,
         bound=None if found is None else bound_of(found),
         terms_ns=None if terms is None else terms.named,
         measured=None if measured is None or base is None else measured_result(timeline, measured, base),

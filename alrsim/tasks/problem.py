@@ -1,8 +1,10 @@
 """A scheduling problem: which tasks, on which machine, and how long each takes on each unit."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Literal, get_args
 
 from alrsim.errors import OptionError
@@ -107,7 +109,7 @@ class Problem:
         if len(self.durations) != len(self.tasks.tasks):
             raise OptionError(f"{len(self.tasks.tasks)} tasks but {len(self.durations)} rows of durations")
         units = len(self.machine.units)
-        for row in {id(row): row for row in self.durations}.values():
+        for row in self.rows:
             if len(row) != units or min(row) < 0:
                 raise OptionError(f"durations {row} must be {units} non-negative numbers, one per unit")
         if self.loss_unit is not None and not 0 <= self.loss_unit < units:
@@ -115,6 +117,21 @@ class Problem:
         model = self.contention
         if model is not None and (len(model.alone) != len(self.durations) or len(next(iter(model.alone), ())) != units):
             raise OptionError(f"contention must have a row of {units} times for each of {len(self.durations)} tasks")
+
+    @cached_property
+    def rows(self) -> Counter[tuple[Ns, ...]]:
+        """How many tasks have each row of durations; rows that are the same object are looked at once."""
+        shared = Counter(map(id, self.durations))
+        found: Counter[tuple[Ns, ...]] = Counter()
+        for row in {id(row): row for row in self.durations}.values():
+            found[row] += shared[id(row)]
+        return found
+
+    @cached_property
+    def fastest(self) -> list[Ns]:
+        """Per task: its time on the unit where it is fastest."""
+        least = {id(row): min(row) for row in {id(row): row for row in self.durations}.values()}
+        return [least[id(row)] for row in self.durations]
 
     @property
     def shortest(self) -> tuple[tuple[Ns, ...], ...]:

@@ -76,6 +76,18 @@ class Buffer:
     rank: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What holds of a whole step, also where its tasks are not written out; see :class:`TaskGraph`."""
+
+    rule: str
+    stages: int
+    microbatches: int
+    tasks: int
+    forwards_per_step: float
+    notes: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class TaskGraph:
     """Tasks in sequential reference order (topological, proved at construction) and their buffers.
@@ -118,6 +130,11 @@ class TaskGraph:
                 yield producer, buffer
         for other in self.tasks[task].after:
             yield other, NONE
+
+    @property
+    def summary(self) -> Summary:
+        """The step in a few numbers."""
+        return Summary(self.rule, self.stages, self.microbatches, len(self.tasks), self.forwards_per_step, self.notes)
 
     @cached_property
     def index(self) -> dict[TaskId, int]:

@@ -174,6 +174,8 @@ class _Stays:
 
 def peak_memory(timeline: Timeline) -> dict[str, Bytes]:
     """Most live bytes per unit over the step."""
+    if timeline.peaks is not None:
+        return {unit: sum(live.values()) for unit, live in zip(timeline.units, timeline.peaks, strict=True)}
     peaks = dict.fromkeys(timeline.units, 0)
     for point in timeline.memory:
         peaks[point.unit] = max(peaks[point.unit], point.total)
@@ -182,6 +184,8 @@ def peak_memory(timeline: Timeline) -> dict[str, Bytes]:
 
 def memory_by_category(timeline: Timeline) -> dict[str, dict[Category, Bytes]]:
     """Live bytes per category at each unit's peak (the first instant of it); they sum to :func:`peak_memory`."""
+    if timeline.peaks is not None:
+        return {unit: dict(live) for unit, live in zip(timeline.units, timeline.peaks, strict=True)}
     best: dict[str, MemPoint] = {}
     for point in timeline.memory:
         if point.unit not in best or point.total > best[point.unit].total:

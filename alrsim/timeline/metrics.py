@@ -5,21 +5,17 @@ counts once), work the sum of busy(u), span(u) the ticks from the start of u's f
 Every share of an empty timeline (T = 0) is 0.
 """
 
-from collections.abc import Iterator
 from fractions import Fraction
-from itertools import pairwise
-
-import numpy as np
 
 from alrsim.errors import OptionError
-from alrsim.timeline.timeline import SpanColumns, Timeline
+from alrsim.timeline.timeline import Timeline
 from alrsim.units import Ns
 
 
 def busy(timeline: Timeline) -> dict[str, Ns]:
     """busy(u): ticks in which each unit runs a task. Overlapping spans (a fused pair) count once."""
-    if timeline.columns is not None:
-        return dict(zip(timeline.units, _busy(timeline.columns), strict=True))
+    if timeline.occupancy is not None:
+        return dict(zip(timeline.units, timeline.occupancy.busy, strict=True))
     total = dict.fromkeys(timeline.units, 0)
     until = dict.fromkeys(timeline.units, 0)
     for span in timeline.spans:  # sorted by start
@@ -30,22 +26,6 @@ def busy(timeline: Timeline) -> dict[str, Ns]:
     return total
 
 
-def _busy(columns: SpanColumns) -> Iterator[Ns]:
-    """busy(u) in machine order: what each entry adds to the latest end before it."""
-    for low, high in pairwise(columns.first.tolist()):
-        start, end = columns.start[low:high], columns.end[low:high]
-        before = np.maximum.accumulate(end)[:-1]
-        added = end - start
-        added[1:] = np.maximum(end[1:] - np.maximum(start[1:], before), 0)
-        yield int(added.sum())
-
-
-def _extent(columns: SpanColumns) -> Iterator[Ns]:
-    """span(u) in machine order."""
-    for low, high in pairwise(columns.first.tolist()):
-        yield int(columns.end[low:high].max() - columns.start[low]) if high > low else 0
-
-
 def work(timeline: Timeline) -> Ns:
     """Sum of busy(u) over the units."""
     return sum(busy(timeline).values())
@@ -53,8 +33,8 @@ def work(timeline: Timeline) -> Ns:
 
 def spans_of_units(timeline: Timeline) -> dict[str, Ns]:
     """span(u): ticks from the first start to the last end of each unit; 0 for a unit without tasks."""
-    if timeline.columns is not None:
-        return dict(zip(timeline.units, _extent(timeline.columns), strict=True))
+    if timeline.occupancy is not None:
+        return dict(zip(timeline.units, timeline.occupancy.extent, strict=True))
     first: dict[str, Ns] = {}
     last: dict[str, Ns] = {}
     for span in timeline.spans:

@@ -1,7 +1,8 @@
 """The timeline: one type for what was simulated and what was measured."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from alrsim.tasks.token import TaskId
 from alrsim.timeline.facts import Facts
 from alrsim.units import Bytes, Ns
 
+Ticks = npt.NDArray[np.int64]
 Source = Literal["simulated", "measured"]
 
 
@@ -51,27 +53,54 @@ class MemPoint:
         return sum(self.live.values())
 
 
-@dataclass(frozen=True)
-class SpanColumns:
-    """When units are busy, as columns: the form in which millions of spans fit.
+MANY_SPANS = 1_000_000
+"""Spans above which documents and charts leave them out, and say how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Occupancy:
+    """What metrics read where spans have not been made, per unit in machine order.
 
     Attributes:
-        first: ``start[first[u]:first[u + 1]]`` belong to unit ``u``; length units + 1.
-        start: Ticks, ascending inside a unit. A fused pair of tasks is one entry.
-        end: Ticks.
+        spans: How many there are.
+        busy: Ticks in which a unit runs a task; a fused pair counts once.
+        extent: Ticks from the first start to the last end; 0 for a unit without tasks.
+        end: Of the last span.
     """
 
-    first: npt.NDArray[np.int64]
-    start: npt.NDArray[np.int64]
-    end: npt.NDArray[np.int64]
+    spans: int
+    busy: tuple[Ns, ...]
+    extent: tuple[Ns, ...]
+    end: Ns
 
 
-@dataclass(frozen=True)
+def occupancy_of(spans: int, lanes: Iterable[tuple[Ticks, Ticks]]) -> Occupancy:
+    """Of units whose spans are columns.
+
+    Args:
+        lanes: Starts and ends of each unit, in the order of its lane.
+    """
+    busy, extent, last = [], [], 0
+    for start, end in lanes:
+        if not len(start):
+            busy.append(0)
+            extent.append(0)
+            continue
+        latest = np.maximum.accumulate(end)
+        added = end - start
+        added[1:] = np.maximum(end[1:] - np.maximum(start[1:], latest[:-1]), 0)
+        busy.append(int(added.sum()))
+        extent.append(int(latest[-1] - start[0]))
+        last = max(last, int(latest[-1]))
+    return Occupancy(spans, tuple(busy), tuple(extent), last)
+
+
+@dataclass(frozen=True, repr=False)
 class Timeline(Shown):
     """Spans, transfers and memory of one training step under one schedule.
 
-    A timeline made by :func:`deferred` holds columns, and makes spans, transfers and memory points when they are asked
-    for; nothing else tells it from any other.
+    A timeline made by :func:`deferred` makes spans, transfers and memory points when they are asked for; nothing else
+    tells it from any other.
 
     Attributes:
         source: ``simulated`` or ``measured``.
@@ -102,15 +131,29 @@ class Timeline(Shown):
     @property
     def makespan(self) -> Ns:
         """End of the last span (a step starts at 0)."""
-        if self.columns is not None:
-            return int(self.columns.end.max(initial=0))
+        if self.occupancy is not None:
+            return self.occupancy.end
         return max((span.end for span in self.spans), default=0)
 
     @property
-    def columns(self) -> SpanColumns | None:
-        """The spans as columns, where it was made from some."""
-        columns: SpanColumns | None = self.__dict__.get("_columns")
-        return columns
+    def occupancy(self) -> Occupancy | None:
+        """What metrics read instead of the spans, where those are made when they are asked for."""
+        found: Occupancy | None = self.__dict__.get("_occupancy")
+        return found
+
+    @property
+    def span_count(self) -> int:
+        """How many spans there are, without making them."""
+        return len(self.spans) if self.occupancy is None else self.occupancy.spans
+
+    @cached_property
+    def peaks(self) -> tuple[Mapping[Category, Bytes], ...] | None:
+        """Live bytes at each unit's peak, where they are computed without making memory points."""
+        make: Callable[[], tuple[Mapping[Category, Bytes], ...]] | None = self.__dict__.get("_peaks")
+        return None if make is None else make()
+
+    def __repr__(self) -> str:
+        return f"Timeline({self.source}, {len(self.units)} units, {self.span_count:,} spans, makespan {self.makespan})"
 
     if not TYPE_CHECKING:
 
@@ -140,19 +183,22 @@ def later(timeline: Timeline, **makers: Callable[[Timeline], Any]) -> Timeline:
 
 
 def deferred(
-    columns: SpanColumns,
+    occupancy: Occupancy,
     spans: Callable[[Timeline], tuple[Span, ...]],
     transfers: Callable[[Timeline], tuple[TransferSpan, ...]],
     memory: Callable[[Timeline], tuple[MemPoint, ...]],
+    *,
+    peaks: Callable[[], tuple[Mapping[Category, Bytes], ...]] | None = None,
     **values: Any,
 ) -> Timeline:
     """A timeline whose objects are made when they are asked for.
 
     Args:
-        columns: What metrics read instead of the spans.
+        occupancy: What metrics read instead of the spans.
         spans: Makes the spans; it gets the timeline, as ``transfers`` and ``memory`` do.
+        peaks: Makes :attr:`Timeline.peaks`.
         values: The other fields.
     """
     timeline = later(Timeline(spans=(), **values), spans=spans, transfers=transfers, memory=memory)
-    timeline.__dict__["_columns"] = columns
+    timeline.__dict__.update(_occupancy=occupancy, _peaks=peaks)
     return timeline

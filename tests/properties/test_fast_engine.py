@@ -149,7 +149,7 @@ def test_a_timeline_of_columns_is_the_timeline_of_simpy(case: Case, semantics: S
     slow = simulate(case.problem, case.schedule, semantics=semantics)
     fast = simulate(case.problem, case.schedule, semantics=semantics, engine="fast")
     assert (slow.facts.engine, fast.facts.engine) == ("simpy", "fast")
-    assert fast.columns is not None
+    assert fast.occupancy is not None
     assert (busy(fast), spans_of_units(fast), fast.makespan) == (busy(slow), spans_of_units(slow), slow.makespan)
     assert named_shares(fast) == named_shares(slow)
     assert replace(fast, facts=slow.facts) == slow  # spans, transfers and memory, made now
@@ -194,4 +194,4 @@ def test_a_timeline_of_columns_survives_a_copy_to_another_process() -> None:
     timeline = simulate(problem, schedule(problem, "lr-fixed"), engine="fast")
     again = pickle.loads(pickle.dumps(timeline))
     assert again == timeline
-    assert again.columns is None
+    assert again.occupancy is None

@@ -29,6 +29,7 @@ def loop(tables: Tables, blocking: bool, times: Marks) -> int:  # noqa: C901 - o
     ends, sent, arrived = times.ends, times.sent, times.arrived
     copies, send_first, route_first, route = tables.copies, tables.send_first, tables.route_first, tables.route
     lane_first, lane, shared = tables.lane_first, tables.lane, tables.shared
+    keep = len(sent) > 0
     units, channels, messages = len(lane_first) - 1, len(shared), len(arrived)
     limit = tables.rows * copies
     cursor = lane_first[:-1].copy()
@@ -61,7 +62,7 @@ def loop(tables: Tables, blocking: bool, times: Marks) -> int:  # noqa: C901 - o
             if holder[vacant] < 0 and index >= 0:
                 first[vacant], behind[index] = behind[index], -1
                 holder[vacant] = index
-                if hops[index] == 0:
+                if keep and hops[index] == 0:
                     sent[index] = now
                 time, new = now + tables.hold[index // copies], units + vacant
             vacant = -1
@@ -71,7 +72,7 @@ def loop(tables: Tables, blocking: bool, times: Marks) -> int:  # noqa: C901 - o
             message = index // copies
             hop = route_first[message] + hops[index]
             if hop == route_first[message + 1]:
-                if hops[index] == 0:
+                if keep and hops[index] == 0:
                     sent[index] = now
                 if tables.latency[message]:
                     time, new = now + tables.latency[message], units + channels + index

@@ -18,6 +18,7 @@ from alrsim.simulation.machine.tables import Marks, Tables
 def relax(tables: Tables, blocking: bool, times: Marks) -> int:  # noqa: C901 - one function: calls would cost more
     """Fill the times; returns how many items ran (fewer than all: a deadlock)."""
     ends, sent, arrived = times.ends, times.sent, times.arrived
+    keep = len(sent) > 0
     duration, before_first, before, lag = tables.duration, tables.before_first, tables.before, tables.lag
     gather_first, gather, send_first = tables.gather_first, tables.gather, tables.send_first
     hold, latency, route_first, route = tables.hold, tables.latency, tables.route_first, tables.route
@@ -35,11 +36,11 @@ def relax(tables: Tables, blocking: bool, times: Marks) -> int:  # noqa: C901 - 
         now = 0
         for hop in range(route_first[message], route_first[message + 1]):
             now = max(now, freed[route[hop]])
-            if hop == route_first[message]:
+            if keep and hop == route_first[message]:
                 sent[at] = now
             now += hold[message]
             freed[route[hop]] = now
-        if route_first[message] == route_first[message + 1]:
+        if keep and route_first[message] == route_first[message + 1]:
             sent[at] = 0
         arrived[at] = now + latency[message]
     queue = np.arange(units)
@@ -117,7 +118,8 @@ def relax(tables: Tables, blocking: bool, times: Marks) -> int:  # noqa: C901 - 
                     held = hold[message]
                     channel = route[first]
                     time = max(time, freed[channel])
-                    sent[index] = time
+                    if keep:
+                        sent[index] = time
                     time += held
                     freed[channel] = time
                     if blocking:
@@ -128,7 +130,7 @@ def relax(tables: Tables, blocking: bool, times: Marks) -> int:  # noqa: C901 - 
                         time = max(time, freed[channel]) + held
                         freed[channel] = time
                         first += one
-                else:
+                elif keep:
                     sent[index] = time
                 woken = -2 - arrived[index]
                 arrived[index] = time + latency[message]

@@ -1,6 +1,6 @@
 """Lanes of gpipe, 1f1b and lr-fixed as columns, for steps of more tasks than there is room for objects.
 
-They are those of the schedulers of the same names, item by item (tests/properties/test_task_columns.py). The dispatcher
+They are those of the schedulers of the same names, item by item (tests/properties/test_columns.py). The dispatcher
 behind those decides by the clock; here the order is written down, so a problem whose order depends on more than the
 following is refused: one stage on a unit; the loss module on the last stage's unit or on one of its own, reading the
 last stage's output alone; no loss cells that fill gaps (gpipe); and for lr-fixed a pipeline of forwards that never
@@ -15,7 +15,9 @@ import numpy.typing as npt
 
 from alrsim.errors import OptionError, ScheduleError
 from alrsim.schedule.lane_columns import Index
-from alrsim.schedule.lowered_columns import ColumnProblem, LaneColumns, link_delay
+from alrsim.schedule.lower import Delays
+from alrsim.schedule.lowered_columns import LaneColumns
+from alrsim.tasks.repeated import RepeatedProblem
 from alrsim.tasks.token import NONE
 
 NAMES = ("gpipe", "1f1b", "lr-fixed")
@@ -24,20 +26,7 @@ _GRADIENTS = frozenset("BIWGC")
 Items = npt.NDArray[np.int32]
 
 
-def one_each(stages: int, units: int, loss_unit: int | None = None) -> tuple[int, ...]:
-    """Stage s on unit s, as the schedulers place them; a loss unit of its own is skipped while there are units enough.
-
-    Raises:
-        ScheduleError: more stages than units.
-    """
-    if stages > units:
-        raise ScheduleError(f"one stage on each unit: {stages} stages, {units} units", where="columns of lanes")
-    others = [unit for unit in range(units) if unit != loss_unit]
-    placed = (others if len(others) >= stages else list(range(units)))[:stages]
-    return (*placed, placed[-1] if loss_unit is None else loss_unit)
-
-
-def column_lanes(problem: ColumnProblem, name: str) -> LaneColumns:
+def column_lanes(problem: RepeatedProblem, name: str) -> LaneColumns:
     """The lanes of a scheduler.
 
     Args:
@@ -50,7 +39,7 @@ def column_lanes(problem: ColumnProblem, name: str) -> LaneColumns:
     if name not in NAMES:
         raise OptionError(f"no columns for scheduler {name!r}", fix=f"choose one of {', '.join(NAMES)}")
     pipeline = _pipeline(problem, name)
-    lanes = [np.empty(0, dtype=np.int32)] * len(problem.machine.units)
+    lanes = [np.empty(0, dtype=np.int32)] * len(problem.one.machine.units)
     for stage in range(pipeline.stages):
         lanes[problem.units[stage]] = _stage_lane(pipeline, stage, name)
     if pipeline.own_loss:
@@ -74,7 +63,7 @@ class _Pipeline:
         once: Per stage, the loss module last.
     """
 
-    problem: ColumnProblem
+    problem: RepeatedProblem
     forwards: list[list[int]]
     gradients: list[list[int]]
     losses: list[int]
@@ -83,17 +72,15 @@ class _Pipeline:
 
     @property
     def stages(self) -> int:
-        return self.problem.tasks.template.stages
+        return self.problem.graph.stages
 
     @property
     def depth(self) -> int:
         return self.stages + self.own_loss
 
 
-def _pipeline(problem: ColumnProblem, name: str) -> _Pipeline:
-    placed, loss_unit, stages = problem.units[:-1], problem.units[-1], problem.tasks.template.stages
-    if len(set(placed)) < stages:
-        raise _refused(name, "two stages share a unit")
+def _pipeline(problem: RepeatedProblem, name: str) -> _Pipeline:
+    placed, loss_unit, stages = problem.units[:-1], problem.units[-1], problem.graph.stages
     if loss_unit in placed[:-1]:
         raise _refused(name, "the loss module shares a unit with a stage that is not the last")
     own_loss = loss_unit != placed[-1]
@@ -105,7 +92,7 @@ def _pipeline(problem: ColumnProblem, name: str) -> _Pipeline:
     behind: dict[int, list[int]] = {}
     for row in losses:
         source = _only_source(problem, row, name, "F")
-        if problem.tasks.template.tasks[source].id.stage != stages - 1 or source in behind:
+        if problem.graph.tasks[source].id.stage != stages - 1 or source in behind:
             raise _refused(name, "a loss does not read the last stage's output alone")
         behind[source] = [row, cell_of[row]] if row in cell_of else [row]
     if own_loss and list(behind) != sorted(behind):
@@ -117,18 +104,18 @@ def _pipeline(problem: ColumnProblem, name: str) -> _Pipeline:
 
 
 def _sorted_rows(
-    problem: ColumnProblem,
+    problem: RepeatedProblem,
 ) -> tuple[list[list[int]], list[list[int]], list[int], list[int], list[list[int]]]:
     """Forwards and gradients per stage, losses, loss cells, and per stage what is there once."""
-    stages = problem.tasks.template.stages
+    stages = problem.graph.stages
     forwards: list[list[int]] = [[] for _ in range(stages)]
     gradients: list[list[int]] = [[] for _ in range(stages)]
     once: list[list[int]] = [[] for _ in range(stages + 1)]
     losses: list[int] = []
     cells: list[int] = []
-    for row, task in enumerate(problem.tasks.template.tasks):
+    for row, task in enumerate(problem.graph.tasks):
         stage, kind = task.id.stage, task.id.kind
-        if row >= problem.tasks.rows:
+        if row >= problem.rows:
             once[stage].append(row)
         elif stage == stages:
             (losses if kind == "L" else cells).append(row)
@@ -138,7 +125,7 @@ def _sorted_rows(
 
 
 def _require_used(
-    problem: ColumnProblem,
+    problem: RepeatedProblem,
     losses: list[int],
     once: list[list[int]],
     gradients: list[list[int]],
@@ -146,9 +133,9 @@ def _require_used(
     name: str,
 ) -> None:
     """Refuse losses whose place behind their forward is not certain, and a loss update that may fill a gap."""
-    graph, unit = problem.tasks.template, problem.unit
+    graph, unit = problem.graph, problem.unit
     cells = {task.id.group for task in graph.tasks if task.id.stage == graph.stages and task.id.kind == "B"}
-    used = {other for row in range(problem.tasks.rows) for other, _ in graph.dependencies(row)}
+    used = {other for row in range(problem.rows) for other, _ in graph.dependencies(row)}
     if once[-1] and any(graph.tasks[row].id.group not in cells for row in losses):
         raise _refused(name, "the loss module's update may fill a gap")
     if any(row not in used for row in losses):
@@ -162,7 +149,7 @@ def _require_used(
 
 
 def _stage_lane(pipeline: _Pipeline, stage: int, name: str) -> Items:
-    copies = pipeline.problem.tasks.microbatches
+    copies = pipeline.problem.microbatches
     forwards = _items(pipeline, pipeline.forwards[stage])
     gradients = _items(pipeline, pipeline.gradients[stage])
     ahead = copies if name != "1f1b" else min(pipeline.depth - stage, copies)
@@ -180,32 +167,33 @@ def _loss_lane(pipeline: _Pipeline) -> Items:
 
 def _items(pipeline: _Pipeline, rows: list[int]) -> Items:
     """Items of rows, one line for each micro-batch."""
-    copies = pipeline.problem.tasks.microbatches
+    copies = pipeline.problem.microbatches
     return np.array(rows, dtype=np.int32)[None, :] * np.int32(copies) + np.arange(copies, dtype=np.int32)[:, None]
 
 
 def _singles(pipeline: _Pipeline, rows: list[int]) -> Index:
-    tasks = pipeline.problem.tasks
-    return np.array([tasks.rows * tasks.microbatches + row - tasks.rows for row in rows], dtype=np.int32)
+    problem = pipeline.problem
+    return np.array([problem.rows * problem.microbatches + row - problem.rows for row in rows], dtype=np.int32)
 
 
-def _sources(problem: ColumnProblem, row: int, there: Container[int] = ()) -> list[tuple[int, int | None]]:
+def _sources(problem: RepeatedProblem, row: int, there: Container[int] = ()) -> list[tuple[int, int | None]]:
     """What a row waits for: ``(row, ticks on the way)``, no ticks on the same unit or without data.
 
     Args:
         there: Buffers that have come for another task before.
     """
-    graph, unit = problem.tasks.template, problem.unit
+    graph, unit = problem.graph, problem.unit
     found: list[tuple[int, int | None]] = []
+    delays = Delays(problem.one)
     for other, buffer in graph.dependencies(row):
         far = buffer not in there and buffer != NONE and unit[other] != unit[row]
-        found.append((other, link_delay(problem, buffer, unit[other], unit[row]) if far else None))
+        found.append((other, delays.between(buffer, unit[other], unit[row]) if far else None))
     return found
 
 
-def _only_source(problem: ColumnProblem, row: int, name: str, kind: str) -> int:
+def _only_source(problem: RepeatedProblem, row: int, name: str, kind: str) -> int:
     """The one row of a kind that a row of the loss module waits for (a loss cell: its loss)."""
-    graph = problem.tasks.template
+    graph = problem.graph
     sources = {other for other, _ in graph.dependencies(row)}
     known = {other for other in sources if graph.tasks[other].id.kind == kind}
     if len(known) != 1 or (kind == "F" and known != sources):
@@ -219,9 +207,9 @@ def _require_fed(pipeline: _Pipeline) -> None:
     Where that is so, forward n of a row ends at ``base + n period + offset``; both sides of "the next input is there
     when this one ends" are linear in n, so the first and the last micro-batch decide.
     """
-    problem, graph = pipeline.problem, pipeline.problem.tasks.template
-    final = problem.tasks.microbatches - 1
-    duration = problem.durations
+    problem, graph = pipeline.problem, pipeline.problem.graph
+    final = problem.microbatches - 1
+    duration = problem.duration
     end_of: dict[int, tuple[int, int]] = {}  # row: (end in micro-batch 0, period)
     for rows in pipeline.forwards:
         period = int(sum(duration[row] for row in rows))
@@ -244,13 +232,15 @@ def _require_fed(pipeline: _Pipeline) -> None:
 
 def _require_ordered(pipeline: _Pipeline, forwards: list[int], rows: list[int]) -> None:
     """Gradients begin when all forwards of their unit have run, so what those read is there."""
-    problem, graph = pipeline.problem, pipeline.problem.tasks.template
+    problem, graph = pipeline.problem, pipeline.problem.graph
     signals: list[list[tuple[int, int]]] = []
+    # What a micro-batch ends with: its losses, or, where a loss is no task of its own, the last stage's forwards.
+    ends = {row for row, task in enumerate(graph.tasks[: problem.rows]) if task.id.kind == "L"}
+    ends = ends or set(pipeline.forwards[-1])
     there = {buffer for row in forwards for buffer in graph.tasks[row].reads}
     for row in rows:
         far = [(other, delay) for other, delay in _sources(problem, row, there) if delay is not None]
-        kinds = {graph.tasks[other].id.kind for other, _ in far}
-        if graph.tasks[row].id.kind == "C" or not kinds <= {"L"}:
+        if graph.tasks[row].id.kind == "C" or not {other for other, _ in far} <= ends:
             raise _refused("lr-fixed", f"{graph.tasks[row].id} waits for more than losses")
         signals.append(far)
     for earlier, later in zip(signals, [*signals[1:], *signals[:1]], strict=True):

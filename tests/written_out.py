@@ -1,31 +1,14 @@
-"""A step of equal micro-batches written out as objects: the inverse of keeping one of them."""
+"""A step of equal micro-batches written out from one of them: the judge of the sentence that one says it all."""
 
 from dataclasses import replace
 
-from alrsim.allocation import collector_paused
-from alrsim.errors import OptionError
-from alrsim.tasks.task_columns import TaskColumns
 from alrsim.tasks.taskgraph import Buffer, Task, TaskGraph
 from alrsim.tasks.token import NONE, parse_token
 
-MAX_OBJECTS = 4_000_000
-"""Tasks that are written out; a few GB and a minute."""
 
-
-@collector_paused()
-def expand(columns: TaskColumns) -> TaskGraph:
-    """The task graph that the rule itself builds for so many micro-batches.
-
-    Raises:
-        OptionError: more than :data:`MAX_OBJECTS` tasks.
-    """
-    if len(columns) > MAX_OBJECTS:
-        raise OptionError(
-            f"{len(columns)} tasks are too many to write out one by one (at most {MAX_OBJECTS})",
-            where="task columns",
-            fix="use what columns give: metrics, peaks, times; or fewer micro-batches",
-        )
-    template, rows, copies = columns.template, columns.rows, columns.microbatches
+def written_out(template: TaskGraph, copies: int) -> TaskGraph:
+    """The task graph that the rule itself builds for so many micro-batches."""
+    rows = sum(task.id.microbatch != NONE for task in template.tasks)
     there = [index for index, buffer in enumerate(template.buffers) if buffer.resident]
     each = [index for index, buffer in enumerate(template.buffers) if not buffer.resident]
     place = {index: number for number, index in enumerate(there)}
@@ -58,7 +41,7 @@ def expand(columns: TaskColumns) -> TaskGraph:
     buffers = [
         replace(template.buffers[index], readers=readers(template.buffers[index], range(copies))) for index in there
     ]
-    ranks = _ranks(columns, each)
+    ranks = _ranks(template, each)
     for copy in range(copies):
         for index in each:
             buffer = template.buffers[index]
@@ -75,11 +58,11 @@ def expand(columns: TaskColumns) -> TaskGraph:
     return replace(template, tasks=tuple(tasks), buffers=tuple(buffers), microbatches=copies)
 
 
-def _ranks(columns: TaskColumns, each: list[int]) -> dict[str, int]:
+def _ranks(template: TaskGraph, each: list[int]) -> dict[str, int]:
     """Terms that one micro-batch adds to each sum that runs over all of them (weight gradients)."""
     counts: dict[str, int] = {}
     for index in each:
-        accumulator = columns.template.buffers[index].accumulator
+        accumulator = template.buffers[index].accumulator
         if accumulator.endswith(":grad"):
             counts[accumulator] = counts.get(accumulator, 0) + 1
     return counts

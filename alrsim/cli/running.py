@@ -67,4 +67,12 @@ def _sort(entry: Entry, verb: Verb[Any], typed: Mapping[str, Any]) -> tuple[Targ
         raise OptionError(f"what it writes is made by `{needed}`", where="--output", fix=f"add `{needed}`")
     several = next((name for name, one in verb.positional.items() if one.kind is Parameter.VAR_POSITIONAL), "")
     values = rest.pop(several, [])
-    return Targets(json, out, file, entry.saving.endings if entry.saving else (), written), values, rest
+    targets = Targets(
+        json,
+        out,
+        folder=None if entry.out or "out" not in rest else Path(rest["out"]),
+        file=file,
+        endings=entry.saving.endings if entry.saving else (),
+        written=written,
+    )
+    return targets, values, rest

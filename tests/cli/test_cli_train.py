@@ -77,11 +77,11 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(
         patch.setattr(loop, "_step", interrupted)
         ran = alrsim("train", *NOISY, "--checkpoint", path)
     assert ran.status == 130
-    assert "stopped after step 3 of 4; go on with the same command and --resume" in ran.err
+    assert "stopped after step 3 of 4; go on with the same options and --resume" in ran.err
     refused = alrsim("train", *NOISY, "--checkpoint", path)
     assert (refused.status, "add --resume" in refused.err) == (1, True)
     again = alrsim("train", *NOISY, "--checkpoint", path, "--resume", "--scheduler", "lr-free", "--json", "-")
-    assert (again.status, again.err) == (0, "resumed at step 3 of 4\n")
+    assert (again.status, again.err) == (0, "")
     found = document_of(again.out)
     assert found["resumed_at"] == 3
     for row in (*found["rows"], *whole["rows"]):
@@ -115,10 +115,10 @@ def test_a_plan_file_trains_like_the_method_that_it_spells_out(alrsim: Any, tmp_
     assert found["rows"] == named["rows"]
     refused = alrsim("train", *SMALL, "--estimators", path, "--cut", "balanced:2")
     assert refused.status == 1
-    assert "the plan has 3 stages, cut balanced:2 of mlp has 2" in refused.err
+    assert "there are estimators for 3 stages, cut balanced:2 of mlp has 2" in refused.err
     assert "--cut layer" in refused.err
     assert "--noise" in alrsim("train", *SMALL, "--estimators", path, "--noise", "gauss").err
-    assert "give one" in alrsim("train", *SMALL, "--estimators", path, "--method", "lr").err
+    assert "give one" in alrsim("train", *SMALL, "--estimators", path, "--method", "alr").err
 
 
 def test_auto_measures_its_plan_once_and_goes_on_with_it(
@@ -126,7 +126,7 @@ def test_auto_measures_its_plan_once_and_goes_on_with_it(
 ) -> None:
     command, path = (*SMALL, "--method", "auto", "--copies-max", 6, "--monitor", 2), tmp_path / "run.pt"
     ran = alrsim("train", *command, "--checkpoint", path, "--json", "-")
-    assert (ran.status, ran.err.startswith("plan: stage")) == (0, True), ran.err
+    assert (ran.status, ran.err) == (0, "")
     first = document_of(ran.out)
     assert len(first["job"]["plan"]) == 3
     assert max(one["copies"] for one in first["job"]["plan"]) == first["job"]["copies"] <= 6
@@ -152,11 +152,11 @@ def test_segments_formats_and_weight_codes_reach_the_job(alrsim: Any) -> None:
 
 def test_help_is_in_groups(alrsim: Any) -> None:
     text = alrsim("train", "--help").out
-    heads = ("Data and steps:", "Gradient estimator:", "Update:", "Monitor:", "Where tasks run:", "Files:")
+    heads = ("Model and batch:", "Method:", "Data:", "Update:", "Monitor:", "Where tasks run:", "Files:")
     places = [text.index(head) for head in heads]
     assert places == sorted(places)
     assert places[1] < text.index("--copies C") < places[2]
-    assert places[4] < text.index("--scheduler") < places[5]
+    assert places[5] < text.index("--scheduler S") < places[6]
 
 
 @pytest.mark.parametrize(
@@ -208,4 +208,4 @@ def test_every_mistake_gets_one_clear_message(alrsim: Any, options: tuple[object
 
 def test_only_torch_models_can_be_trained(alrsim: Any, graph_file: Path) -> None:
     ran = alrsim("train", graph_file)
-    assert (ran.status, "only torch models can be trained" in ran.err) == (1, True)
+    assert (ran.status, "only torch models can be run" in ran.err) == (1, True)

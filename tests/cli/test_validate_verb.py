@@ -33,7 +33,7 @@ def test_two_cells_from_prediction_to_picture_and_back_from_their_records(alrsim
         "trace.json.gz",
     }
     document = document_of((out / "result.json").read_text())
-    assert [cell["name"] for cell in document["planned"]] == TWO.split(",")
+    assert [cell["name"] for cell in document["cells"]] == TWO.split(",")
     assert document["steps_left"] == 0
     wanted = {"median makespan error", "largest error of the fullest unit's peak memory"}
     assert {one["goal"] for one in document["goals"]} >= wanted
@@ -42,13 +42,10 @@ def test_two_cells_from_prediction_to_picture_and_back_from_their_records(alrsim
     assert (out / "scatter.png").read_bytes().startswith(b"\x89PNG")
     assert "wait" in (out / "validate.md").read_text()
     assert "Kendall tau" in ran.out
-    assert "recorded 2 runs" in ran.out
-    assert "calibrate" in ran.err
 
     before = (out / "journal.jsonl").read_bytes()
     again = alrsim(*argv, "--json", "-")
     assert again.status == 0
-    assert "2 of 2 steps are there already" in again.err
     assert document_of(again.out) == document
     assert (out / "journal.jsonl").read_bytes() == before
     names = [path.name for path in sorted(records.iterdir())]
@@ -59,7 +56,7 @@ def test_two_cells_from_prediction_to_picture_and_back_from_their_records(alrsim
     assert (played.status, played.err) == (0, "")
     replayed = document_of(played.out)
     assert (replayed["runs"], replayed["worse"], replayed["changed"]) == (2, 0, 0)
-    errors = {cell["name"]: cell["error"] for cell in document["planned"]}
+    errors = {cell["name"]: cell["error"] for cell in document["cells"]}
     assert {one["name"]: pytest.approx(one["error_now"]) for one in replayed["traces"]} == errors
     words = alrsim("replay", *sorted(records.iterdir()), "--accept").out
     assert "2 recorded runs: median makespan error" in words

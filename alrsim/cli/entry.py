@@ -50,6 +50,7 @@ class Entry:
         given: Its parameters that are no options, in the order in which they are typed.
         out: Whether there is ``--out DIR``; a text: its default.
         saving: What ``-o FILE`` writes; ``None``: there is no such option.
+        files: Options that name files which the verb itself writes.
         without: Options that make sense in Python only.
     """
 
@@ -59,6 +60,7 @@ class Entry:
     given: tuple[Given, ...] = ()
     out: bool | str = False
     saving: Saving | None = None
+    files: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
 
 

@@ -22,6 +22,7 @@ class Targets:
     Attributes:
         json: A file, or ``-``.
         out: A folder.
+        folder: Of the verb's own option ``out``.
         file: For later verbs.
         endings: That the name of ``file`` may have; empty: any.
         written: Files that the verb itself writes, each with its option.
@@ -29,6 +30,7 @@ class Targets:
 
     json: str | None = None
     out: Path | None = None
+    folder: Path | None = None
     file: Path | None = None
     endings: tuple[str, ...] = ()
     written: tuple[tuple[str, Path], ...] = ()
@@ -55,10 +57,10 @@ def check_targets(targets: Targets) -> None:
             raise FileError("is a folder, not a file", where=f"{option} {path}")
         if not path.parent.is_dir():
             raise FileError("its folder does not exist", where=f"{option} {path}", fix=f"mkdir -p {path.parent}")
-    if targets.out is not None:
-        first = next((part for part in (targets.out, *targets.out.parents) if part.exists()), None)
+    for folder in (targets.out, targets.folder):
+        first = next((part for part in (folder, *folder.parents) if part.exists()), None) if folder else None
         if first is not None and not first.is_dir():
-            raise FileError(f"{first} is a file, not a folder", where=f"--out {targets.out}")
+            raise FileError(f"{first} is a file, not a folder", where=f"--out {folder}")
 
 
 def publish(result: Any, targets: Targets, spelling: Spelling) -> None:

@@ -135,7 +135,8 @@ def _given(one: Given, parameter: Parameter) -> click.Parameter:
     metavar = one.metavar if required or one.typed else f"[{one.metavar}]"
     settings: dict[str, Any] = {"type": words, "metavar": metavar, "required": required}
     if parameter.kind is Parameter.VAR_POSITIONAL:
-        return Argument(one.name, one.help, type=words, metavar=one.metavar, nargs=-1)
+        required = not one.metavar.startswith("[")
+        return Argument(one.name, one.help, type=words, metavar=one.metavar, nargs=-1, required=required)
     if not one.typed:
         return Argument(one.name, one.help, **settings)
     shown = "" if required or parameter.default is None else f" {default_words(parameter.default)}"

@@ -62,9 +62,18 @@ def _sort(entry: Entry, verb: Verb[Any], typed: Mapping[str, Any]) -> tuple[Targ
     file = rest.pop("output", None) if entry.saving else None
     if out is None and isinstance(entry.out, str):
         out = Path(entry.out)
-    written = tuple((one.typed[-1], Path(rest[one.name])) for one in entry.given if one.target and one.name in rest)
+    written = [(one.typed[-1], Path(rest[one.name])) for one in entry.given if one.target and one.name in rest]
+    written += [(f"--{name}", Path(rest[name])) for name in entry.files if name in rest]
     if file is not None and entry.saving and (needed := entry.saving.needs) and needed not in rest:
         raise OptionError(f"what it writes is made by `{needed}`", where="--output", fix=f"add `{needed}`")
     several = next((name for name, one in verb.positional.items() if one.kind is Parameter.VAR_POSITIONAL), "")
     values = rest.pop(several, [])
-    return Targets(json, out, file, entry.saving.endings if entry.saving else (), written), values, rest
+    targets = Targets(
+        json,
+        out,
+        folder=None if entry.out or "out" not in rest else Path(rest["out"]),
+        file=file,
+        endings=entry.saving.endings if entry.saving else (),
+        written=tuple(written),
+    )
+    return targets, values, rest

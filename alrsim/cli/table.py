@@ -127,6 +127,7 @@ VERBS: tuple[Entry | Section, ...] = (
         "A model trained by any estimator; goes on after a kill.",
         "alrsim.training.verb:train",
         (TORCH_MODEL,),
+        files=("checkpoint",),
         without=("update_model",),
     ),
     Entry(

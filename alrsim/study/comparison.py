@@ -57,15 +57,18 @@ def compare(model: Any, hardware: str | Path | Machine = "cpu-2core", *, asked: 
     ['bp:gpipe', 'bp:1f1b']
     """
     refuse_unmeasured(asked)
+    if asked.measure:
+        from alrsim.steps.measuring import running_of
+
+        running = running_of(asked)
     loaded, machine = load_model(model, **loading(asked)), load_machine(hardware, asked.units)
     if not asked.measure:
         work = workload(loaded, machine, asked)
         steps: Sequence[Step] = make_steps(work, asked.methods)
         return compare_result(steps, [None] * len(steps), work.sized.graph.warnings)
     from alrsim.steps.measured import measure_methods
-    from alrsim.steps.measuring import open_bench, require_measurable, running_of
+    from alrsim.steps.measuring import open_bench, require_measurable
 
-    running = running_of(asked)
     require_measurable(machine, loaded)
     work = workload(loaded, machine, asked)
     steps, measured = measure_methods(open_bench(work, running), asked.methods)

@@ -230,5 +230,5 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             keys = [key for key in sorted({*first, *second}) if first.get(key) != second.get(key)]
             found += [f"{key} was {first.get(key)}, is {second.get(key)}" for key in keys]
         else:
-            found.append(f"{option_of(one.name)} was {first}, is {second}")
+            found.append(f"`{option_of(one.name)}` was {first}, is {second}")
     return found

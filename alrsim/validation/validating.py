@@ -106,6 +106,10 @@ def _measure(grid: Grid, cells: tuple[Cell, ...], running: Running, folder: Path
     plan = Plan(grid, cells, running.executor, running.limits, running.seed, check_gradients)
     try:
         run_validation(plan, journal)
+    except KeyboardInterrupt:
+        left, every = journal.left(cells), len(cells) * grid.repeats
+        warn(f"stopped with {left} of {every} steps to measure; the same call goes on")
+        raise
     except AlrsimError as error:
         left, every = journal.left(cells), len(cells) * grid.repeats
         error.fix = f"{error.fix}; " * bool(error.fix) + f"{left} of {every} steps are left; the same call goes on"

@@ -61,7 +61,7 @@ def test_a_plan_that_does_not_fit_is_refused_with_both_numbers(alrsim: Any, tmp_
     plan = saved(tmp_path / "plan.json", layerwise(6, 2, 4, 3))
     ran = alrsim("schedule", *MLP, "--method", "lr:lr-fixed", "--estimators", plan)
     assert ran.status != 0
-    assert "the plan has 4 stages, the cut 3" in ran.err
+    assert "there are estimators for 4 stages, the cut has 3" in ran.err
     assert "--cut" in ran.err
 
 
@@ -70,8 +70,8 @@ def test_a_plan_that_does_not_fit_is_refused_with_both_numbers(alrsim: Any, tmp_
     [
         (("--method", "alr:lr-fixed"), "is for method lr:"),
         (("--method", "bp:1f1b"), "is for method lr:"),
-        (("--method", "lr:lr-fixed", "--copies", 3), "is said by the plan"),
-        (("--method", "lr:lr-fixed", "--noise", "laplace"), "is said by the plan"),
+        (("--method", "lr:lr-fixed", "--copies", 3), "is said by the estimators"),
+        (("--method", "lr:lr-fixed", "--noise", "laplace"), "is said by the estimators"),
         (("--method", "lr:lr-fixed", "--group", 4), "do not divide"),
     ],
 )
@@ -86,10 +86,10 @@ def test_what_contradicts_a_plan_is_refused(alrsim: Any, tmp_path: Path, argv: t
 def test_a_plan_with_exact_stages_needs_the_rule_for_them(alrsim: Any, tmp_path: Path) -> None:
     plan = saved(tmp_path / "plan.json", (LR, LR, replace(LR, kind="bp")))
     ran = alrsim("schedule", *MLP, "--method", "lr:lr-fixed", "--estimators", plan)
-    assert "makes the last stages exact" in ran.err
+    assert "they make the last stages exact" in ran.err
     plan = saved(tmp_path / "exact.json", (replace(LR, kind="bp"),) * 3)
     ran = alrsim("schedule", *MLP, "--method", "lr:lr-fixed", "--estimators", plan)
-    assert "makes every stage exact" in ran.err
+    assert "they make every stage exact" in ran.err
 
 
 def test_files_that_hold_no_plan_are_named(tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ def test_the_report_says_which_executor_ran(alrsim, executor):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--executor", "thread"), "--executor: 'thread' is no executor"),
+        (("--executor", "thread"), "--executor: 'thread' is not a known executor"),
         (("--limit", 0), "--limit: is 0 s, must be positive"),
         (("--limit", -3), "--limit: is -3 s, must be positive"),
         (("--limit", "nan"), "--limit: is nan s, must be positive"),
@@ -232,7 +232,7 @@ def test_an_executor_that_this_host_lacks_says_why(alrsim, monkeypatch):
     ran = alrsim("execute", "no-such-model", "--method", "bp:1f1b", "--executor", "cuda")
     assert ran.status == 1
     assert "--executor: cuda cannot run here: no such device" in ran.err
-    assert "use threads or processes" in ran.err
+    assert "--executor threads or --executor processes" in ran.err
 
 
 @pytest.mark.parametrize("option", ["--executor", "--limit"])

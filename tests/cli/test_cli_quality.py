@@ -211,16 +211,13 @@ def test_codes_of_noise_and_of_loss_weights_change_what_is_measured(alrsim: Any,
     plan = tmp_path / "plan.json"
     given = ("--suggest", 0.3, "--sigma", 0.05, "--sigma-rule", "relative", "--noise-code", "sign", "-o", plan)
     assert alrsim(*line, *given).status == 0
-    assert {(one.sigma, one.sigma_rule, one.noise_code) for one in read_estimators(plan)} == {
-        (0.05, "relative", "sign")
-    }
+    found = {(one.sigma, one.sigma_rule, one.noise_code) for one in read_estimators(plan)}
+    assert found == {(0.05, "relative", "sign")}
 
 
 def test_the_help_names_every_data_set(alrsim: Any) -> None:
-    words = alrsim("gradcheck", "--help").out.replace("\n", " ")
-    assert all(
-        f" {name} " in " ".join(words.split()) + " " or f" {name}." in " ".join(words.split()) for name in DATASETS
-    )
+    words = {word.strip(".,;") for word in alrsim("gradcheck", "--help").out.replace("-\n", "-").split()}
+    assert set(DATASETS) <= words
 
 
 BAD: list[tuple[str, str]] = [
@@ -252,7 +249,7 @@ BAD: list[tuple[str, str]] = [
     ("gradcheck mlp --batch 0", "--batch: is 0"),
     ("gradcheck mlp --train-steps -1", "--train-steps: is -1"),
     ("gradcheck mlp --sigma 0", "--sigma: is 0"),
-    ("gradcheck mlp --sigma nan", "must be positive"),
+    ("gradcheck mlp --sigma nan", "--sigma: nan is no number"),
     ("gradcheck mlp --noise cauchy", "--noise"),
     ("gradcheck mlp --dataset mnist", "choose from digits, random"),
     ("gradcheck mlp --option features=60 --dataset digits", "--dataset random"),
@@ -269,7 +266,7 @@ BAD: list[tuple[str, str]] = [
     ("trajectory --steps 0", "--steps: is 0"),
     ("trajectory --steps 99999999", "must be at most"),
     ("trajectory --lr 0", "--lr: is 0"),
-    ("trajectory --sigma -1", "must be positive"),
+    ("trajectory --sigma -1", "--sigma: is -1.0, must be above 0"),
     ("trajectory --copies 0", "--copies: is 0"),
     ("trajectory --runs 0", "--runs: is 0"),
     ("trajectory --start here", "is not two numbers"),

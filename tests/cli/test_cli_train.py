@@ -15,7 +15,7 @@ from alrsim.estimators.policy import PRESETS
 from alrsim.files import save_value
 from alrsim.training import loop
 
-SMALL = ("mlp", "--option", "hidden=8", "--batch", 10, "--steps", 4, "--eval-every", 2)
+SMALL = ("mlp", "--option", "hidden=8", "--batch", 10, "-m", 1, "--steps", 4, "--eval-every", 2)
 NOISY = (*SMALL, "--method", "lr", "--copies", 4)
 
 
@@ -39,12 +39,12 @@ def test_json_and_nothing_else(alrsim: Any) -> None:
 
 def test_files_and_text_for_people(alrsim: Any, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    ran = alrsim("train", *NOISY, "--out", out, "--schedule", "lr-fixed", "--microbatches", 2)
+    ran = alrsim("train", *NOISY, "--out", out, "--scheduler", "lr-fixed", "--microbatches", 2)
     assert (ran.status, ran.err) == (0, "")
     for words in ("mlp on digits: lr with 4 copies", "on 2 units, lr-fixed", "test accuracy", "F per step"):
         assert words in ran.out
     assert {path.name for path in out.iterdir()} == {
-        "train.json",
+        "result.json",
         "log.csv",
         "log.jsonl",
         "curves.png",
@@ -52,7 +52,7 @@ def test_files_and_text_for_people(alrsim: Any, tmp_path: Path) -> None:
         "checkpoint.pt.previous",
     }
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
-    found = document_of((out / "train.json").read_text())
+    found = document_of((out / "result.json").read_text())
     with (out / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == [0, 2, 4]
@@ -77,11 +77,11 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(
         patch.setattr(loop, "_step", interrupted)
         ran = alrsim("train", *NOISY, "--checkpoint", path)
     assert ran.status == 130
-    assert "stopped after step 3 of 4; go on with the same command and --resume" in ran.err
+    assert "stopped after step 3 of 4; go on with the same options and --resume" in ran.err
     refused = alrsim("train", *NOISY, "--checkpoint", path)
     assert (refused.status, "add --resume" in refused.err) == (1, True)
-    again = alrsim("train", *NOISY, "--checkpoint", path, "--resume", "--schedule", "lr-free", "--json", "-")
-    assert (again.status, again.err) == (0, "resumed at step 3 of 4\n")
+    again = alrsim("train", *NOISY, "--checkpoint", path, "--resume", "--scheduler", "lr-free", "--json", "-")
+    assert (again.status, again.err) == (0, "")
     found = document_of(again.out)
     assert found["resumed_at"] == 3
     for row in (*found["rows"], *whole["rows"]):
@@ -95,7 +95,7 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(
 
 
 def test_a_users_own_model_trains_by_epochs(alrsim: Any, factory_file: Path) -> None:
-    options = ("--data", "random", "--batch", 64, "--epochs", 1, "--method", "fa", "--update", "sign")
+    options = ("--dataset", "random", "--batch", 64, "--epochs", 1, "--method", "fa", "--direction", "sign")
     ran = alrsim("train", f"{factory_file}:make", *options, "--json", "-")
     assert ran.status == 0, ran.err
     found = document_of(ran.out)
@@ -107,18 +107,18 @@ def test_a_users_own_model_trains_by_epochs(alrsim: Any, factory_file: Path) -> 
 def test_a_plan_file_trains_like_the_method_that_it_spells_out(alrsim: Any, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     save_value("plan", PRESETS["hybrid"].plan([True] * 3, copies=4), path)
-    found = document_of(alrsim("train", *SMALL, "--plan", path, "--json", "-").out)
+    found = document_of(alrsim("train", *SMALL, "--estimators", path, "--json", "-").out)
     named = document_of(alrsim("train", *SMALL, "--method", "hybrid", "--copies", 4, "--json", "-").out)
     assert [one["kind"] for one in found["job"]["plan"]] == ["es", "es", "lr"]
     for row in (*found["rows"], *named["rows"]):
         del row["seconds"]
     assert found["rows"] == named["rows"]
-    refused = alrsim("train", *SMALL, "--plan", path, "--cut", "balanced:2")
+    refused = alrsim("train", *SMALL, "--estimators", path, "--cut", "balanced:2")
     assert refused.status == 1
-    assert "the plan has 3 stages, cut balanced:2 of mlp has 2" in refused.err
+    assert "there are estimators for 3 stages, cut balanced:2 of mlp has 2" in refused.err
     assert "--cut layer" in refused.err
-    assert "--noise" in alrsim("train", *SMALL, "--plan", path, "--noise", "gauss").err
-    assert "give one" in alrsim("train", *SMALL, "--plan", path, "--method", "lr").err
+    assert "--noise" in alrsim("train", *SMALL, "--estimators", path, "--noise", "gauss").err
+    assert "give one" in alrsim("train", *SMALL, "--estimators", path, "--method", "alr").err
 
 
 def test_auto_measures_its_plan_once_and_goes_on_with_it(
@@ -126,7 +126,7 @@ def test_auto_measures_its_plan_once_and_goes_on_with_it(
 ) -> None:
     command, path = (*SMALL, "--method", "auto", "--copies-max", 6, "--monitor", 2), tmp_path / "run.pt"
     ran = alrsim("train", *command, "--checkpoint", path, "--json", "-")
-    assert (ran.status, ran.err.startswith("plan: stage")) == (0, True), ran.err
+    assert (ran.status, ran.err) == (0, "")
     first = document_of(ran.out)
     assert len(first["job"]["plan"]) == 3
     assert max(one["copies"] for one in first["job"]["plan"]) == first["job"]["copies"] <= 6
@@ -152,31 +152,31 @@ def test_segments_formats_and_weight_codes_reach_the_job(alrsim: Any) -> None:
 
 def test_help_is_in_groups(alrsim: Any) -> None:
     text = alrsim("train", "--help").out
-    heads = ("Data and steps:", "Gradient estimator:", "Update:", "Monitor:", "Where tasks run:", "Files:")
+    heads = ("Model and batch:", "Method:", "Data:", "Update:", "Monitor:", "Where tasks run:", "Files:")
     places = [text.index(head) for head in heads]
     assert places == sorted(places)
     assert places[1] < text.index("--copies C") < places[2]
-    assert places[4] < text.index("--schedule") < places[5]
+    assert places[5] < text.index("--scheduler S") < places[6]
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--method", "lrr"), "did you mean lr"),
-        (("--optimizer", "adma"), "did you mean adam"),
-        (("--schedule", "lr-fixd"), "there is no scheduler"),
-        (("--units", 2), "add --schedule"),
+        (("--method", "lrr"), "try: lr or"),
+        (("--optimizer", "adma"), "try: adam or"),
+        (("--scheduler", "lr-fixd"), "is not a scheduler"),
+        (("--units", 2), "--scheduler lr-fixed"),
         (("--copies", 0), "--copies"),
         (("--sigma", "nan"), "--sigma"),
         (("--method", "bp", "--noise", "gauss"), "bp is exact"),
         (("--method", "lr", "--noise", "gaus"), "--noise"),
         (("--method", "lr", "--inject", "pre", "--cut", "layer"), "--inject"),
-        (("--method", "fa", "--schedule", "lr-fixed"), "no schedule can run it"),
+        (("--method", "fa", "--scheduler", "lr-fixed"), "no schedule can run it"),
         (("--method", "lr", "--beta", 2), "no kernels"),
-        (("--resume",), "--checkpoint FILE"),
+        (("--resume",), "add --out or --checkpoint"),
         (("--checkpoint", "/nowhere/at/all.pt"), "its folder does not exist"),
         (("--batch", 10, "--microbatches", 3), "cannot be split evenly"),
-        (("--data", "nothing"), "there is no data set"),
+        (("--dataset", "nothing"), "is not a data set"),
         (("--epochs", 0), "--epochs"),
         (("--method", "lr", "--target-cosine", 0.5), "--monitor"),
         (("--copies", 4), "bp is exact"),
@@ -193,10 +193,10 @@ def test_help_is_in_groups(alrsim: Any) -> None:
         (("--method", "lr", "--segments", "1"), "--method segments"),
         (("--method", "lr", "--mask", "reach"), "one loss per sample"),
         (("--method", "es", "--mask", "reach"), "reaches every loss"),
-        (("--method", "lr", "--precision", "saved=int9"), "--precision saved"),
+        (("--method", "lr", "--precision", "saved=int9"), "--precision: 'int9' is not a number format"),
         (("--method", "lr", "--weight-code", "int9"), "--weight-code"),
-        (("--plan", "nowhere.json"), "no such file"),
-        (("--update", "signs"), "--update"),
+        (("--estimators", "nowhere.json"), "no such file"),
+        (("--direction", "signs"), "--direction"),
     ],
 )
 def test_every_mistake_gets_one_clear_message(alrsim: Any, options: tuple[object, ...], words: str) -> None:
@@ -208,4 +208,4 @@ def test_every_mistake_gets_one_clear_message(alrsim: Any, options: tuple[object
 
 def test_only_torch_models_can_be_trained(alrsim: Any, graph_file: Path) -> None:
     ran = alrsim("train", graph_file)
-    assert (ran.status, "only torch models can be trained" in ran.err) == (1, True)
+    assert (ran.status, "only torch models can be run" in ran.err) == (1, True)

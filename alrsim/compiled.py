@@ -1,8 +1,11 @@
 """Loops in machine code: the one place that imports numba, which is optional and loaded when a loop is first needed."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
+from hashlib import sha256
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from alrsim.warning import warn
@@ -20,9 +23,34 @@ def machine_code(function: F) -> F:
     build: Any = njit
     try:
         compiled = build(cache=True, nogil=True, error_model="numpy")(function)
+        if hasattr(compiled, "stats"):  # not where numba is told to compile nothing
+            forget_stale(Path(compiled.stats.cache_path))
     except RuntimeError:  # numba finds no folder that it may write its cache to
         compiled = build(nogil=True, error_model="numpy")(function)
     return cast(F, compiled)
+
+
+def forget_stale(folder: Path) -> None:
+    """Throw away what other sources of this package were compiled to.
+
+    Numba looks only at the file of the function itself: a loop that was inlined from another file would live on in the
+    cache after that file has changed, and a type that has gone would be an error.
+    """
+    stamp = folder / "alrsim.sources"
+    with suppress(OSError):  # a folder that cannot be written to is numba's to report
+        if stamp.exists() and stamp.read_text(encoding="ascii") == sources():
+            return
+        for index in folder.glob("*.nbi"):
+            index.unlink(missing_ok=True)
+        stamp.write_text(sources(), encoding="ascii")
+
+
+@cache
+def sources() -> str:
+    """A digest of the names, sizes and times of this package's files."""
+    root = Path(__file__).parent
+    files = sorted((str(path.relative_to(root)), path.stat()) for path in root.rglob("*.py"))
+    return sha256(repr([(name, at.st_size, at.st_mtime_ns) for name, at in files]).encode()).hexdigest()
 
 
 @cache

@@ -148,8 +148,9 @@ def _evaluate(
         jobs, refused = _jobs(opened, function, spec, left)
         with closing(run_jobs(jobs, evaluate, workers=count, cluster=asked.cluster)) as results:
             try:
-                for done, result in enumerate(chain(refused, results), 1):  # recorded before the next is awaited
+                for result in chain(refused, results):  # each is recorded before the next is awaited
                     opened.record(result)
+                    done += 1
                     failed += result.failed
                     step(failed)
             except KeyboardInterrupt:

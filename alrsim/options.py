@@ -219,7 +219,7 @@ def parse_positive(given: Any, name: str) -> float:
     """
     found = parse_number(given, name)
     if found <= 0:
-        raise OptionError(f"is {given}, must be above 0", field=name)
+        raise OptionError(f"is {found:g}, must be above 0", field=name)
     return found
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +21,7 @@ from alrsim.sweeps.spec import Spec, read_spec
 from alrsim.sweeps.store import Result, Store, open_store
 from alrsim.verbs import verb
 from alrsim.version import __version__
+from alrsim.warning import warn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,13 +144,18 @@ def _evaluate(
     count = asked.workers or default_workers()
     opened.begin(asked.cluster or f"{count} on this host")
     with _telling(len(left), known) as step:
-        failed = 0
+        done = failed = 0
         jobs, refused = _jobs(opened, function, spec, left)
         with closing(run_jobs(jobs, evaluate, workers=count, cluster=asked.cluster)) as results:
-            for result in (*refused, *results):
-                opened.record(result)
-                failed += result.failed
-                step(failed)
+            try:
+                for result in chain(refused, results):  # each is recorded before the next is awaited
+                    opened.record(result)
+                    done += 1
+                    failed += result.failed
+                    step(failed)
+            except KeyboardInterrupt:
+                warn(f"{known + done} of {known + len(left)} are recorded; the same call goes on")
+                raise
 
 
 def _jobs(

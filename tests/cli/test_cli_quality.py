@@ -266,7 +266,7 @@ BAD: list[tuple[str, str]] = [
     ("trajectory --steps 0", "--steps: is 0"),
     ("trajectory --steps 99999999", "must be at most"),
     ("trajectory --lr 0", "--lr: is 0"),
-    ("trajectory --sigma -1", "--sigma: is -1.0, must be above 0"),
+    ("trajectory --sigma -1", "--sigma: is -1, must be above 0"),
     ("trajectory --copies 0", "--copies: is 0"),
     ("trajectory --runs 0", "--runs: is 0"),
     ("trajectory --start here", "is not two numbers"),

@@ -160,7 +160,7 @@ def test_a_dask_cluster_gives_what_this_host_gives(alrsim: Any, graph_file: Path
 
 
 LONG = """\
-fixed: {{model: "{model}", hardware: h100, microbatches: 48}}
+fixed: {{model: "{model}", hardware: h100}}
 grid:
   method: ["bp:gpipe", "bp:1f1b", "bp:zb-h1", "lr:lr-fixed"]
   units: [1, 2, 3, 4, 5]
@@ -220,7 +220,7 @@ def test_a_sweep_killed_twice_and_interrupted_once_ends_as_if_nothing_had_happen
         status, error = stopped(spec, target, max(rows, len(seen) + 2), how)  # not before it has begun anew
         assert status == (130 if how == signal.SIGINT else -how)
         if how == signal.SIGINT:
-            assert b"give the same command again to go on" in error
+            assert b"are recorded; the same call goes on" in error
             assert b"Traceback" not in error
         connection = sqlite3.connect(target)
         now = {d: (run, s) for d, run, s in connection.execute("SELECT digest, run, seconds FROM results")}

@@ -181,7 +181,7 @@ def test_bad_input_gets_one_message_and_leaves_no_file(
     [
         ("compare {graph} --units 99999999999999999999", "a machine has 1 to 1048576 units"),
         ("simulate --method bp:gpipe --units 100000000 --durations f=1", "a machine has 1 to 1048576 units"),
-        ("simulate --method bp:gpipe --units 2 -m 100000000 --durations f=1", "forward tasks, more than"),
+        ("simulate --method bp:gpipe --units 2 -m 10000000000 --durations f=1", "tasks are more than 2,147,483,647"),
         ("simulate --method bp:zb-v --units 4 --chunks 99999999999 --durations f=1", "a chain has 1 to"),
         ("compare {graph} --copies 99999999999 --group 1", "forward tasks, more than"),
         ("simulate --method bp:gpipe --units 2 --durations f=1e999999999", "is not a number between"),

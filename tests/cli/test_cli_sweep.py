@@ -216,7 +216,7 @@ def test_a_sweep_killed_twice_and_interrupted_once_ends_as_if_nothing_had_happen
     whole = swept(alrsim, spec, "-o", tmp_path / "whole.sqlite")
     assert whole["configurations"] == 80
     seen: dict[str, tuple[int, float]] = {}
-    for rows, how in ((5, signal.SIGKILL), (25, signal.SIGINT), (45, signal.SIGKILL)):
+    for rows, how in ((5, signal.SIGKILL), (15, signal.SIGINT), (25, signal.SIGKILL)):
         status, error = stopped(spec, target, max(rows, len(seen) + 2), how)  # not before it has begun anew
         assert status == (130 if how == signal.SIGINT else -how)
         if how == signal.SIGINT:

@@ -24,32 +24,35 @@ def machine_code(function: F) -> F:
     try:
         compiled = build(cache=True, nogil=True, error_model="numpy")(function)
         if hasattr(compiled, "stats"):  # not where numba is told to compile nothing
-            forget_stale(Path(compiled.stats.cache_path))
+            forget_stale(Path(compiled.stats.cache_path), sources(Path(function.__code__.co_filename).parent))
     except RuntimeError:  # numba finds no folder that it may write its cache to
         compiled = build(nogil=True, error_model="numpy")(function)
     return cast(F, compiled)
 
 
-def forget_stale(folder: Path) -> None:
-    """Throw away what other sources of this package were compiled to.
+def forget_stale(cached: Path, now: str) -> None:
+    """Throw away what other sources were compiled to.
 
     Numba looks only at the file of the function itself: a loop that was inlined from another file would live on in the
     cache after that file has changed, and a type that has gone would be an error.
+
+    Args:
+        cached: Where numba keeps the machine code of one folder of sources.
+        now: :func:`sources` of that folder.
     """
-    stamp = folder / "alrsim.sources"
+    stamp = cached / "alrsim.sources"
     with suppress(OSError):  # a folder that cannot be written to is numba's to report
-        if stamp.exists() and stamp.read_text(encoding="ascii") == sources():
+        if stamp.exists() and stamp.read_text(encoding="ascii") == now:
             return
-        for index in folder.glob("*.nbi"):
+        for index in cached.glob("*.nbi"):
             index.unlink(missing_ok=True)
-        stamp.write_text(sources(), encoding="ascii")
+        stamp.write_text(now, encoding="ascii")
 
 
 @cache
-def sources() -> str:
-    """A digest of the names, sizes and times of this package's files."""
-    root = Path(__file__).parent
-    files = sorted((str(path.relative_to(root)), path.stat()) for path in root.rglob("*.py"))
+def sources(folder: Path) -> str:
+    """A digest of the names, sizes and times of a folder's files: loops use loops and types of their folder only."""
+    files = sorted((path.name, path.stat()) for path in folder.glob("*.py"))
     return sha256(repr([(name, at.st_size, at.st_mtime_ns) for name, at in files]).encode()).hexdigest()
 
 

@@ -182,6 +182,19 @@ def test_pytorchs_broken_1f1b_row_is_refused_and_repaired_on_request(alrsim: Any
     assert parsed(repaired.out)["makespan"] == (3 + 2 - 1) * 3
 
 
+def test_what_pytorchs_csv_has_no_word_for_is_said_and_filled_in_again(
+    alrsim: Any, graph_file: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "order.csv"
+    ran = alrsim("schedule", graph_file, "--method", "bp:1f1b", "--units", 2, "-m", 4, "-o", file)
+    assert ran.status == 0
+    assert f"PyTorch's CSV has no word for losses and updates: 6 tasks are left out of {file}" in ran.err
+    by_file = parsed(alrsim("simulate", file, graph_file, "--json", "-").out)
+    typed = ("--method", "bp:1f1b", "--units", 2, "-m", 4, "--first-input-gradient")
+    by_method = parsed(alrsim("simulate", graph_file, *typed, "--json", "-").out)
+    assert by_file["makespan"] == by_method["makespan"]
+
+
 def test_simulate_draws_and_saves(alrsim: Any, graph_file: Path, tmp_path: Path) -> None:
     out, saved = tmp_path / "new" / "folder", tmp_path / "timeline.json"
     ran = alrsim("simulate", graph_file, "--method", "bp:gpipe", "--units", 2, "--out", out, "-o", saved)

@@ -5,7 +5,7 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check lint types imports bench clean
+.PHONY: setup demo test check lint types imports bench fuzz clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -39,6 +39,10 @@ check: lint types imports test
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+# Thousands of hostile inputs; prints what became of them, and keeps a table of the accepted ones in out/fuzz.
+fuzz: setup
+	$(BIN)/python -m tests.hostile.fuzz --workers $(WORKERS)
 
 clean:
 	rm -rf $(VENV) out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -13,6 +13,7 @@ from alrsim.frontend.onnx_read import (
     STANDARD,
     bind_dimensions,
     check,
+    fx_name,
     prepare,
     read_proto,
     subgraphs,
@@ -21,7 +22,6 @@ from alrsim.frontend.onnx_read import (
 from alrsim.frontend.onnx_weights import find_weights
 from alrsim.graph.graph import DIFFERENTIABLE, Attribute, Graph, Op, Tensor
 
-_FX_NODE = re.compile(r"\s*%(\w+)")
 _BIASED = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2}
 
 
@@ -30,8 +30,6 @@ def import_onnx(
     *,
     name: str,
     bind: Mapping[str, int] | None = None,
-    modules: Mapping[str, str] | None = None,
-    fx_nodes: Mapping[str, tuple[str, ...]] | None = None,
     parameters: Collection[str] | None = None,
     buffers: Collection[str] | None = None,
 ) -> Graph:
@@ -45,8 +43,6 @@ def import_onnx(
         source: A file, or a model in memory. It is not changed.
         name: The model's name.
         bind: Sizes of dynamic dimensions by name; an unnamed one is called ``input[axis]``.
-        modules: Module path by node name; by default the exporter's own metadata.
-        fx_nodes: Torch graph nodes by node name; by default the exporter's own metadata.
         parameters: Trainable initializers. ``None``: see :mod:`alrsim.frontend.onnx_weights`.
         buffers: Initializers that are state but are not trained.
 
@@ -79,7 +75,7 @@ def import_onnx(
     _drop_unread_outputs(proto)
     _require_shapes(folded, where, unknown)
     warnings = _warnings(unknown, dead, proto)
-    ops = tuple(_op(node, folded, modules, fx_nodes) for node in proto.graph.node)
+    ops = tuple(_op(node, folded) for node in proto.graph.node)
     return _graph(name, ops, folded, inputs, parameters, buffers, warnings)
 
 
@@ -186,35 +182,29 @@ def _warnings(unknown: tuple[str, ...], dead: list[str], proto: ModelProto) -> t
         if names:
             shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
             text = f"{item}, {len(names)} times ({shown})"
-            custom = any(node.op_type == kind and _is_custom(node) for node in proto.graph.node)
+            attributes = (one.name for node in proto.graph.node if node.op_type == kind for one in node.attribute)
             unknown_cost = f"unknown operator {text}: it has no cost"
-            found.append(f"custom operator {text}: its FLOPs are unknown and not counted" if custom else unknown_cost)
+            found.append(
+                f"custom operator {text}: its FLOPs are unknown and not counted"
+                if DIFFERENTIABLE in attributes
+                else unknown_cost
+            )
     if dead:
         shown = ", ".join(dead[:5]) + (" ..." if len(dead) > 5 else "")
         found.append(f"{len(dead)} operators reach no output and are left out: {shown}")
     return tuple(found)
 
 
-def _is_custom(node: NodeProto) -> bool:
-    return any(attribute.name == DIFFERENTIABLE for attribute in node.attribute)
-
-
-def _op(
-    node: NodeProto,
-    folded: Folded,
-    modules: Mapping[str, str] | None,
-    fx_nodes: Mapping[str, tuple[str, ...]] | None,
-) -> Op:
-    metadata = {item.key: item.value for item in node.metadata_props}
+def _op(node: NodeProto, folded: Folded) -> Op:
+    """A node as an operator; module and torch graph node are those of the exporter's own metadata."""
     inputs = list(node.input)
     bias = inputs[_BIASED[node.op_type]] if len(inputs) > _BIASED.get(node.op_type, len(inputs)) else ""
     if bias in folded.values and not np.any(folded.values[bias]):
         inputs[_BIASED[node.op_type]] = ""  # exporters write a missing bias as zeros
-    module = _module(metadata) if modules is None else modules.get(node.name, "")
-    fx = _fx_nodes(metadata) if fx_nodes is None else tuple(fx_nodes.get(node.name, ()))
     attributes = {item.name: value for item in node.attribute if (value := _attribute(item)) is not None}
     domain = "" if node.domain in STANDARD else node.domain
-    return Op(node.name, node.op_type, tuple(inputs), tuple(node.output), domain, attributes, module, fx)
+    fx_nodes = tuple(filter(None, [fx_name(node)]))
+    return Op(node.name, node.op_type, tuple(inputs), tuple(node.output), domain, attributes, _module(node), fx_nodes)
 
 
 def _attribute(item: AttributeProto) -> Attribute | None:
@@ -229,16 +219,11 @@ def _attribute(item: AttributeProto) -> Attribute | None:
     return plain.get(item.type)
 
 
-def _module(metadata: Mapping[str, str]) -> str:
+def _module(node: NodeProto) -> str:
     """``"['', 'layer1', 'layer1.conv', 'conv2d']"`` -> ``'layer1.conv'``."""
+    metadata = {item.key: item.value for item in node.metadata_props}
     scopes = re.findall(r"'([^']*)'", metadata.get("pkg.torch.onnx.name_scopes", ""))
     return scopes[-2] if len(scopes) > 1 else ""
-
-
-def _fx_nodes(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """``"%conv2d : [num_users=1] = ..."`` -> ``('conv2d',)``."""
-    match = _FX_NODE.match(metadata.get("pkg.torch.onnx.fx_node", ""))
-    return (match[1],) if match else ()
 
 
 def _graph(

@@ -14,7 +14,7 @@ from onnx import NodeProto, TensorProto, helper
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from alrsim.frontend.fx_map import fx_name
+from alrsim.frontend.onnx_read import fx_name
 
 _TRAINING_NORM = "_native_batch_norm_legit_functional"
 _STATISTICS = {1: 3, 2: 4}
@@ -40,7 +40,9 @@ def _mark_training(proto: onnx.ModelProto, node: NodeProto, origin: Node) -> Non
     node.attribute.append(helper.make_attribute("training_mode", 1))
     del node.output[1:]
     for slot, index in _STATISTICS.items():
-        name = _output_name(origin, index) or f"{node.output[0]}_statistics_{slot}"
+        default = f"{node.output[0]}_statistics_{slot}"
+        readers = (user for user in origin.users if user.target is operator.getitem and user.args[1] == index)
+        name = next((user.name for user in readers), default)
         node.output.append(name)
         channels = [int(size) for size in origin.meta["val"][index].shape]
         proto.graph.value_info.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, channels))
@@ -48,13 +50,6 @@ def _mark_training(proto: onnx.ModelProto, node: NodeProto, origin: Node) -> Non
 
 def _in_training(node: Node) -> bool:
     return _TRAINING_NORM in str(node.target) and node.args[5] is True
-
-
-def _output_name(node: Node, index: int) -> str | None:
-    for user in node.users:
-        if user.target is operator.getitem and user.args[1] == index:
-            return user.name
-    return None
 
 
 def _replace_sequences(proto: onnx.ModelProto, nodes: Mapping[str, Node]) -> None:

@@ -62,24 +62,16 @@ def find_weights(proto: ModelProto, inputs: Collection[str]) -> Weights:
     roots: dict[str, tuple[str, ...]] = {name: (name,) for name in candidates}
     found = Weights()
     for node in proto.graph.node:
-        held = [root for name in node.input for root in roots.get(name, ())]
-        if not held:
-            continue
-        if node.op_type in _LAYOUT and _reads_weights_only(node, roots):
-            for output in node.output:
-                roots[output] = tuple(dict.fromkeys(held))
-            continue
-        _classify(node, roots, candidates, found)
+        held = dict.fromkeys(root for name in node.input for root in roots.get(name, ()))
+        data = node.input if node.op_type == "Concat" else node.input[:1]  # without a layout's shape arguments
+        if held and node.op_type in _LAYOUT and all(name in roots for name in data):
+            roots.update(dict.fromkeys(node.output, tuple(held)))
+        elif held:
+            _classify(node, roots, candidates, found)
     for name in found.parameters:
         found.buffers.pop(name, None)
     _lift(proto, {**found.parameters, **found.buffers}, candidates)
     return found
-
-
-def _reads_weights_only(node: NodeProto, roots: dict[str, tuple[str, ...]]) -> bool:
-    """Whether a layout operator's data (not its shape arguments) are weights."""
-    data = node.input if node.op_type == "Concat" else node.input[:1]
-    return all(name in roots for name in data)
 
 
 def _candidates(proto: ModelProto, inputs: Collection[str]) -> dict[str, TensorProto | tuple[int, ...]]:
@@ -135,12 +127,8 @@ def _is_trained(data: TensorProto | tuple[int, ...]) -> bool:
 
 
 def _lift(proto: ModelProto, weights: dict[str, None], candidates: dict[str, TensorProto | tuple[int, ...]]) -> None:
-    kept = []
-    for node in proto.graph.node:
-        name = node.output[0]
-        if name not in weights:
-            kept.append(node)
-            continue
+    kept = [node for node in proto.graph.node if node.output[0] not in weights]
+    for name in (node.output[0] for node in proto.graph.node if node.output[0] in weights):
         data = candidates[name]
         shape = data if isinstance(data, tuple) else tuple(data.dims)
         kind = TensorProto.FLOAT if isinstance(data, tuple) else data.data_type

@@ -1,13 +1,11 @@
 """Run a model once to learn the shape of its output."""
 
-import copy
-
 import torch
 from torch import Tensor
 
 from alrsim.errors import ModelError
-from alrsim.frontend.blame import blame, first_line
-from alrsim.frontend.torch_model import TorchModel
+from alrsim.frontend.blame import blamed
+from alrsim.frontend.torch_model import TorchModel, in_mode
 
 
 def output_shape(model: TorchModel, batch: int) -> tuple[int, ...]:
@@ -17,22 +15,13 @@ def output_shape(model: TorchModel, batch: int) -> tuple[int, ...]:
         ModelError: the model does not run on its example input, does not return one tensor, or its output does not
             have the batch in front.
     """
-    modes = [(part, part.training) for part in model.module.modules()]
     buffers = {name: buffer.clone() for name, buffer in model.module.named_buffers()}
-    model.module.eval()  # one sample is too few for a BatchNorm in training mode
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            output = torch.func.functional_call(model.module, copy.copy(buffers), model.example(batch))
+    try:  # one sample is too few for a BatchNorm in training mode
+        with in_mode(model.module, training=False), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            output = torch.func.functional_call(model.module, buffers, model.example(batch))
     except Exception as error:  # whatever the user's forward raises
-        at, line = blame(error)
-        raise ModelError(
-            f"the model does not run on its example input: {first_line(error)}" + (f" in `{line}`" if line else ""),
-            where=at or model.name,
-            fix="give an example input of the shape and type that forward expects, batch first",
-        ) from None
-    finally:
-        for part, mode in modes:
-            part.training = mode
+        fix = "give an example input of the shape and type that forward expects, batch first"
+        raise blamed(error, "the model does not run on its example input", model.name, fix) from None
     if not isinstance(output, Tensor):
         raise ModelError(
             f"the model returns {type(output).__name__}, not a tensor", where=model.name, fix="return the logits only"

@@ -1,8 +1,10 @@
-"""A torch model together with what is needed to trace it."""
+"""A torch model together with what is needed to trace it, and the state of torch that it is traced in."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from alrsim.errors import ModelError
@@ -42,6 +44,35 @@ class TorchModel:
         """Trainable elements."""
         return sum(parameter.numel() for parameter in self.module.parameters() if parameter.requires_grad)
 
-    def input_shape(self, batch: int) -> tuple[int, ...]:
-        """Shape of the first input for a batch of ``batch`` samples."""
-        return tuple(self.example(batch)[0].shape)
+
+def float_input(shape: tuple[int, ...], seed: int) -> Callable[[int], tuple[Tensor, ...]]:
+    """Example inputs of normal noise ``(batch, *shape)``, the same for the same batch size."""
+
+    def example(batch: int) -> tuple[Tensor, ...]:
+        return (torch.randn(batch, *shape, generator=torch.Generator().manual_seed(seed)),)
+
+    return example
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Torch's random state at ``seed``, and put back afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def in_mode(module: nn.Module, *, training: bool) -> Iterator[None]:
+    """A module in training or evaluation mode, and every submodule's own mode back afterwards.
+
+    Frozen submodules of a module that is in training mode already stay frozen.
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    if not (training and module.training):
+        module.train(training)
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

@@ -1,9 +1,7 @@
 """The zoo: the architectures of the papers, one file per family, by name."""
 
-import torch
-
 from alrsim.errors import ModelError
-from alrsim.frontend.torch_model import TorchModel
+from alrsim.frontend.torch_model import TorchModel, seeded
 from alrsim.models.entry import ZooEntry
 from alrsim.models.graphnets import GRAPH_NETWORKS
 from alrsim.models.mlp import MLP_ENTRY
@@ -32,8 +30,7 @@ def build(name: str, /, **options: object) -> TorchModel:
     """
     entry = ZOO[choose(name, ZOO, field="model", what="model of the zoo")]
     values = resolve(name, entry.options, options)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(values.get("seed", 0)))
+    with seeded(int(values.get("seed", 0))):
         try:
             model = entry.build(**values)
         except (RuntimeError, MemoryError) as error:  # torch's allocator raises RuntimeError

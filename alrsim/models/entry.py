@@ -3,9 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
 from alrsim.frontend.torch_model import TorchModel
 from alrsim.models.options import Option
 
@@ -28,22 +25,3 @@ class ZooEntry:
     options: Mapping[str, Option]
     description: str
     source: str
-
-
-def float_input(shape: tuple[int, ...], seed: int) -> Callable[[int], tuple[Tensor, ...]]:
-    """Example inputs of normal noise ``(batch, *shape)``, the same for the same batch size."""
-
-    def example(batch: int) -> tuple[Tensor, ...]:
-        return (torch.randn(batch, *shape, generator=torch.Generator().manual_seed(seed)),)
-
-    return example
-
-
-def token_input(length: int, vocabulary: int, seed: int) -> Callable[[int], tuple[Tensor, ...]]:
-    """Example inputs of token numbers ``(batch, length)``, int64, the same for the same batch size."""
-
-    def example(batch: int) -> tuple[Tensor, ...]:
-        generator = torch.Generator().manual_seed(seed)
-        return (torch.randint(vocabulary, (batch, length), generator=generator),)
-
-    return example

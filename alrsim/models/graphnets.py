@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alrsim.frontend.torch_model import TorchModel
-from alrsim.models.entry import ZooEntry, float_input
+from alrsim.frontend.torch_model import TorchModel, float_input
+from alrsim.models.entry import ZooEntry
 from alrsim.models.options import SEED, Option
 
 DEGREE = 4
@@ -56,9 +56,22 @@ class NodeClassifier(nn.Module):
             with; this is what data sets read.
     """
 
-    first: "GCNLayer | GATLayer"
-    second: "GCNLayer | GATLayer"
-    adjacency: Tensor
+    def __init__(
+        self,
+        adjacency: Tensor,
+        first: "GCNLayer | GATLayer",
+        activation: nn.Module,
+        second: "GCNLayer | GATLayer",
+    ) -> None:
+        super().__init__()
+        self.adjacency, self.first = adjacency, first
+        self.add_module(type(activation).__name__.lower(), activation)
+        self.second = second
+
+    def forward(self, features: Tensor) -> Tensor:
+        for layer in self.children():
+            features = layer(features)
+        return features.transpose(1, 2)
 
     def set_adjacency(self, adjacency: Tensor) -> None:
         """Put the model on another graph of as many nodes, with self-loops; parameters stay."""
@@ -71,15 +84,8 @@ class GCN(NodeClassifier):
     """Two graph convolutions."""
 
     def __init__(self, adjacency: Tensor, features: int, hidden: int, classes: int) -> None:
-        super().__init__()
-        self.adjacency = adjacency
-        self.first = GCNLayer(adjacency, features, hidden)
-        self.relu = nn.ReLU()
-        self.second = GCNLayer(adjacency, hidden, classes)
-
-    def forward(self, features: Tensor) -> Tensor:
-        logits: Tensor = self.second(self.relu(self.first(features)))
-        return logits.transpose(1, 2)
+        first = GCNLayer(adjacency, features, hidden)
+        super().__init__(adjacency, first, nn.ReLU(), GCNLayer(adjacency, hidden, classes))
 
 
 class GATLayer(nn.Module):
@@ -115,15 +121,8 @@ class GAT(NodeClassifier):
     """Two attention layers, the second with one head."""
 
     def __init__(self, adjacency: Tensor, features: int, hidden: int, heads: int, classes: int) -> None:
-        super().__init__()
-        self.adjacency = adjacency
-        self.first = GATLayer(adjacency, features, hidden, heads)
-        self.elu = nn.ELU()
-        self.second = GATLayer(adjacency, heads * hidden, classes, 1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        logits: Tensor = self.second(self.elu(self.first(features)))
-        return logits.transpose(1, 2)
+        first = GATLayer(adjacency, features, hidden, heads)
+        super().__init__(adjacency, first, nn.ELU(), GATLayer(adjacency, heads * hidden, classes, 1))
 
 
 def build_gcn(*, nodes: int, features: int, hidden: int, classes: int, seed: int) -> TorchModel:

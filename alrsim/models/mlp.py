@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from alrsim.frontend.torch_model import TorchModel
-from alrsim.models.entry import ZooEntry, float_input
+from alrsim.frontend.torch_model import TorchModel, float_input
+from alrsim.models.entry import ZooEntry
 from alrsim.models.options import SEED, Option
 
 

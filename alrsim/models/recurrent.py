@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from alrsim.errors import OptionError
 from alrsim.frontend.inject import inject
 from alrsim.frontend.torch_model import TorchModel
-from alrsim.models.entry import ZooEntry, token_input
+from alrsim.models.entry import ZooEntry
 from alrsim.models.options import SEED, Option
 
 
@@ -110,6 +110,16 @@ class LSTMLayer(RecurrentLayer):
         write, keep, value, read = self.marks.gate(drive + self.from_state(hidden)).chunk(4, dim=-1)
         memory = torch.sigmoid(keep) * memory + torch.sigmoid(write) * torch.tanh(value)
         return (torch.sigmoid(read) * torch.tanh(memory), memory)
+
+
+def token_input(length: int, vocabulary: int, seed: int) -> Callable[[int], tuple[Tensor, ...]]:
+    """Example inputs of token numbers ``(batch, length)``, int64, the same for the same batch size."""
+
+    def example(batch: int) -> tuple[Tensor, ...]:
+        generator = torch.Generator().manual_seed(seed)
+        return (torch.randint(vocabulary, (batch, length), generator=generator),)
+
+    return example
 
 
 class TextClassifier(nn.Module):

@@ -5,9 +5,8 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from alrsim.frontend.torch_model import TorchModel
-from alrsim.models.blocks import conv_block
-from alrsim.models.entry import ZooEntry, float_input
+from alrsim.models.blocks import build_network, conv_block
+from alrsim.models.entry import ZooEntry
 from alrsim.models.options import image_options
 
 
@@ -100,42 +99,27 @@ class ResNet12(nn.Module):
         return logits
 
 
-def _build(
-    kind: type[ResNet5] | type[ResNet9] | type[ResNet12],
-    *,
-    width: int,
-    classes: int,
-    in_channels: int,
-    image_size: int,
-    norm: str,
-    seed: int,
-) -> TorchModel:
-    module = kind(width, classes, in_channels, image_size, norm)
-    example = float_input((in_channels, image_size, image_size), seed)
-    return TorchModel(kind.__name__.lower(), module, example, classes)
-
-
 ULR_CODE = "conv 3-8, conv 8-16 + pool 2, conv 16-32, conv 32-32 + skip, pool 4, linear 512-10: the ULR experiments"
 NOT_PRINTED = "the ALR paper names it without a table; this is the definition common in the field: "
 
 RESNETS = (
     ZooEntry(
         "resnet5",
-        partial(_build, ResNet5),
+        partial(build_network, ResNet5),
         image_options(width=8, classes=10, channels=3, size=32, multiple=8),
         "4 convolutions with one skip, for CIFAR-10",
         ULR_CODE,
     ),
     ZooEntry(
         "resnet9",
-        partial(_build, ResNet9),
+        partial(build_network, ResNet9),
         image_options(width=64, classes=100, channels=3, size=32, multiple=32),
         "8 convolutions with two skips, for CIFAR-100",
         NOT_PRINTED + "64, 128, residual pair, 256, 512, residual pair, linear",
     ),
     ZooEntry(
         "resnet12",
-        partial(_build, ResNet12),
+        partial(build_network, ResNet12),
         image_options(width=64, classes=200, channels=3, size=64, multiple=16),
         "4 blocks of 3 convolutions with 1x1 shortcuts, for Tiny-ImageNet",
         NOT_PRINTED + "blocks of 64, 128, 256, 512 channels, each with max pooling, then average pooling",

@@ -9,8 +9,8 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from alrsim.frontend.torch_model import TorchModel
-from alrsim.models.entry import ZooEntry, float_input
+from alrsim.frontend.torch_model import TorchModel, float_input
+from alrsim.models.entry import ZooEntry
 from alrsim.models.options import SEED, Option
 
 DECAY = 0.5

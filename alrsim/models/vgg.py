@@ -1,10 +1,11 @@
 """VGG-8: six plain convolutions and two linear layers."""
 
+from functools import partial
+
 from torch import Tensor, nn
 
-from alrsim.frontend.torch_model import TorchModel
-from alrsim.models.blocks import conv_block
-from alrsim.models.entry import ZooEntry, float_input
+from alrsim.models.blocks import build_network, conv_block
+from alrsim.models.entry import ZooEntry
 from alrsim.models.options import image_options
 
 
@@ -32,15 +33,9 @@ class VGG8(nn.Module):
         return logits
 
 
-def build_vgg8(*, width: int, classes: int, in_channels: int, image_size: int, norm: str, seed: int) -> TorchModel:
-    """VGG-8 from all of its options."""
-    module = VGG8(width, classes, in_channels, image_size, norm)
-    return TorchModel("vgg8", module, float_input((in_channels, image_size, image_size), seed), classes)
-
-
 VGG8_ENTRY = ZooEntry(
     "vgg8",
-    build_vgg8,
+    partial(build_network, VGG8),
     image_options(width=64, classes=10, channels=3, size=32, multiple=16),
     "6 convolutions and 2 linear layers, for CIFAR-10",
     "the ULR paper names it without a table; the plan is that of VGG8B (Nokland and Eidnes 2019, arXiv:1901.06656) "

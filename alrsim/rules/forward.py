@@ -2,9 +2,9 @@
 
 from alrsim.graph.stages import Stage
 from alrsim.hardware.precision import Precision
-from alrsim.rules.codes import code_bits, is_coded
 from alrsim.rules.instances import Instance, keeps_state
 from alrsim.rules.noise import forward_work, injected_by_reader, store_noise
+from alrsim.rules.options import is_coded
 from alrsim.rules.step import Step, is_product, made, value
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import TaskId
@@ -87,7 +87,10 @@ def code_bytes(step: Step, stage: Stage, one: Instance) -> int:
     options, plan = step.options, step.plan
     if is_coded(options, incoming):
         scales = stage.lr_scales * one.copies if options.input_code == "sign-scaled" else 0
-        bits = code_bits(options, unsigned=_unsigned(step, stage, one)) * elements * one.copies
+        # A packed threshold code of values with signs has three levels and takes two bits; noise makes values signed.
+        unsigned = stage.lr_unsigned_noisy if one.noisy else stage.lr_unsigned
+        signed = options.input_code == "threshold" and plan.saved is Precision.SIGN1 and not unsigned
+        bits = (2 if signed else plan.saved.bits) * elements * one.copies
         return -(-bits // 8) + Precision.FP32.bytes_for(scales)
     if not product:
         return 0
@@ -95,10 +98,3 @@ def code_bytes(step: Step, stage: Stage, one: Instance) -> int:
         return 0 if stage.direct else plan.activations.bytes_for(elements)
     stored = one.copies == 1 or all(edge.source in one.stages for edge in incoming)
     return 0 if stage.direct and stored else plan.activations.bytes_for(elements * one.copies)
-
-
-def _unsigned(step: Step, stage: Stage, one: Instance) -> bool:
-    """Whether what is kept cannot be negative: noise on the stage's inputs makes them signed."""
-    if one.noisy:
-        return stage.lr_unsigned_noisy
-    return stage.lr_unsigned

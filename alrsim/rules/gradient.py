@@ -27,11 +27,11 @@ def bp_gradient(step: Step, microbatch: int, one: Instance, stage: Stage, group:
     param = step.param[index]
     if param is not None:
         reads.insert(0, param)
-    whole = through + stage.weight_gradient
     if not step.split or not (passes and stage.parameters):
         kind: Kind = "B" if not step.split else ("I" if passes else "W")
         id_ = TaskId(index, kind, microbatch, group)
-        task = step.draft.task(id_, reads, after=after, work=whole.stacked(one.copies), copies=one.copies)
+        work = (through + stage.weight_gradient).stacked(one.copies)
+        task = step.draft.task(id_, reads, after=after, work=work, copies=one.copies)
         finish_gradient(step, task, id_, stage, group, one, weights=True)
         return
     id_ = TaskId(index, "I", microbatch, group)
@@ -88,17 +88,14 @@ def finish_gradient(
 
 def lr_gradient(step: Step, microbatch: int, one: Instance, stage_index: int, group: int) -> None:
     """G of a segment's end, or B of a stage inside an LR segment, weighed by one instance's losses."""
-    stage = step.graph.stages[stage_index]
-    segmentation = step.segmentation
-    if segmentation.is_exact(stage_index) or not segmentation.trainable[stage_index]:
-        return
-    if segmentation.on_weights(stage_index):
+    stage, segmentation = step.graph.stages[stage_index], step.segmentation
+    by_lr = segmentation.trainable[stage_index] and not segmentation.is_exact(stage_index)
+    if not by_lr or segmentation.on_weights(stage_index):
         return
     state = step.instances.clean if step.layerwise and step.instances.clean is not None else one
-    if not step.segmentation.exits(stage_index):
+    if not segmentation.exits(stage_index):
         bp_gradient(step, microbatch, state, stage, group)
         return
-    passes = step.segmentation.passes[stage_index]
     kept = step.kept[stage_index, state.group]
     reads = gradient_inputs(step, stage_index, group) + kept
     if not kept:
@@ -107,20 +104,20 @@ def lr_gradient(step: Step, microbatch: int, one: Instance, stage_index: int, gr
     if param is not None and not is_product(step, stage):
         reads.append(param)
     reads += loss_reads(step, one) + noise_reads(step, stage_index, one) if one.noisy else step.sums[stage_index]
-    work, encoded = gradient_work(step, stage, one, state, passes)
+    work, encoded = gradient_work(step, stage, one, state)
     id_ = TaskId(stage_index, "G", microbatch, group)
     after = [step.forwards[stage_index, state.group]]
     task = step.draft.task(id_, reads, after=after, work=work, encoded=encoded, copies=one.copies)
     finish_gradient(step, task, id_, stage, group, state, weights=True)
 
 
-def gradient_work(step: Step, stage: Stage, one: Instance, state: Instance, passes: bool) -> tuple[Work, Work]:
+def gradient_work(step: Step, stage: Stage, one: Instance, state: Instance) -> tuple[Work, Work]:
     """(work in the activation precision, product of codes) of a G task.
 
     Where the copies share one clean input (``state`` is not ``one``) their noise is summed first and multiplied
     once; otherwise the product runs over every copy.
     """
-    through = stage.input_gradient if passes else stage.interior_gradient
+    through = stage.input_gradient if step.segmentation.passes[stage.index] else stage.interior_gradient
     again = NO_WORK if is_product(step, stage) else stage.forward
     around = (again + through).stacked(state.copies)
     product = stage.weight_gradient.stacked(state.copies)
@@ -193,12 +190,10 @@ def loss_reads(step: Step, one: Instance) -> list[int]:
     else:
         clean = step.instances.clean if step.options.baseline == "clean" else None
         same = [one, *([] if clean is None else [clean])]
-    reads = []
+    reads: list[int] = []
     for instance in same:
-        if instance.group in step.losses:
-            reads.append(step.losses[instance.group])
-        else:
-            reads += [value(step, edge, instance) for edge in step.incoming[step.count]]
+        loss = step.losses.get(instance.group)
+        reads += [value(step, edge, instance) for edge in step.incoming[step.count]] if loss is None else [loss]
     return reads
 
 

@@ -25,7 +25,7 @@ class Step:
         loss_cells: Gradient tasks of the loss module.
         values: Buffer of each value, by (value, copy group).
         kept: Buffers that a forward kept for its stage's gradient, by (stage, copy group).
-        noise: Buffer of stored noise, by (stage, copy group); ``None`` if it is regenerated.
+        noise: Buffer of stored noise, by (stage, copy group); none if it is regenerated.
         losses: Buffer of per-sample losses, by copy group.
         forwards: Forward task, by (stage, copy group).
         upstream: Gradient buffers of a value, one from each reader, by (value, copy group).
@@ -40,13 +40,13 @@ class Step:
     draft: Draft
     incoming: list[tuple[Edge, ...]]
     outgoing: list[tuple[Edge, ...]]
-    param: list[int | None] = field(default_factory=list)
-    partials: list[list[int]] = field(default_factory=list)
-    noisy_forwards: list[list[int]] = field(default_factory=list)
+    param: list[int | None]
+    partials: list[list[int]]
+    noisy_forwards: list[list[int]]
     loss_cells: list[int] = field(default_factory=list)
     values: dict[tuple[str, int], int] = field(default_factory=dict)
     kept: dict[tuple[int, int], list[int]] = field(default_factory=dict)
-    noise: dict[tuple[int, int], int | None] = field(default_factory=dict)
+    noise: dict[tuple[int, int], int] = field(default_factory=dict)
     losses: dict[int, int] = field(default_factory=dict)
     forwards: dict[tuple[int, int], int] = field(default_factory=dict)
     upstream: dict[tuple[str, int], list[int]] = field(default_factory=dict)

@@ -27,8 +27,7 @@ from torch import Tensor, nn
 from alrsim.errors import ModelError, OptionError
 from alrsim.files import read_text
 from alrsim.frontend.blame import blamed
-from alrsim.frontend.probe import output_shape
-from alrsim.frontend.torch_model import TorchModel, float_input, seeded
+from alrsim.frontend.torch_model import TorchModel, float_input, output_shape, seeded
 
 _FORM = "write path/to/file.py:make_model or package.module:make_model"
 _CONTRACT = "return a TorchModel, (module, example_input), or a module with an input_shape"

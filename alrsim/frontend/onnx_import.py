@@ -66,8 +66,7 @@ def import_onnx(
         check(proto, where=where)
     dead = _drop_dead(proto)
     if parameters is None and buffers is None:
-        weights = find_weights(proto, inputs)
-        parameters, buffers = tuple(weights.parameters), tuple(weights.buffers)
+        parameters, buffers = find_weights(proto, inputs)
     parameters, buffers = tuple(parameters or ()), tuple(buffers or ())
     folded = fold(proto, frozenset((*parameters, *buffers)), where=where)
     _drop_identities(folded)

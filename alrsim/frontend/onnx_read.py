@@ -146,10 +146,8 @@ def bind_dimensions(proto: ModelProto, bind: Mapping[str, int], *, where: str) -
     for key, size in bind.items():
         if size < 1:
             raise OptionError(f"dimension {key!r} is bound to {size}, must be at least 1", field="bind")
-    weights = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [value for value in proto.graph.input if value.name not in weights]
     known: dict[str, None] = {}
-    for value in inputs:
+    for value in proto.graph.input:
         if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
             raise ModelError(
                 f"input {value.name!r} is not a tensor with a known rank", where=where, fix="give it a shape"

@@ -18,8 +18,7 @@ from alrsim.frontend.blame import blamed
 from alrsim.frontend.custom_ops import translations
 from alrsim.frontend.fx_map import attach_origins
 from alrsim.frontend.onnx_import import import_onnx
-from alrsim.frontend.onnx_repair import repair
-from alrsim.frontend.tied_weights import find_aliases, use_first_names
+from alrsim.frontend.onnx_repair import find_aliases, repair, use_first_names
 from alrsim.frontend.torch_model import TorchModel, in_mode
 from alrsim.graph.graph import Graph
 

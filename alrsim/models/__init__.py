@@ -2,20 +2,18 @@
 
 from alrsim.errors import ModelError
 from alrsim.frontend.torch_model import TorchModel, seeded
-from alrsim.models.entry import ZooEntry
+from alrsim.models.convolutional import CONVOLUTIONAL
+from alrsim.models.entry import Option, ZooEntry, resolve
 from alrsim.models.graphnets import GRAPH_NETWORKS
 from alrsim.models.mlp import MLP_ENTRY
-from alrsim.models.options import Option, resolve
 from alrsim.models.recurrent import RECURRENT
-from alrsim.models.resnet import RESNETS
 from alrsim.models.spiking import SNN_ENTRY
-from alrsim.models.vgg import VGG8_ENTRY
 from alrsim.options import choose
 from alrsim.registry import Registry
 
 __all__ = ["ZOO", "Option", "ZooEntry", "build"]
 
-_ENTRIES = (*RESNETS, VGG8_ENTRY, MLP_ENTRY, *RECURRENT, *GRAPH_NETWORKS, SNN_ENTRY)
+_ENTRIES = (*CONVOLUTIONAL, MLP_ENTRY, *RECURRENT, *GRAPH_NETWORKS, SNN_ENTRY)
 
 ZOO: Registry[ZooEntry] = Registry("model", {entry.name: entry for entry in _ENTRIES}, "alrsim.models")
 """Every architecture by its name."""

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alrsim.frontend.torch_model import TorchModel, float_input
-from alrsim.models.entry import ZooEntry
-from alrsim.models.options import SEED, Option
+from alrsim.models.entry import SEED, Option, ZooEntry
 
 DEGREE = 4
 """Mean number of neighbours: Cora has 5,429 links between 2,708 papers, so 4.0 per paper."""

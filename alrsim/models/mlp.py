@@ -3,8 +3,7 @@
 from torch import Tensor, nn
 
 from alrsim.frontend.torch_model import TorchModel, float_input
-from alrsim.models.entry import ZooEntry
-from alrsim.models.options import SEED, Option
+from alrsim.models.entry import SEED, Option, ZooEntry
 
 
 class MLP(nn.Module):

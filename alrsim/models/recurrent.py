@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from alrsim.errors import OptionError
 from alrsim.frontend.inject import inject
 from alrsim.frontend.torch_model import TorchModel
-from alrsim.models.entry import ZooEntry
-from alrsim.models.options import SEED, Option
+from alrsim.models.entry import SEED, Option, ZooEntry
 
 
 @dataclass(frozen=True, slots=True)

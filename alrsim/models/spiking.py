@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from alrsim.frontend.torch_model import TorchModel, float_input
-from alrsim.models.entry import ZooEntry
-from alrsim.models.options import SEED, Option
+from alrsim.models.entry import SEED, Option, ZooEntry
 
 DECAY = 0.5
 THRESHOLD = 1.0

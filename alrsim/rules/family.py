@@ -8,14 +8,13 @@ from alrsim.allocation import collector_paused
 from alrsim.errors import OptionError
 from alrsim.graph.stages import MODEL_INPUT, Stage, StageGraph
 from alrsim.graph.work import NO_WORK, Work
-from alrsim.rules.builder import Draft
 from alrsim.rules.forward import forward
 from alrsim.rules.gradient import accumulate, exact_gradients, lr_gradient, parameter_gradient
 from alrsim.rules.instances import Instance, Instances, forward_instances, noisy_groups
 from alrsim.rules.optimizers import OPTIMIZERS
 from alrsim.rules.options import RuleOptions
 from alrsim.rules.segmentation import Segmentation
-from alrsim.rules.step import Step
+from alrsim.rules.step import Draft, Step
 from alrsim.tasks.taskgraph import Category, TaskGraph
 from alrsim.tasks.token import NONE, TaskId
 

@@ -16,7 +16,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from alrsim.errors import ModelError
-from alrsim.frontend.onnx_read import SMALL, STANDARD, subgraphs
+from alrsim.frontend.onnx_read import SMALL, STANDARD, set_nodes, subgraphs
 
 LARGEST = 1 << 22
 """Constants of more elements stay operators."""
@@ -123,9 +123,7 @@ def _fold_constants(state: Folded, failed: set[str]) -> bool:
         return False
     fresh = _evaluate(ready, state, failed)
     state.values.update(fresh)
-    remaining = [node for node in state.proto.graph.node if node.output[0] not in fresh]
-    del state.proto.graph.node[:]
-    state.proto.graph.node.extend(remaining)
+    set_nodes(state.proto.graph, (node for node in state.proto.graph.node if node.output[0] not in fresh))
     for name, array in fresh.items():
         tensor = onnx.numpy_helper.from_array(np.asarray(array), name)
         if array.size <= SMALL:
@@ -197,8 +195,7 @@ def _splice_branches(state: Folded, where: str) -> bool:
         else:
             nodes.append(node)
     if changed:
-        del state.proto.graph.node[:]
-        state.proto.graph.node.extend(nodes)
+        set_nodes(state.proto.graph, nodes)
     return changed
 
 

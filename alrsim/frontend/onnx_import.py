@@ -16,6 +16,7 @@ from alrsim.frontend.onnx_read import (
     fx_name,
     prepare,
     read_proto,
+    set_nodes,
     subgraphs,
     unknown_operators,
 )
@@ -99,16 +100,14 @@ def _drop_dead(proto: ModelProto) -> list[str]:
     for node in reversed(proto.graph.node):
         if needed.isdisjoint(filter(None, node.output)):
             dead.append(node.name)
-            continue
-        kept.append(node)
-        needed.update(filter(None, node.input))
-        for _, graph in subgraphs(node):
-            needed.update(name for inner in graph.node for name in inner.input)
-            needed.update(value.name for value in graph.output)
+        else:
+            kept.append(node)
+            needed.update(filter(None, node.input))
+            for _, graph in subgraphs(node):
+                needed.update(name for inner in graph.node for name in inner.input)
+                needed.update(value.name for value in graph.output)
     if dead:
-        kept.reverse()
-        del proto.graph.node[:]
-        proto.graph.node.extend(kept)
+        set_nodes(proto.graph, reversed(kept))
     return dead[::-1]
 
 
@@ -130,8 +129,7 @@ def _drop_identities(folded: Folded) -> None:
             alias[node.output[0]] = node.input[0]
         else:
             kept.append(node)
-    del folded.proto.graph.node[:]
-    folded.proto.graph.node.extend(kept)
+    set_nodes(folded.proto.graph, kept)
 
 
 def _is_identity(node: NodeProto, folded: Folded) -> bool:

@@ -1,7 +1,7 @@
 """Read an ONNX file and make sure that it is one: format, versions, inputs, external data, sub-graphs, dimensions."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import prod
 from pathlib import Path
 
@@ -185,6 +185,13 @@ def subgraphs(node: NodeProto) -> Iterator[tuple[str, GraphProto]]:
             yield attribute.name, attribute.g
         for graph in attribute.graphs:
             yield attribute.name, graph
+
+
+def set_nodes(graph: GraphProto, nodes: Iterable[NodeProto]) -> None:
+    """Let a graph have these nodes, which may be some of its own, and no others."""
+    kept = list(nodes)
+    del graph.node[:]
+    graph.node.extend(kept)
 
 
 def _bind_written(value: ValueInfoProto, bind: Mapping[str, int]) -> None:

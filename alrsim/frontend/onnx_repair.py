@@ -17,7 +17,7 @@ from torch import nn
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from alrsim.frontend.onnx_read import fx_name
+from alrsim.frontend.onnx_read import fx_name, set_nodes
 
 _TRAINING_NORM = "_native_batch_norm_legit_functional"
 _STATISTICS = {1: 3, 2: 4}
@@ -61,23 +61,18 @@ def _replace_sequences(proto: onnx.ModelProto, nodes: Mapping[str, Node]) -> Non
     for node in proto.graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
-    kept: list[NodeProto] = []
     gone: set[str] = set()
     for node in proto.graph.node:
-        if node.name in gone:
-            continue
         origin = nodes.get(fx_name(node))
         picks = readers.get(node.output[0], []) if node.op_type == "SplitToSequence" else []
-        if origin is None or not picks or any(pick.op_type != "SequenceAt" for pick in picks):
-            kept.append(node)
-            continue
-        gone.update(pick.name for pick in picks)
-        _split(proto, node, origin, picks, nodes)
-        kept.append(node)
+        if origin is not None and picks and all(pick.op_type == "SequenceAt" for pick in picks):
+            gone.update(pick.name for pick in picks)
+            _split(proto, node, origin, picks, nodes)
     if gone:
+        kept = [node for node in proto.graph.node if node.name not in gone]
         read = {name for node in kept for name in node.input} | {value.name for value in proto.graph.output}
-        del proto.graph.node[:]  # without the indices, which only the SequenceAt read
-        proto.graph.node.extend(node for node in kept if node.op_type != "Constant" or node.output[0] in read)
+        # Without the indices, which only the SequenceAt read.
+        set_nodes(proto.graph, (node for node in kept if node.op_type != "Constant" or node.output[0] in read))
 
 
 def _split(

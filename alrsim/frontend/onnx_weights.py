@@ -12,6 +12,8 @@ import numpy as np
 import onnx.numpy_helper
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
+from alrsim.frontend.onnx_read import set_nodes
+
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 
 _LAYOUT = {"Cast", "CastLike", "Concat", "Expand", "Flatten", "Identity", "Pad", "Reshape", "Slice", "Split"} | {
@@ -100,13 +102,12 @@ def _classify(
 ) -> None:
     all_held = all(not name or name in roots for name in node.input)
     addends = 0 if all_held else _ADDENDS.get(node.op_type, 0)
+    keeps = _WEIGHT_INPUTS.get(node.op_type, ())
     for position, name in enumerate(node.input):
         for root in roots.get(name, ()):
             if node.op_type == "BatchNormalization" and position in _STATISTICS:
                 buffers[root] = None
-                continue
-            keeps = position in _WEIGHT_INPUTS.get(node.op_type, ())
-            if keeps or (position < addends and _is_trained(candidates[root])):
+            elif position in keeps or (position < addends and _is_trained(candidates[root])):
                 parameters[root] = None
 
 
@@ -122,11 +123,9 @@ def _is_trained(data: TensorProto | tuple[int, ...]) -> bool:
 
 
 def _lift(proto: ModelProto, weights: set[str], candidates: dict[str, TensorProto | tuple[int, ...]]) -> None:
-    kept = [node for node in proto.graph.node if node.output[0] not in weights]
     for name in (node.output[0] for node in proto.graph.node if node.output[0] in weights):
         data = candidates[name]
         shape = data if isinstance(data, tuple) else tuple(data.dims)
         kind = TensorProto.FLOAT if isinstance(data, tuple) else data.data_type
         proto.graph.input.append(helper.make_tensor_value_info(name, kind, shape))
-    del proto.graph.node[:]
-    proto.graph.node.extend(kept)
+    set_nodes(proto.graph, (node for node in proto.graph.node if node.output[0] not in weights))

@@ -50,13 +50,9 @@ class Instances:
     def ordered(self) -> tuple[Instance, ...]:
         return (*(() if self.clean is None else (self.clean,)), *self.noisy)
 
-    def of_segment(self, segment: int) -> tuple[Instance, ...]:
-        """Noisy instances that carry the noise of a segment."""
-        return tuple(one for one in self.noisy if one.source in (None, segment))
-
     def draws(self, segment: int) -> int:
         """Noise draws per sample (pairs, for antithetic) of a segment, over all its copy groups."""
-        return sum(one.draws for one in self.of_segment(segment))
+        return sum(one.draws for one in self.noisy if one.source in (None, segment))
 
 
 def forward_instances(graph: StageGraph, segmentation: Segmentation, options: RuleOptions) -> Instances:

@@ -4,6 +4,9 @@ A sample is one feature matrix over the graph's nodes, ``(batch, nodes, features
 ``(batch, classes, nodes)``, the layout of ``torch.nn.functional.cross_entropy`` for many targets per sample.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -124,16 +127,17 @@ class GAT(NodeClassifier):
         super().__init__(adjacency, first, nn.ELU(), GATLayer(adjacency, heads * hidden, classes, 1))
 
 
-def build_gcn(*, nodes: int, features: int, hidden: int, classes: int, seed: int) -> TorchModel:
-    """The GCN from all of its options."""
-    module = GCN(random_graph(nodes, seed), features, hidden, classes)
-    return TorchModel("gcn", module, float_input((nodes, features), seed), classes)
+def build_classifier(
+    kind: Callable[..., NodeClassifier], *, nodes: int, features: int, classes: int, seed: int, **sizes: int
+) -> TorchModel:
+    """A node classifier on a random graph from all of its options.
 
-
-def build_gat(*, nodes: int, features: int, hidden: int, heads: int, classes: int, seed: int) -> TorchModel:
-    """The GAT from all of its options."""
-    module = GAT(random_graph(nodes, seed), features, hidden, heads, classes)
-    return TorchModel("gat", module, float_input((nodes, features), seed), classes)
+    Args:
+        kind: The module's class.
+        sizes: Its other options: ``hidden``, and ``heads`` of a GAT.
+    """
+    module = kind(random_graph(nodes, seed), features=features, classes=classes, **sizes)
+    return TorchModel(type(module).__name__.lower(), module, float_input((nodes, features), seed), classes)
 
 
 _COMMON = {
@@ -147,14 +151,14 @@ _SOURCE = "sizes of the original paper on Cora; the graph is a smaller random on
 GRAPH_NETWORKS = (
     ZooEntry(
         "gat",
-        build_gat,
+        partial(build_classifier, GAT),
         {**_COMMON, "hidden": Option(8, "width of a head"), "heads": Option(8, "heads of the first layer")},
         "two graph attention layers, for Cora",
         "Velickovic et al. 2018 (arXiv:1710.10903): " + _SOURCE,
     ),
     ZooEntry(
         "gcn",
-        build_gcn,
+        partial(build_classifier, GCN),
         {**_COMMON, "hidden": Option(16, "width of the hidden layer")},
         "two graph convolutions, for Cora",
         "Kipf and Welling 2017 (arXiv:1609.02907): " + _SOURCE,

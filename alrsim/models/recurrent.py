@@ -52,9 +52,11 @@ class RecurrentLayer(nn.Module):
     Attributes:
         from_input: Gate pre-activations of all time steps at once.
         from_state: Gate pre-activations of one step's state.
+        gates: Gates of the cell.
+        states: Tensors of its state, ``h`` first.
     """
 
-    gates = 1
+    gates, states = 1, 1
 
     def __init__(self, inputs: int, hidden: int, marks: Marks = Marks()) -> None:
         super().__init__()
@@ -63,8 +65,8 @@ class RecurrentLayer(nn.Module):
         self.from_state = nn.Linear(hidden, self.gates * hidden)
 
     def initial(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """The state before the first step, ``h`` first."""
-        return (inputs.new_zeros(inputs.shape[0], self.hidden),)
+        """The state before the first step, all zeros."""
+        return (inputs.new_zeros(inputs.shape[0], self.hidden),) * self.states
 
     def step(self, drive: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The next state from ``drive = from_input(x_t)``: ``h' = tanh(drive + from_state(h))``."""
@@ -98,11 +100,7 @@ class GRULayer(RecurrentLayer):
 class LSTMLayer(RecurrentLayer):
     """Gates i, f, g, o; ``c' = f c + i g``, ``h' = o tanh(c')``."""
 
-    gates = 4
-
-    def initial(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        zeros = inputs.new_zeros(inputs.shape[0], self.hidden)
-        return (zeros, zeros)
+    gates, states = 4, 2
 
     def step(self, drive: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         hidden, memory = state

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -84,12 +85,9 @@ def _name_nodes(proto: ModelProto) -> None:
     taken: set[str] = set()
     for position, node in enumerate(proto.graph.node):
         wanted = node.name or f"{node.op_type}_{position}"
-        unique, suffix = wanted, 0
-        while unique in taken:
-            suffix += 1
-            unique = f"{wanted}.{suffix}"
-        node.name = unique
-        taken.add(unique)
+        candidates = chain([wanted], (f"{wanted}.{suffix}" for suffix in count(1)))
+        node.name = next(name for name in candidates if name not in taken)
+        taken.add(node.name)
 
 
 def _drop_dead(proto: ModelProto) -> list[str]:

@@ -29,20 +29,16 @@ def bp_gradient(step: Step, microbatch: int, one: Instance, stage: Stage, group:
         reads.insert(0, param)
     if not step.split or not (passes and stage.parameters):
         kind: Kind = "B" if not step.split else ("I" if passes else "W")
-        id_ = TaskId(index, kind, microbatch, group)
         work = (through + stage.weight_gradient).stacked(one.copies)
-        task = step.draft.task(id_, reads, after=after, work=work, copies=one.copies)
-        finish_gradient(step, task, id_, stage, group, one, weights=True)
+        add_gradient(step, TaskId(index, kind, microbatch, group), one, reads, after=after, work=work)
         return
     id_ = TaskId(index, "I", microbatch, group)
-    task = step.draft.task(id_, reads, after=after, work=through.stacked(one.copies), copies=one.copies)
-    finish_gradient(step, task, id_, stage, group, one, weights=False)
+    task = add_gradient(step, id_, one, reads, after=after, work=through.stacked(one.copies))
     deltas = made(step, task, id_, "deltas", Category.TEMP, step.plan.activations.bytes_for(stage.deltas * one.copies))
     kept = [*step.kept.get((index, one.group), []), deltas]
     kept += [value(step, edge, one) for edge in step.incoming[index] if edge.saved_by_target]
-    id_ = TaskId(index, "W", microbatch, group)
-    task = step.draft.task(id_, kept, work=stage.weight_gradient.stacked(one.copies), copies=one.copies)
-    finish_gradient(step, task, id_, stage, group, one, weights=True, passes=False)
+    work = stage.weight_gradient.stacked(one.copies)
+    add_gradient(step, TaskId(index, "W", microbatch, group), one, kept, work=work)
 
 
 def gradient_inputs(step: Step, stage: int, group: int) -> list[int]:
@@ -54,26 +50,34 @@ def gradient_inputs(step: Step, stage: int, group: int) -> list[int]:
     ]
 
 
-def finish_gradient(
+def add_gradient(
     step: Step,
-    task: int,
     id_: TaskId,
-    stage: Stage,
-    group: int,
-    one: Instance,
+    state: Instance,
+    reads: list[int],
     *,
-    weights: bool,
-    passes: bool = True,
-) -> None:
-    """Hand the gradients of the inputs to the stages above and add the weight gradient to its ordered sum."""
-    if passes and step.segmentation.passes[stage.index]:
+    after: list[int] | None = None,
+    work: Work,
+    encoded: Work = NO_WORK,
+    copies: int | None = None,
+) -> int:
+    """Add a gradient task; its input gradients go to the stages above, its weight gradient to the ordered sum.
+
+    Args:
+        state: The forward from whose state it is computed.
+        copies: Stacked in the task; default: those of that forward.
+    """
+    stage = step.graph.stages[id_.stage]
+    copies = state.copies if copies is None else copies
+    task = step.draft.task(id_, reads, after=after, work=work, encoded=encoded, copies=copies)
+    if id_.kind != "W" and step.segmentation.passes[stage.index]:
         for edge in step.incoming[stage.index]:
             joined = step.segmentation.joined(edge.source, stage.index)
             if joined and step.segmentation.trainable[edge.source]:
-                size = step.plan.activations.bytes_for(edge.elements * one.copies)
+                size = step.plan.activations.bytes_for(edge.elements * state.copies)
                 cotangent = made(step, task, id_, f"d{edge.value}", Category.TEMP, size)
-                step.upstream.setdefault((edge.value, group), []).append(cotangent)
-    if weights and stage.parameters:
+                step.upstream.setdefault((edge.value, id_.group), []).append(cotangent)
+    if id_.kind != "I" and stage.parameters:
         partial = step.draft.buffer(
             f"{id_}:partial",
             Category.TEMP,
@@ -84,6 +88,7 @@ def finish_gradient(
             rank=len(step.partials[stage.index]),
         )
         step.partials[stage.index].append(partial)
+    return task
 
 
 def lr_gradient(step: Step, microbatch: int, one: Instance, stage_index: int, group: int) -> None:
@@ -107,8 +112,7 @@ def lr_gradient(step: Step, microbatch: int, one: Instance, stage_index: int, gr
     work, encoded = gradient_work(step, stage, one, state)
     id_ = TaskId(stage_index, "G", microbatch, group)
     after = [step.forwards[stage_index, state.group]]
-    task = step.draft.task(id_, reads, after=after, work=work, encoded=encoded, copies=one.copies)
-    finish_gradient(step, task, id_, stage, group, state, weights=True)
+    add_gradient(step, id_, state, reads, after=after, work=work, encoded=encoded, copies=one.copies)
 
 
 def gradient_work(step: Step, stage: Stage, one: Instance, state: Instance) -> tuple[Work, Work]:
@@ -149,8 +153,7 @@ def parameter_gradient(step: Step, microbatch: int, one: Instance, stage_index: 
     id_ = TaskId(stage_index, "G", microbatch, one.group)
     reads = loss_reads(step, one) + noise_reads(step, stage_index, one)
     after = [step.forwards[stage_index, one.group]]
-    task = step.draft.task(id_, reads, after=after, work=work, copies=one.copies)
-    finish_gradient(step, task, id_, step.graph.stages[stage_index], one.group, one, weights=True)
+    add_gradient(step, id_, one, reads, after=after, work=work)
 
 
 def accumulate(step: Step, microbatch: int, one: Instance, stage: int) -> None:

@@ -93,9 +93,7 @@ def segmentation_of(rule: str, graph: StageGraph, options: RuleOptions) -> Segme
 
 def settle_options(options: RuleOptions, segmentation: Segmentation) -> RuleOptions:
     """The loss module has gradient and update cells only where an exact segment reaches it."""
-    if not segmentation.has_lr:
-        return options
-    exact = segmentation.exact
+    exact = segmentation.exact or not segmentation.has_lr
     return replace(options, loss_gradient=options.loss_gradient and exact, loss_update=options.loss_update and exact)
 
 

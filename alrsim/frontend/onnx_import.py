@@ -158,15 +158,14 @@ def _require_shapes(folded: Folded, where: str, unknown: tuple[str, ...]) -> Non
         for value in (*node.input, *node.output)
         if value and value not in folded.shapes and value not in folded.values
     ]
-    if not missing:
-        return
-    reason = f"; operators that ONNX does not define: {', '.join(unknown)}" if unknown else ""
-    more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
-    raise ModelError(
-        f"the shapes of these values are not known before the model runs: {', '.join(missing[:8])}{more}{reason}",
-        where=where,
-        fix="store their shapes in the model (value_info), or export without data-dependent shapes",
-    )
+    if missing:
+        reason = f"; operators that ONNX does not define: {', '.join(unknown)}" if unknown else ""
+        more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+        raise ModelError(
+            f"the shapes of these values are not known before the model runs: {', '.join(missing[:8])}{more}{reason}",
+            where=where,
+            fix="store their shapes in the model (value_info), or export without data-dependent shapes",
+        )
 
 
 def _warnings(unknown: tuple[str, ...], dead: list[str], proto: ModelProto) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from alrsim.hardware.precision import Precision
 from alrsim.rules.instances import Instance, keeps_state
 from alrsim.rules.noise import forward_work, injected_by_reader, store_noise
 from alrsim.rules.options import is_coded
-from alrsim.rules.step import Step, is_product, made, value
+from alrsim.rules.step import Step, hand_back, is_product, made, value
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import TaskId
 
@@ -56,11 +56,7 @@ def loss(step: Step, microbatch: int, one: Instance) -> None:
         id_ = TaskId(step.count, "B", microbatch, one.group)
         task = step.draft.task(id_, [*reads, step.losses[one.group]], work=loss.input_gradient)
         step.loss_cells.append(task)
-    for edge in step.incoming[step.count]:
-        if step.segmentation.joined(edge.source, step.count):
-            size = step.plan.activations.bytes_for(edge.elements)
-            cotangent = made(step, task, id_, f"d{edge.value}", Category.TEMP, size)
-            step.upstream.setdefault((edge.value, one.group), []).append(cotangent)
+    hand_back(step, task, id_, one.copies)
 
 
 def keep(step: Step, task: int, id_: TaskId, one: Instance, stage: Stage) -> None:

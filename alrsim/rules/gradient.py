@@ -5,7 +5,7 @@ from alrsim.graph.work import NO_WORK, Work
 from alrsim.hardware.precision import Precision
 from alrsim.rules.instances import Instance
 from alrsim.rules.noise import noise_elements, redrawing
-from alrsim.rules.step import Step, is_product, made, value
+from alrsim.rules.step import Step, hand_back, is_product, made, value
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import Kind, TaskId
 
@@ -71,12 +71,7 @@ def add_gradient(
     copies = state.copies if copies is None else copies
     task = step.draft.task(id_, reads, after=after, work=work, encoded=encoded, copies=copies)
     if id_.kind != "W" and step.segmentation.passes[stage.index]:
-        for edge in step.incoming[stage.index]:
-            joined = step.segmentation.joined(edge.source, stage.index)
-            if joined and step.segmentation.trainable[edge.source]:
-                size = step.plan.activations.bytes_for(edge.elements * state.copies)
-                cotangent = made(step, task, id_, f"d{edge.value}", Category.TEMP, size)
-                step.upstream.setdefault((edge.value, id_.group), []).append(cotangent)
+        hand_back(step, task, id_, state.copies)
     if id_.kind != "I" and stage.parameters:
         partial = step.draft.buffer(
             f"{id_}:partial",
@@ -108,7 +103,7 @@ def lr_gradient(step: Step, microbatch: int, one: Instance, stage_index: int, gr
     param = step.param[stage_index]
     if param is not None and not is_product(step, stage):
         reads.append(param)
-    reads += loss_reads(step, one) + noise_reads(step, stage_index, one) if one.noisy else step.sums[stage_index]
+    reads += signal_reads(step, one, stage_index) if one.noisy else step.sums[stage_index]
     work, encoded = gradient_work(step, stage, one, state)
     id_ = TaskId(stage_index, "G", microbatch, group)
     after = [step.forwards[stage_index, state.group]]
@@ -151,7 +146,7 @@ def parameter_gradient(step: Step, microbatch: int, one: Instance, stage_index: 
         launches=1,
     )
     id_ = TaskId(stage_index, "G", microbatch, one.group)
-    reads = loss_reads(step, one) + noise_reads(step, stage_index, one)
+    reads = signal_reads(step, one, stage_index)
     after = [step.forwards[stage_index, one.group]]
     add_gradient(step, id_, one, reads, after=after, work=work)
 
@@ -167,7 +162,7 @@ def accumulate(step: Step, microbatch: int, one: Instance, stage: int) -> None:
         launches=1,
     )
     id_ = TaskId(stage, "C", microbatch, one.group)
-    reads = loss_reads(step, one) + noise_reads(step, stage, one)
+    reads = signal_reads(step, one, stage)
     task = step.draft.task(id_, reads, work=work, copies=one.copies)
     terms = step.sums.setdefault(stage, [])
     term = step.draft.buffer(
@@ -182,8 +177,8 @@ def accumulate(step: Step, microbatch: int, one: Instance, stage: int) -> None:
     terms.append(term)
 
 
-def loss_reads(step: Step, one: Instance) -> list[int]:
-    """The losses that weigh a copy group's noise, by the baseline.
+def signal_reads(step: Step, one: Instance, stage: int) -> list[int]:
+    """A stage's stored noise of one copy group, and before it the losses that weigh it, by the baseline.
 
     Where the loss is no task its value is there as soon as the model's outputs are, so those are read instead.
     """
@@ -197,9 +192,5 @@ def loss_reads(step: Step, one: Instance) -> list[int]:
     for instance in same:
         loss = step.losses.get(instance.group)
         reads += [value(step, edge, instance) for edge in step.incoming[step.count]] if loss is None else [loss]
-    return reads
-
-
-def noise_reads(step: Step, stage: int, one: Instance) -> list[int]:
     stored = step.noise.get((stage, one.group))
-    return [] if stored is None else [stored]
+    return reads if stored is None else [*reads, stored]

@@ -142,6 +142,16 @@ def made(step: Step, task: int, id_: TaskId, what: str, category: Category, size
     return step.draft.buffer(f"{id_}:{what}", category, size, id_.stage, producer=task)
 
 
+def hand_back(step: Step, task: int, id_: TaskId, copies: int) -> None:
+    """Gradients of what the task's stage (or the loss) reads, for the stages above that take part in them."""
+    for edge in step.incoming[id_.stage]:
+        asked = id_.stage == step.count or step.segmentation.trainable[edge.source]
+        if asked and step.segmentation.joined(edge.source, id_.stage):
+            size = step.plan.activations.bytes_for(edge.elements * copies)
+            cotangent = made(step, task, id_, f"d{edge.value}", Category.TEMP, size)
+            step.upstream.setdefault((edge.value, id_.group), []).append(cotangent)
+
+
 def value(step: Step, edge: Edge, one: Instance) -> int:
     """The buffer of an edge's value that this instance reads: its own, else the clean one, else the input."""
     for group in (one.group, 0, NONE):

@@ -31,8 +31,7 @@ def forward_stage(step: Step, microbatch: int, one: Instance, stage: Stage) -> N
         size = step.plan.activations.bytes_for(elements * one.copies)
         step.values[name, one.group] = made(step, task, id_, name, Category.ACTIVATION, size)
     keep(step, task, id_, one, stage)
-    if one.noisy:
-        store_noise(step, task, microbatch, one, stage.index)
+    store_noise(step, task, microbatch, one, stage.index)
 
 
 def loss(step: Step, microbatch: int, one: Instance) -> None:
@@ -46,8 +45,7 @@ def loss(step: Step, microbatch: int, one: Instance) -> None:
         work = work + loss.input_gradient
     id_ = TaskId(step.count, "L", microbatch, one.group)
     task = step.draft.task(id_, reads, work=work, copies=one.copies)
-    if one.noisy:
-        store_noise(step, task, microbatch, one, step.count)
+    store_noise(step, task, microbatch, one, step.count)
     size = Precision.FP32.bytes_for(step.graph.batch * one.copies)
     step.losses[one.group] = made(step, task, id_, "losses", Category.ACTIVATION, size)
     if not exact:

@@ -51,9 +51,7 @@ def drawing_work(kind: NoiseKind, elements: int, draws: int) -> int:
 
 def redrawing(step: Step, elements: int, draws: int) -> int:
     """What a gradient task spends on drawing its noise again; 0 if it is stored."""
-    if step.plan.noise is not Precision.REGENERATED:
-        return 0
-    return drawing_work(step.options.noise, elements, draws)
+    return drawing_work(step.options.noise, elements, draws) if step.plan.noise is Precision.REGENERATED else 0
 
 
 def noise_elements(step: Step, stage: int) -> int:
@@ -108,12 +106,12 @@ def injected_by_reader(step: Step, target: int, one: Instance) -> Work:
 
 
 def store_noise(step: Step, task: int, microbatch: int, one: Instance, target: int) -> None:
-    """Noise is stored by the stage that adds it to itself, layer-wise noise on outputs by their first reader.
+    """Noise of a noisy instance is stored by the stage that adds it to itself, layer-wise by its first reader.
 
     Noise on parameters is the same for all micro-batches of a step; stored, it is kept once for each of them, because
     any of them may run on another unit or after the others are freed.
     """
-    if step.plan.noise is Precision.REGENERATED:
+    if not one.noisy or step.plan.noise is Precision.REGENERATED:
         return
     own = [target] if target < step.count and adds_itself(step, target, one) else []
     for source in own + entering(step, target, one):

@@ -117,7 +117,7 @@ def model(name: str) -> Callable[[F], F]:
         def build(**_: Any) -> Any:
             from alrsim.frontend.factory import model_of_made
 
-            return model_of_made(function(), name)
+            return model_of_made(function(), name, name)
 
         build.__module__ = function.__module__
         registry_of("model").add(name, ZooEntry(name, build, {}, _words(function), "plug-in"))

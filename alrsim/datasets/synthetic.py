@@ -5,8 +5,7 @@ from pathlib import Path
 import torch
 
 from alrsim.datasets.samples import Samples, Splits
-from alrsim.frontend.probe import output_shape
-from alrsim.frontend.torch_model import TorchModel
+from alrsim.frontend.torch_model import TorchModel, output_shape
 
 ELEMENTS = 2**24
 """Most elements of a synthetic data set: 64 MiB as float32."""

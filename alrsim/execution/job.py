@@ -16,10 +16,9 @@ from alrsim.execution.programs.operators import LinearMap
 from alrsim.execution.programs.program import Program
 from alrsim.graph.stages import MODEL_INPUT
 from alrsim.hardware.precision import Precision
-from alrsim.rules.codes import is_coded
 from alrsim.rules.instances import Instance, Instances, adds_noise, forward_instances, keeps_state
 from alrsim.rules.optimizers import OPTIMIZERS, Optimizer
-from alrsim.rules.options import RuleOptions
+from alrsim.rules.options import RuleOptions, is_coded
 from alrsim.rules.segmentation import Segmentation, segmentation_of, settle_options
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.tasks.token import NONE, TaskId

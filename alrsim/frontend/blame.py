@@ -6,10 +6,27 @@ from pathlib import Path
 
 import torch
 
+from alrsim.errors import ModelError
+
 _OTHERS = (str(Path(__file__).parent), str(Path(torch.__file__).parent), sysconfig.get_path("stdlib"), "<")
 
 
-def blame(error: BaseException) -> tuple[str, str]:
+def blamed(error: BaseException, what: str, where: str, fix: str, *, cause: str = "") -> ModelError:
+    """The user error for an exception that the user's own code raised; names the line, where there is one.
+
+    Args:
+        what: What is wrong; the cause follows.
+        where: What is to blame where no line of the user's is.
+        fix: What the user can do.
+        cause: In words; default: the exception's own.
+    """
+    at, line = _user_line(error)
+    return ModelError(
+        f"{what}: {cause or _first_line(error)}" + (f" in `{line}`" if line else ""), where=at or where, fix=fix
+    )
+
+
+def _user_line(error: BaseException) -> tuple[str, str]:
     """``("file.py:12", "if x.sum() > 0:")`` of the innermost frame outside torch, alrsim's frontend, the standard
     library and installed packages; two empty strings if there is none. A syntax error is blamed on its own line.
     """
@@ -21,7 +38,7 @@ def blame(error: BaseException) -> tuple[str, str]:
     return "", ""
 
 
-def first_line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     """``"ValueError: too big"``: the type and the first line that says something."""
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -18,7 +18,6 @@ from alrsim.frontend.inject import INJECT
 from alrsim.graph.graph import DIFFERENTIABLE
 
 _STANDARD = {"aten", "prim", "prims", "onnx", "onnx_symbolic", "torchvision", "quantized", "higher_order"}
-_KINDS = {INJECT: "Inject"}
 
 
 def is_custom(node: Node) -> bool:
@@ -45,7 +44,7 @@ def translations(program: ExportedProgram) -> dict[Any, Callable[..., Any]]:
 def _translation(target: torch._ops.OpOverload) -> Callable[..., Any]:
     schema = target._schema
     domain, name = schema.name.split("::")
-    kind = _KINDS.get(schema.name, name)
+    kind = "Inject" if schema.name == INJECT else name
     arguments = [argument.name for argument in schema.arguments]
 
     def translate(*args: Any, **kwargs: Any) -> Any:

@@ -19,19 +19,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from alrsim.errors import ModelError, OptionError
 from alrsim.files import read_text
-from alrsim.frontend.blame import blame, first_line
-from alrsim.frontend.probe import output_shape
-from alrsim.frontend.torch_model import TorchModel
+from alrsim.frontend.blame import blamed
+from alrsim.frontend.torch_model import TorchModel, float_input, output_shape, seeded
 
 _FORM = "write path/to/file.py:make_model or package.module:make_model"
 _CONTRACT = "return a TorchModel, (module, example_input), or a module with an input_shape"
+_RUN = "run it in Python first"
 
 
 def load_factory(spec: str) -> TorchModel:
@@ -48,14 +48,14 @@ def load_factory(spec: str) -> TorchModel:
         raise OptionError(f"{spec!r} does not name a model factory", where="MODEL", fix=_FORM)
     from_file = source.endswith(".py") or "/" in source
     folder = Path(source).resolve().parent if from_file else Path.cwd()
-    with _importable(folder), _seeded(), contextlib.redirect_stdout(sys.stderr):  # stdout is for our own answer
+    with _importable(folder), seeded(0), contextlib.redirect_stdout(sys.stderr):  # stdout is for our own answer
         module = _run_file(Path(source)) if from_file else _import(source)
         factory = _find(module, attribute, source)
         try:
             made = factory()
         except (Exception, SystemExit) as error:
-            _raise(error, f"{attribute}() fails", spec)
-    return _probed(made, f"{Path(source).stem if from_file else source}.{attribute}", spec)
+            raise blamed(error, f"{attribute}() fails", spec, _RUN) from None
+    return model_of_made(made, f"{Path(source).stem if from_file else source}.{attribute}", spec)
 
 
 def model_of(module: nn.Module, example: object = None) -> TorchModel:
@@ -68,20 +68,19 @@ def model_of(module: nn.Module, example: object = None) -> TorchModel:
         ModelError: no module, no example input, or a module that fails on it.
     """
     name = type(module).__name__
-    return _probed(module if example is None else (module, example), name, name)
+    return model_of_made(module if example is None else (module, example), name, name)
 
 
-def model_of_made(made: object, name: str) -> TorchModel:
-    """What a factory returned, as a model.
+def model_of_made(made: object, name: str, spec: str) -> TorchModel:
+    """What a factory returned, as a model; run once, to learn the number of classes.
+
+    Args:
+        name: What reports call it.
+        spec: What errors call it.
 
     Raises:
-        ModelError: it is none of what a factory may return.
+        ModelError: it is none of what a factory may return, or fails on its example input.
     """
-    return _probed(made, name, name)
-
-
-def _probed(made: object, name: str, spec: str) -> TorchModel:
-    """What was made as a model; run once, to learn the number of classes."""
     model = _as_model(made, name, spec)
     shape = output_shape(model, 2)
     return model if isinstance(made, TorchModel) else replace(model, classes=shape[1] if len(shape) > 1 else 0)
@@ -95,19 +94,18 @@ def _run_file(path: Path) -> ModuleType:
     try:
         exec(compile(text, str(path), "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
-        _raise(error, "the file cannot be run", str(path))
+        raise blamed(error, "the file cannot be run", str(path), _RUN) from None
     return module
 
 
 def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise ModelError(f"there is no module {error.name!r}", where=name, fix=_FORM) from None
-        _raise(error, "the module cannot be imported", name)
     except (Exception, SystemExit) as error:
-        _raise(error, "the module cannot be imported", name)
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None and f"{name}.".startswith(f"{missing}."):
+            raise ModelError(f"there is no module {missing!r}", where=name, fix=_FORM) from None
+        raise blamed(error, "the module cannot be imported", name, _RUN) from None
 
 
 def _find(module: ModuleType, attribute: str, source: str) -> Callable[[], Any]:
@@ -180,11 +178,7 @@ def _noise(shape: object, spec: str) -> Callable[[int], tuple[Tensor, ...]]:
         raise ModelError(
             f"input_shape is {shape!r}", where=spec, fix="give the shape of one sample, such as (3, 32, 32)"
         )
-
-    def example(batch: int) -> tuple[Tensor, ...]:
-        return (torch.randn(batch, *sizes, generator=torch.Generator().manual_seed(0)),)
-
-    return example
+    return float_input(sizes, 0)
 
 
 @contextlib.contextmanager
@@ -197,19 +191,3 @@ def _importable(folder: Path) -> Iterator[None]:
     finally:
         with contextlib.suppress(ValueError):
             sys.path.remove(entry)
-
-
-@contextlib.contextmanager
-def _seeded() -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
-
-
-def _raise(error: BaseException, what: str, spec: str) -> NoReturn:
-    at, line = blame(error)
-    raise ModelError(
-        f"{what}: {first_line(error)}" + (f" in `{line}`" if line else ""),
-        where=at or spec,
-        fix="run it in Python first",
-    ) from None

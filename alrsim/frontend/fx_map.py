@@ -8,20 +8,10 @@ import onnx
 from torch.export import ExportedProgram
 from torch.fx import Node
 
+from alrsim.frontend.onnx_read import fx_name
 from alrsim.graph.graph import Graph, Op
 
-_FX_KEY = "pkg.torch.onnx.fx_node"
-_FX_NAME = re.compile(r"%([^\s:]+)")
 _CALL_COUNT = re.compile(r"@\d+")
-
-
-def fx_name(node: onnx.NodeProto) -> str:
-    """The torch graph node that the exporter recorded for an ONNX node; ``""`` if it recorded none."""
-    for entry in node.metadata_props:
-        if entry.key == _FX_KEY:
-            match = _FX_NAME.match(entry.value)
-            return match.group(1) if match else ""
-    return ""
 
 
 def attach_origins(graph: Graph, proto: onnx.ModelProto, program: ExportedProgram) -> Graph:

@@ -16,7 +16,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from alrsim.errors import ModelError
-from alrsim.frontend.onnx_read import SMALL, STANDARD, subgraphs
+from alrsim.frontend.onnx_read import SMALL, STANDARD, set_nodes, subgraphs
 
 LARGEST = 1 << 22
 """Constants of more elements stay operators."""
@@ -53,18 +53,14 @@ def fold(proto: ModelProto, weights: frozenset[str], *, where: str) -> Folded:
     Raises:
         ModelError: contradictory shapes, or a sub-graph whose condition depends on data.
     """
-    state = Folded(proto)
-    for tensor in proto.graph.initializer:
-        if tensor.name not in weights:
-            state.values[tensor.name] = _to_array(tensor, where)
+    constants = (tensor for tensor in proto.graph.initializer if tensor.name not in weights)
+    state = Folded(proto, {tensor.name: _to_array(tensor, where) for tensor in constants})
     failed: set[str] = set()
-    while True:
+    changed = True
+    while changed:
         state.shapes = _infer(proto, where)
         _resolve_casts(state)
-        changed = _fold_constants(state, failed)
-        changed = _splice_branches(state, where) or changed
-        if not changed:
-            break
+        changed = _fold_constants(state, failed) | _splice_branches(state, where)
     for node in proto.graph.node:
         for attribute, _ in subgraphs(node):
             raise ModelError(
@@ -127,9 +123,7 @@ def _fold_constants(state: Folded, failed: set[str]) -> bool:
         return False
     fresh = _evaluate(ready, state, failed)
     state.values.update(fresh)
-    remaining = [node for node in state.proto.graph.node if node.output[0] not in fresh]
-    del state.proto.graph.node[:]
-    state.proto.graph.node.extend(remaining)
+    set_nodes(state.proto.graph, (node for node in state.proto.graph.node if node.output[0] not in fresh))
     for name, array in fresh.items():
         tensor = onnx.numpy_helper.from_array(np.asarray(array), name)
         if array.size <= SMALL:
@@ -154,13 +148,9 @@ def _is_constant(node: NodeProto, known: set[str], state: Folded) -> bool:
 
 
 def _evaluate(nodes: list[NodeProto], state: Folded, failed: set[str]) -> dict[str, Array]:
-    fresh: dict[str, Array] = {}
-    plain: list[NodeProto] = []
-    for node in nodes:
-        if node.op_type in ("Shape", "Size"):
-            fresh[node.output[0]] = _shape_value(node, state.shapes[node.input[0]][0])
-        else:
-            plain.append(node)
+    asked = [node for node in nodes if node.op_type in ("Shape", "Size")]
+    plain = [node for node in nodes if node.op_type not in ("Shape", "Size")]
+    fresh = {node.output[0]: _shape_value(node, state.shapes[node.input[0]][0]) for node in asked}
     try:
         fresh.update(_run(plain, state, fresh))
     except Exception:  # one node in the batch cannot be evaluated; the reference raises whatever numpy does
@@ -205,8 +195,7 @@ def _splice_branches(state: Folded, where: str) -> bool:
         else:
             nodes.append(node)
     if changed:
-        del state.proto.graph.node[:]
-        state.proto.graph.node.extend(nodes)
+        set_nodes(state.proto.graph, nodes)
     return changed
 
 
@@ -224,12 +213,17 @@ def _branch(state: Folded, node: NodeProto, prefix: str, where: str) -> list[Nod
     for inner in graph.node:
         if any(True for _ in subgraphs(inner)):
             raise ModelError(f"{inner.op_type} inside the sub-graph of {node.name!r} is not supported", where=where)
-        copied = NodeProto()
-        copied.CopyFrom(inner)
-        copied.name = prefix + (inner.name or inner.op_type)
-        copied.input[:] = [names.get(name, name) for name in inner.input]
-        copied.output[:] = [names.get(name, name) for name in inner.output]
-        nodes.append(copied)
+        nodes.append(
+            NodeProto(
+                name=prefix + (inner.name or inner.op_type),
+                op_type=inner.op_type,
+                domain=inner.domain,
+                input=[names.get(name, name) for name in inner.input],
+                output=[names.get(name, name) for name in inner.output],
+                attribute=inner.attribute,
+                metadata_props=inner.metadata_props,
+            )
+        )
     for value, output in zip(graph.output, node.output, strict=True):
         nodes.append(helper.make_node("Identity", [names.get(value.name, value.name)], [output]))
     return nodes

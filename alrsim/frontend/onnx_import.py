@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,16 @@ from alrsim.frontend.onnx_read import (
     STANDARD,
     bind_dimensions,
     check,
+    fx_name,
     prepare,
     read_proto,
+    set_nodes,
     subgraphs,
     unknown_operators,
 )
 from alrsim.frontend.onnx_weights import find_weights
 from alrsim.graph.graph import DIFFERENTIABLE, Attribute, Graph, Op, Tensor
 
-_FX_NODE = re.compile(r"\s*%(\w+)")
 _BIASED = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2}
 
 
@@ -30,8 +32,6 @@ def import_onnx(
     *,
     name: str,
     bind: Mapping[str, int] | None = None,
-    modules: Mapping[str, str] | None = None,
-    fx_nodes: Mapping[str, tuple[str, ...]] | None = None,
     parameters: Collection[str] | None = None,
     buffers: Collection[str] | None = None,
 ) -> Graph:
@@ -45,8 +45,6 @@ def import_onnx(
         source: A file, or a model in memory. It is not changed.
         name: The model's name.
         bind: Sizes of dynamic dimensions by name; an unnamed one is called ``input[axis]``.
-        modules: Module path by node name; by default the exporter's own metadata.
-        fx_nodes: Torch graph nodes by node name; by default the exporter's own metadata.
         parameters: Trainable initializers. ``None``: see :mod:`alrsim.frontend.onnx_weights`.
         buffers: Initializers that are state but are not trained.
 
@@ -70,8 +68,7 @@ def import_onnx(
         check(proto, where=where)
     dead = _drop_dead(proto)
     if parameters is None and buffers is None:
-        weights = find_weights(proto, inputs)
-        parameters, buffers = tuple(weights.parameters), tuple(weights.buffers)
+        parameters, buffers = find_weights(proto, inputs)
     parameters, buffers = tuple(parameters or ()), tuple(buffers or ())
     folded = fold(proto, frozenset((*parameters, *buffers)), where=where)
     _drop_identities(folded)
@@ -79,7 +76,7 @@ def import_onnx(
     _drop_unread_outputs(proto)
     _require_shapes(folded, where, unknown)
     warnings = _warnings(unknown, dead, proto)
-    ops = tuple(_op(node, folded, modules, fx_nodes) for node in proto.graph.node)
+    ops = tuple(_op(node, folded) for node in proto.graph.node)
     return _graph(name, ops, folded, inputs, parameters, buffers, warnings)
 
 
@@ -88,12 +85,9 @@ def _name_nodes(proto: ModelProto) -> None:
     taken: set[str] = set()
     for position, node in enumerate(proto.graph.node):
         wanted = node.name or f"{node.op_type}_{position}"
-        unique, suffix = wanted, 0
-        while unique in taken:
-            suffix += 1
-            unique = f"{wanted}.{suffix}"
-        node.name = unique
-        taken.add(unique)
+        candidates = chain([wanted], (f"{wanted}.{suffix}" for suffix in count(1)))
+        node.name = next(name for name in candidates if name not in taken)
+        taken.add(node.name)
 
 
 def _drop_dead(proto: ModelProto) -> list[str]:
@@ -104,16 +98,14 @@ def _drop_dead(proto: ModelProto) -> list[str]:
     for node in reversed(proto.graph.node):
         if needed.isdisjoint(filter(None, node.output)):
             dead.append(node.name)
-            continue
-        kept.append(node)
-        needed.update(filter(None, node.input))
-        for _, graph in subgraphs(node):
-            needed.update(name for inner in graph.node for name in inner.input)
-            needed.update(value.name for value in graph.output)
+        else:
+            kept.append(node)
+            needed.update(filter(None, node.input))
+            for _, graph in subgraphs(node):
+                needed.update(name for inner in graph.node for name in inner.input)
+                needed.update(value.name for value in graph.output)
     if dead:
-        kept.reverse()
-        del proto.graph.node[:]
-        proto.graph.node.extend(kept)
+        set_nodes(proto.graph, reversed(kept))
     return dead[::-1]
 
 
@@ -135,8 +127,7 @@ def _drop_identities(folded: Folded) -> None:
             alias[node.output[0]] = node.input[0]
         else:
             kept.append(node)
-    del folded.proto.graph.node[:]
-    folded.proto.graph.node.extend(kept)
+    set_nodes(folded.proto.graph, kept)
 
 
 def _is_identity(node: NodeProto, folded: Folded) -> bool:
@@ -167,15 +158,14 @@ def _require_shapes(folded: Folded, where: str, unknown: tuple[str, ...]) -> Non
         for value in (*node.input, *node.output)
         if value and value not in folded.shapes and value not in folded.values
     ]
-    if not missing:
-        return
-    reason = f"; operators that ONNX does not define: {', '.join(unknown)}" if unknown else ""
-    more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
-    raise ModelError(
-        f"the shapes of these values are not known before the model runs: {', '.join(missing[:8])}{more}{reason}",
-        where=where,
-        fix="store their shapes in the model (value_info), or export without data-dependent shapes",
-    )
+    if missing:
+        reason = f"; operators that ONNX does not define: {', '.join(unknown)}" if unknown else ""
+        more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+        raise ModelError(
+            f"the shapes of these values are not known before the model runs: {', '.join(missing[:8])}{more}{reason}",
+            where=where,
+            fix="store their shapes in the model (value_info), or export without data-dependent shapes",
+        )
 
 
 def _warnings(unknown: tuple[str, ...], dead: list[str], proto: ModelProto) -> tuple[str, ...]:
@@ -186,35 +176,29 @@ def _warnings(unknown: tuple[str, ...], dead: list[str], proto: ModelProto) -> t
         if names:
             shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
             text = f"{item}, {len(names)} times ({shown})"
-            custom = any(node.op_type == kind and _is_custom(node) for node in proto.graph.node)
+            attributes = (one.name for node in proto.graph.node if node.op_type == kind for one in node.attribute)
             unknown_cost = f"unknown operator {text}: it has no cost"
-            found.append(f"custom operator {text}: its FLOPs are unknown and not counted" if custom else unknown_cost)
+            found.append(
+                f"custom operator {text}: its FLOPs are unknown and not counted"
+                if DIFFERENTIABLE in attributes
+                else unknown_cost
+            )
     if dead:
         shown = ", ".join(dead[:5]) + (" ..." if len(dead) > 5 else "")
         found.append(f"{len(dead)} operators reach no output and are left out: {shown}")
     return tuple(found)
 
 
-def _is_custom(node: NodeProto) -> bool:
-    return any(attribute.name == DIFFERENTIABLE for attribute in node.attribute)
-
-
-def _op(
-    node: NodeProto,
-    folded: Folded,
-    modules: Mapping[str, str] | None,
-    fx_nodes: Mapping[str, tuple[str, ...]] | None,
-) -> Op:
-    metadata = {item.key: item.value for item in node.metadata_props}
+def _op(node: NodeProto, folded: Folded) -> Op:
+    """A node as an operator; module and torch graph node are those of the exporter's own metadata."""
     inputs = list(node.input)
     bias = inputs[_BIASED[node.op_type]] if len(inputs) > _BIASED.get(node.op_type, len(inputs)) else ""
     if bias in folded.values and not np.any(folded.values[bias]):
         inputs[_BIASED[node.op_type]] = ""  # exporters write a missing bias as zeros
-    module = _module(metadata) if modules is None else modules.get(node.name, "")
-    fx = _fx_nodes(metadata) if fx_nodes is None else tuple(fx_nodes.get(node.name, ()))
     attributes = {item.name: value for item in node.attribute if (value := _attribute(item)) is not None}
     domain = "" if node.domain in STANDARD else node.domain
-    return Op(node.name, node.op_type, tuple(inputs), tuple(node.output), domain, attributes, module, fx)
+    fx_nodes = tuple(filter(None, [fx_name(node)]))
+    return Op(node.name, node.op_type, tuple(inputs), tuple(node.output), domain, attributes, _module(node), fx_nodes)
 
 
 def _attribute(item: AttributeProto) -> Attribute | None:
@@ -229,16 +213,11 @@ def _attribute(item: AttributeProto) -> Attribute | None:
     return plain.get(item.type)
 
 
-def _module(metadata: Mapping[str, str]) -> str:
+def _module(node: NodeProto) -> str:
     """``"['', 'layer1', 'layer1.conv', 'conv2d']"`` -> ``'layer1.conv'``."""
+    metadata = {item.key: item.value for item in node.metadata_props}
     scopes = re.findall(r"'([^']*)'", metadata.get("pkg.torch.onnx.name_scopes", ""))
     return scopes[-2] if len(scopes) > 1 else ""
-
-
-def _fx_nodes(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """``"%conv2d : [num_users=1] = ..."`` -> ``('conv2d',)``."""
-    match = _FX_NODE.match(metadata.get("pkg.torch.onnx.fx_node", ""))
-    return (match[1],) if match else ()
 
 
 def _graph(

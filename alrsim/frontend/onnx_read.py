@@ -1,6 +1,8 @@
 """Read an ONNX file and make sure that it is one: format, versions, inputs, external data, sub-graphs, dimensions."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from math import prod
 from pathlib import Path
 
 import onnx
@@ -60,26 +62,26 @@ def prepare(proto: ModelProto, folder: Path | None, *, where: str) -> ModelProto
     """
     _check_versions(proto, where)
     for tensor in _all_tensors(proto.graph):
-        if tensor.data_location == TensorProto.EXTERNAL:
+        if folder is not None and tensor.data_location == TensorProto.EXTERNAL:
             _check_external(tensor, folder, where)
-    light = ModelProto()
-    light.ir_version = proto.ir_version
-    light.opset_import.extend(proto.opset_import)
-    light.functions.extend(proto.functions)
-    graph, target = proto.graph, light.graph
+    graph = proto.graph
     if not graph.output:
         raise ModelError("the graph has no outputs", where=where)
     if graph.sparse_initializer:
         names = ", ".join(item.values.name for item in graph.sparse_initializer)
         raise ModelError(f"sparse initializers are not supported: {names}", where=where, fix="store them dense")
-    target.name = graph.name or "graph"
-    target.node.extend(graph.node)
-    target.output.extend(graph.output)
-    target.value_info.extend(graph.value_info)
     weights = {tensor.name for tensor in graph.initializer}
-    target.input.extend(item for item in graph.input if item.name not in weights)
+    target = GraphProto(
+        name=graph.name or "graph",
+        node=graph.node,
+        input=[item for item in graph.input if item.name not in weights],
+        output=graph.output,
+        value_info=graph.value_info,
+    )
     for tensor in graph.initializer:
         _add_initializer(target, tensor, folder)
+    versions = proto.opset_import
+    light = ModelProto(ir_version=proto.ir_version, opset_import=versions, functions=proto.functions, graph=target)
     if light.functions:
         try:
             light = onnx.inliner.inline_local_functions(light)
@@ -124,6 +126,16 @@ def unknown_operators(proto: ModelProto) -> tuple[str, ...]:
     return tuple(found)
 
 
+def fx_name(node: NodeProto) -> str:
+    """The torch graph node that the exporter recorded for an ONNX node; ``""`` if it recorded none.
+
+    ``"%conv2d : [num_users=1] = ..."`` -> ``'conv2d'``.
+    """
+    recorded = {entry.key: entry.value for entry in node.metadata_props}.get("pkg.torch.onnx.fx_node", "")
+    match = re.match(r"\s*%([^\s:]+)", recorded)
+    return match[1] if match else ""
+
+
 def bind_dimensions(proto: ModelProto, bind: Mapping[str, int], *, where: str) -> None:
     """Replace dynamic dimensions in place. An unnamed one is called ``input[axis]``.
 
@@ -134,10 +146,8 @@ def bind_dimensions(proto: ModelProto, bind: Mapping[str, int], *, where: str) -
     for key, size in bind.items():
         if size < 1:
             raise OptionError(f"dimension {key!r} is bound to {size}, must be at least 1", field="bind")
-    weights = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [value for value in proto.graph.input if value.name not in weights]
     known: dict[str, None] = {}
-    for value in inputs:
+    for value in proto.graph.input:
         if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
             raise ModelError(
                 f"input {value.name!r} is not a tensor with a known rank", where=where, fix="give it a shape"
@@ -175,6 +185,13 @@ def subgraphs(node: NodeProto) -> Iterator[tuple[str, GraphProto]]:
             yield attribute.name, attribute.g
         for graph in attribute.graphs:
             yield attribute.name, graph
+
+
+def set_nodes(graph: GraphProto, nodes: Iterable[NodeProto]) -> None:
+    """Let a graph have these nodes, which may be some of its own, and no others."""
+    kept = list(nodes)
+    del graph.node[:]
+    graph.node.extend(kept)
 
 
 def _bind_written(value: ValueInfoProto, bind: Mapping[str, int]) -> None:
@@ -215,12 +232,10 @@ def _all_tensors(graph: GraphProto) -> Iterator[TensorProto]:
             yield from _all_tensors(inner)
 
 
-def _check_external(tensor: TensorProto, folder: Path | None, where: str) -> None:
+def _check_external(tensor: TensorProto, folder: Path, where: str) -> None:
     """External data must be a file inside the model's folder that is long enough."""
     entries = {item.key: item.value for item in tensor.external_data}
     location = entries.get("location", "")
-    if folder is None:
-        return
     root = folder.resolve()
     file = (root / location).resolve()
     if not location or not file.is_relative_to(root) or file == root:
@@ -246,11 +261,8 @@ def _check_external(tensor: TensorProto, folder: Path | None, where: str) -> Non
 
 
 def _add_initializer(target: GraphProto, tensor: TensorProto, folder: Path | None) -> None:
-    elements = 1
-    for size in tensor.dims:
-        elements *= size
     external = tensor.data_location == TensorProto.EXTERNAL
-    if elements <= SMALL and not (external and folder is None):
+    if prod(tensor.dims) <= SMALL and not (external and folder is None):
         target.initializer.append(tensor)
         if external:
             load_external_data_for_tensor(target.initializer[-1], str(folder))

@@ -7,11 +7,12 @@ position embedding), except a mask: one whose values are all 0, 1 or at most -1e
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
 
 import numpy as np
 import onnx.numpy_helper
 from onnx import ModelProto, NodeProto, TensorProto, helper
+
+from alrsim.frontend.onnx_read import set_nodes
 
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 
@@ -42,44 +43,31 @@ _ADDENDS = {"Add": 2, "Mul": 2, "Sum": 64, "Concat": 64}
 _STATISTICS = (3, 4)
 
 
-@dataclass
-class Weights:
-    """Names of trainable initializers and of running statistics, in the order of their first use."""
-
-    parameters: dict[str, None] = field(default_factory=dict)
-    buffers: dict[str, None] = field(default_factory=dict)
-
-
-def find_weights(proto: ModelProto, inputs: Collection[str]) -> Weights:
+def find_weights(proto: ModelProto, inputs: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Classify the initializers of a light model, and turn weights that nodes make into inputs, in place.
 
     Args:
         inputs: Values fed at run time; all other graph inputs are initializers whose data were left out.
 
+    Returns:
+        Names of trainable initializers and of running statistics, in the order of their first use.
+
     Some files hold weights in ``Constant`` nodes, or make placeholders for them with ``ConstantOfShape``.
     """
     candidates = _candidates(proto, inputs)
     roots: dict[str, tuple[str, ...]] = {name: (name,) for name in candidates}
-    found = Weights()
+    parameters: dict[str, None] = {}
+    buffers: dict[str, None] = {}
     for node in proto.graph.node:
-        held = [root for name in node.input for root in roots.get(name, ())]
-        if not held:
-            continue
-        if node.op_type in _LAYOUT and _reads_weights_only(node, roots):
-            for output in node.output:
-                roots[output] = tuple(dict.fromkeys(held))
-            continue
-        _classify(node, roots, candidates, found)
-    for name in found.parameters:
-        found.buffers.pop(name, None)
-    _lift(proto, {**found.parameters, **found.buffers}, candidates)
-    return found
-
-
-def _reads_weights_only(node: NodeProto, roots: dict[str, tuple[str, ...]]) -> bool:
-    """Whether a layout operator's data (not its shape arguments) are weights."""
-    data = node.input if node.op_type == "Concat" else node.input[:1]
-    return all(name in roots for name in data)
+        held = dict.fromkeys(root for name in node.input for root in roots.get(name, ()))
+        data = node.input if node.op_type == "Concat" else node.input[:1]  # without a layout's shape arguments
+        if held and node.op_type in _LAYOUT and all(name in roots for name in data):
+            roots.update(dict.fromkeys(node.output, tuple(held)))
+        elif held:
+            _classify(node, roots, candidates, parameters, buffers)
+    statistics = tuple(name for name in buffers if name not in parameters)
+    _lift(proto, {*parameters, *statistics}, candidates)
+    return tuple(parameters), statistics
 
 
 def _candidates(proto: ModelProto, inputs: Collection[str]) -> dict[str, TensorProto | tuple[int, ...]]:
@@ -109,18 +97,18 @@ def _classify(
     node: NodeProto,
     roots: dict[str, tuple[str, ...]],
     candidates: dict[str, TensorProto | tuple[int, ...]],
-    found: Weights,
+    parameters: dict[str, None],
+    buffers: dict[str, None],
 ) -> None:
     all_held = all(not name or name in roots for name in node.input)
     addends = 0 if all_held else _ADDENDS.get(node.op_type, 0)
+    keeps = _WEIGHT_INPUTS.get(node.op_type, ())
     for position, name in enumerate(node.input):
         for root in roots.get(name, ()):
             if node.op_type == "BatchNormalization" and position in _STATISTICS:
-                found.buffers[root] = None
-                continue
-            keeps = position in _WEIGHT_INPUTS.get(node.op_type, ())
-            if keeps or (position < addends and _is_trained(candidates[root])):
-                found.parameters[root] = None
+                buffers[root] = None
+            elif position in keeps or (position < addends and _is_trained(candidates[root])):
+                parameters[root] = None
 
 
 def _is_trained(data: TensorProto | tuple[int, ...]) -> bool:
@@ -134,16 +122,10 @@ def _is_trained(data: TensorProto | tuple[int, ...]) -> bool:
     return not bool(mask)
 
 
-def _lift(proto: ModelProto, weights: dict[str, None], candidates: dict[str, TensorProto | tuple[int, ...]]) -> None:
-    kept = []
-    for node in proto.graph.node:
-        name = node.output[0]
-        if name not in weights:
-            kept.append(node)
-            continue
+def _lift(proto: ModelProto, weights: set[str], candidates: dict[str, TensorProto | tuple[int, ...]]) -> None:
+    for name in (node.output[0] for node in proto.graph.node if node.output[0] in weights):
         data = candidates[name]
         shape = data if isinstance(data, tuple) else tuple(data.dims)
         kind = TensorProto.FLOAT if isinstance(data, tuple) else data.data_type
         proto.graph.input.append(helper.make_tensor_value_info(name, kind, shape))
-    del proto.graph.node[:]
-    proto.graph.node.extend(kept)
+    set_nodes(proto.graph, (node for node in proto.graph.node if node.output[0] not in weights))

@@ -14,13 +14,12 @@ from torch.export import ExportedProgram
 
 from alrsim.errors import FileError, ModelError, OptionError
 from alrsim.files import write_atomically
-from alrsim.frontend.blame import blame, first_line
+from alrsim.frontend.blame import blamed
 from alrsim.frontend.custom_ops import translations
 from alrsim.frontend.fx_map import attach_origins
 from alrsim.frontend.onnx_import import import_onnx
-from alrsim.frontend.onnx_repair import repair
-from alrsim.frontend.tied_weights import find_aliases, use_first_names
-from alrsim.frontend.torch_model import TorchModel
+from alrsim.frontend.onnx_repair import find_aliases, repair, use_first_names
+from alrsim.frontend.torch_model import TorchModel, in_mode
 from alrsim.graph.graph import Graph
 
 OPSET = 21
@@ -68,7 +67,7 @@ def export_model(model: TorchModel, batch: int) -> Exported:
         raise OptionError(f"a batch of {batch} samples cannot be traced", where="batch", fix="use at least 1")
     inputs = model.example(batch)
     try:
-        with _quiet(), _training(model.module), torch.random.fork_rng(devices=[]):
+        with _quiet(), in_mode(model.module, training=True), torch.random.fork_rng(devices=[]):
             program = torch.export.export(model.module, inputs, strict=False)
             translated = torch.onnx.export(
                 program,
@@ -133,28 +132,11 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-@contextlib.contextmanager
-def _training(module: torch.nn.Module) -> Iterator[None]:
-    """Training mode for a module that is in evaluation mode, and every submodule's own mode back afterwards."""
-    modes = [(part, part.training) for part in module.modules()]
-    if not module.training:
-        module.train()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
-
-
 def _export_error(name: str, error: Exception) -> ModelError:
-    at, line = blame(error)
-    dependent = "data-dependent" in str(error)
-    what = "its control flow depends on the data" if dependent else first_line(error)
-    fix = (
-        "branch on shapes or on Python constants, or use torch.where"
-        if dependent
-        else "check that the module runs on its example input and uses operators that torch.onnx knows"
-    )
-    return ModelError(
-        f"torch cannot export the model: {what}" + (f" in `{line}`" if line else ""), where=at or name, fix=fix
-    )
+    cause, fix = "", "check that the module runs on its example input and uses operators that torch.onnx knows"
+    if "data-dependent" in str(error):
+        cause, fix = (
+            "its control flow depends on the data",
+            "branch on shapes or on Python constants, or use torch.where",
+        )
+    return blamed(error, "torch cannot export the model", name, fix, cause=cause)

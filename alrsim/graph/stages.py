@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
+from operator import attrgetter
 
 from alrsim.errors import ModelError
 from alrsim.graph.work import NO_WORK, Work
@@ -138,13 +140,11 @@ class StageGraph:
     @cached_property
     def _ends(self) -> tuple[dict[int, tuple[Edge, ...]], dict[int, tuple[Edge, ...]]]:
         """Edges by target and by source, each in their order."""
-        into: dict[int, list[Edge]] = {}
-        out: dict[int, list[Edge]] = {}
-        for edge in self.edges:
-            into.setdefault(edge.target, []).append(edge)
-            out.setdefault(edge.source, []).append(edge)
-        first, second = ({stage: tuple(edges) for stage, edges in one.items()} for one in (into, out))
-        return first, second
+        into, out = (
+            {stage: tuple(found) for stage, found in groupby(sorted(self.edges, key=end), end)}
+            for end in (attrgetter("target"), attrgetter("source"))
+        )
+        return into, out
 
 
 def chain(stages: int, name: str = "chain", parameters: int = 1, elements: int = 0) -> StageGraph:

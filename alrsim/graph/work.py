@@ -1,6 +1,6 @@
 """What a piece of computation does, counted in elements so that any precision can price it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +55,7 @@ class Work:
 
     def repeated(self, times: int) -> "Work":
         """The same work done ``times`` times, one after the other: nothing is shared, not even parameters."""
-        again = self.stacked(times)
-        return replace(
-            again,
-            param_reads=self.param_reads * times,
-            param_writes=self.param_writes * times,
-            launches=self.launches * times,
-            products=self.products * times,
-        )
+        return Work(*(count * times for count in astuple(self)))
 
     @property
     def flops(self) -> int:

@@ -1,21 +1,13 @@
 """Pydantic's complaints about a profile, in the words of someone who edits YAML."""
 
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from alrsim.hardware.calibration import (
-    Calibration,
-    HostSection,
-    KernelSection,
-    LinkSection,
-    RooflineSection,
-    TableSection,
-)
-from alrsim.hardware.figure import Confidence, Derivation, Efficiency, NonNegativeFigure, PeakFigure
+from alrsim.hardware.figure import Confidence
 from alrsim.hardware.precision import Precision
-from alrsim.hardware.specification import Group, GroupLink, Links, Specification, UnitSection
+from alrsim.hardware.specification import Specification
 from alrsim.hardware.strictyaml import Document, Fault, KeyPath
 
 _UNIT_SUFFIXES = (
@@ -140,44 +132,21 @@ def _meant(path: KeyPath) -> str:
 
 
 def _without_unit(name: str) -> str:
-    for suffix in sorted(_UNIT_SUFFIXES, key=len, reverse=True):
-        if name.endswith(suffix):
-            return name.removesuffix(suffix)
-    return name
-
-
-def _calibration_model(names: tuple[str, ...]) -> type[BaseModel]:
-    sections: dict[tuple[str, ...], type[BaseModel]] = {
-        (): Calibration,
-        ("host",): HostSection,
-        ("roofline",): RooflineSection,
-        ("links",): LinkSection,
-        ("kernels",): KernelSection,
-        ("tables",): TableSection,
-    }
-    return sections.get(names, Calibration)
+    longest_first = sorted(_UNIT_SUFFIXES, key=len, reverse=True)
+    return next((name.removesuffix(suffix) for suffix in longest_first if name.endswith(suffix)), name)
 
 
 def _section_model(path: KeyPath) -> type[BaseModel]:
-    """The model of the section at a key path."""
-    match path:
-        case ():
-            return Specification
-        case ("unit",):
-            return UnitSection
-        case ("unit", "peak_tflops_dense", _, "derivation"):
-            return Derivation
-        case ("unit", "peak_tflops_dense", *_):
-            return PeakFigure
-        case ("unit", "efficiency", *_):
-            return Efficiency
-        case ("links",):
-            return Links
-        case ("groups", _):
-            return Group
-        case ("links_between_groups", _):
-            return GroupLink
-        case ("calibration", *inner):
-            return _calibration_model(tuple(part for part in inner if isinstance(part, str)))
-        case _:
-            return NonNegativeFigure
+    """The model of the section at a key path; positions in lists and names of precisions are passed over."""
+    model: type[BaseModel] = Specification
+    for part in path:
+        if part in model.model_fields:
+            model = _model_in(model.model_fields[str(part)].annotation) or model
+    return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The first model in an annotation such as ``dict[Precision, PeakFigure]``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, get_args(annotation))), None)

@@ -25,7 +25,6 @@ from alrsim.registry import Registry
 __all__ = [
     "Profile",
     "ProfileInfo",
-    "fault_error",
     "key_path",
     "load_machine",
     "load_profile",
@@ -33,6 +32,7 @@ __all__ = [
     "machines",
     "place",
     "profile_folder",
+    "profile_of",
     "read_profile",
     "shipped_names",
 ]
@@ -97,7 +97,7 @@ def load_machine(source: str | Path | Machine, units: int | None = None) -> Mach
     """
     if not isinstance(source, Machine):
         name = str(source)
-        if name in MACHINES.plugged or (_is_word(name) and name not in shipped_names() and name in MACHINES):
+        if name in MACHINES.plugged or (not _is_path(name) and name not in shipped_names() and name in MACHINES):
             return MACHINES[name](units)
         return machine_from(load_profile(source), units)
     if units is None or units == len(source.units):
@@ -119,19 +119,28 @@ def load_profile(name_or_path: str | Path) -> Profile:
         ProfileError: unknown name, or a file that is not a correct profile (first fault, file and key path).
         FileError: a file that cannot be read.
     """
-    text, where, folder = _source(str(name_or_path))
+    return profile_of(*_source(str(name_or_path)))
+
+
+def profile_of(text: str, where: str, folder: Path | None = None) -> Profile:
+    """The profile that a file's text is.
+
+    Args:
+        where: Name of the file, for errors.
+        folder: See :func:`read_profile`.
+
+    Raises:
+        ProfileError: the first fault in full, and how many more there are.
+    """
     faults, profile = read_profile(text, where, folder)
-    if faults or profile is None:
-        raise fault_error(where, faults)
+    if profile is None:
+        more = f" (and {len(faults) - 1} more; `alrsim hardware validate` lists all)" if len(faults) > 1 else ""
+        raise ProfileError(f"{faults[0].message}{more}", where=place(where, faults[0]), fix=faults[0].fix)
     return profile
 
 
 MACHINES: Registry[Callable[[int | None], Machine]] = Registry("machine", {}, "alrsim.machines")
 """Machines that are made by functions; the shipped ones are profiles, which are files."""
-
-
-def _is_word(name: str) -> bool:
-    return not name.endswith((".yaml", ".yml")) and "/" not in name
 
 
 def read_profile(text: str, where: str, folder: Path | None = None) -> tuple[tuple[Fault, ...], Profile | None]:
@@ -166,13 +175,6 @@ def _read_specification(text: str) -> tuple[Document, Specification | None, tupl
         return document, Specification.model_validate(document.value), ()
     except ValidationError as error:
         return document, None, faults_of(error, document)
-
-
-def fault_error(where: str, faults: tuple[Fault, ...]) -> ProfileError:
-    """The error for a file with faults: the first one in full, and how many more there are."""
-    first = faults[0]
-    more = f" (and {len(faults) - 1} more; `alrsim hardware validate` lists all)" if len(faults) > 1 else ""
-    return ProfileError(f"{first.message}{more}", where=place(where, first), fix=first.fix)
 
 
 def place(where: str, fault: Fault) -> str:

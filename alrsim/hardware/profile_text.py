@@ -7,7 +7,7 @@ import yaml
 
 from alrsim.errors import ProfileError
 from alrsim.hardware.calibration import checksum
-from alrsim.hardware.profile import fault_error, read_profile
+from alrsim.hardware.profile import profile_of
 from alrsim.hardware.strictyaml import Fault, parse_yaml
 
 
@@ -39,9 +39,7 @@ def profile_text(document: Mapping[str, Any], where: str) -> str:
             raise ProfileError(plain.message, where=where)
         values["calibration"] = {"checksum": checksum(plain.value["calibration"]), **values["calibration"]}
     text = _dump(values)
-    faults, profile = read_profile(text, where)
-    if faults or profile is None:
-        raise fault_error(where, faults)
+    profile_of(text, where)
     return text
 
 

@@ -7,10 +7,18 @@ from typing import Literal
 
 from alrsim.errors import ProfileError
 from alrsim.files import read_text
-from alrsim.hardware.figure import Confidence, Evidence, NonNegativeFigure, PeakFigure, PositiveFigure
+from alrsim.hardware.figure import (
+    Confidence,
+    Derivation,
+    Evidence,
+    NonNegativeFigure,
+    PeakFigure,
+    PositiveFigure,
+    Section,
+)
 from alrsim.hardware.precision import Precision
 from alrsim.hardware.profile import Profile, key_path, profile_folder, read_profile, shipped_names
-from alrsim.hardware.specification import Specification, UnitSection, Wire
+from alrsim.hardware.specification import Specification, UnitSection
 
 DERIVATION_TOLERANCE = 0.02
 """A peak that differs more than this from its own derivation is a doubt."""
@@ -84,29 +92,19 @@ def _rows(spec: Specification) -> Iterator[FigureRow]:
 def figures(spec: Specification) -> Iterator[tuple[str, Evidence]]:
     """Key path and figure of everything in a file that has a source."""
     if spec.unit is not None:
-        yield from _unit_figures(spec.unit)
+        yield from _section_figures("unit", spec.unit)
     if spec.links is not None:
-        yield from _wire_figures("links", spec.links)
+        yield from _section_figures("links", spec.links)
     for position, between in enumerate(spec.links_between_groups):
-        yield from _wire_figures(f"links_between_groups[{position}]", between)
+        yield from _section_figures(f"links_between_groups[{position}]", between)
 
 
-def _unit_figures(unit: UnitSection) -> Iterator[tuple[str, Evidence]]:
-    for precision, peak in unit.peak_tflops_dense.items():
-        yield f"unit.peak_tflops_dense.{precision}", peak
-    for precision, table in unit.efficiency.items():
-        yield f"unit.efficiency.{precision}", table
-    for key in ("elementwise_tflops", "memory_gb", "memory_bandwidth_gb_per_s", "launch_overhead_us", "tdp_w"):
-        figure = getattr(unit, key)
-        if figure is not None:
-            yield f"unit.{key}", figure
-
-
-def _wire_figures(where: str, wire: Wire) -> Iterator[tuple[str, Evidence]]:
-    if wire.bandwidth_gb_per_s_per_direction is not None:
-        yield f"{where}.bandwidth_gb_per_s_per_direction", wire.bandwidth_gb_per_s_per_direction
-    if wire.latency_us is not None:
-        yield f"{where}.latency_us", wire.latency_us
+def _section_figures(where: str, section: Section) -> Iterator[tuple[str, Evidence]]:
+    """Figures by precision first."""
+    for key, value in section:
+        if isinstance(value, dict):
+            yield from ((f"{where}.{key}.{name}", one) for name, one in value.items() if isinstance(one, Evidence))
+    yield from ((f"{where}.{key}", value) for key, value in section if isinstance(value, Evidence))
 
 
 def _row(path: str, figure: Evidence) -> FigureRow:
@@ -154,22 +152,19 @@ def _doubts(profile: Profile, stem: str) -> Iterator[Finding]:
         if figure.confidence is Confidence.UNVERIFIED:
             fix = "find a source, or measure it"
             yield Finding("warning", path, f"is unverified ({figure.note or figure.source})", fix=fix)
-        if isinstance(figure, PeakFigure):
-            yield from _derivation_doubts(path, figure)
+        if isinstance(figure, PeakFigure) and figure.derivation is not None:
+            yield from _derivation_doubts(path, figure.value, figure.derivation)
     if spec.unit is not None:
         yield from _sparsity_doubts(spec.unit)
         yield from _link_doubts(spec)
 
 
-def _derivation_doubts(path: str, peak: PeakFigure) -> Iterator[Finding]:
-    if peak.derivation is None:
-        return
-    derived = peak.derivation.tflops
-    if abs(peak.value / derived - 1) > DERIVATION_TOLERANCE:
-        double = abs(peak.value / derived / 2 - 1) <= DERIVATION_TOLERANCE
+def _derivation_doubts(path: str, peak: float, derivation: Derivation) -> Iterator[Finding]:
+    derived = derivation.tflops
+    if abs(peak / derived - 1) > DERIVATION_TOLERANCE:
+        double = abs(peak / derived / 2 - 1) <= DERIVATION_TOLERANCE
         fix = "it looks like a 2:4 sparse figure: halve it" if double else "check the figure and the formula"
-        formula = peak.derivation.formula
-        yield Finding("warning", path, f"is {peak.value:g}, but {formula} gives {derived:.4g}", fix=fix)
+        yield Finding("warning", path, f"is {peak:g}, but {derivation.formula} gives {derived:.4g}", fix=fix)
 
 
 def _sparsity_doubts(unit: UnitSection) -> Iterator[Finding]:

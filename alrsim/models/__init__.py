@@ -1,23 +1,19 @@
 """The zoo: the architectures of the papers, one file per family, by name."""
 
-import torch
-
 from alrsim.errors import ModelError
-from alrsim.frontend.torch_model import TorchModel
-from alrsim.models.entry import ZooEntry
+from alrsim.frontend.torch_model import TorchModel, seeded
+from alrsim.models.convolutional import CONVOLUTIONAL
+from alrsim.models.entry import Option, ZooEntry, resolve
 from alrsim.models.graphnets import GRAPH_NETWORKS
 from alrsim.models.mlp import MLP_ENTRY
-from alrsim.models.options import Option, resolve
 from alrsim.models.recurrent import RECURRENT
-from alrsim.models.resnet import RESNETS
 from alrsim.models.spiking import SNN_ENTRY
-from alrsim.models.vgg import VGG8_ENTRY
 from alrsim.options import choose
 from alrsim.registry import Registry
 
 __all__ = ["ZOO", "Option", "ZooEntry", "build"]
 
-_ENTRIES = (*RESNETS, VGG8_ENTRY, MLP_ENTRY, *RECURRENT, *GRAPH_NETWORKS, SNN_ENTRY)
+_ENTRIES = (*CONVOLUTIONAL, MLP_ENTRY, *RECURRENT, *GRAPH_NETWORKS, SNN_ENTRY)
 
 ZOO: Registry[ZooEntry] = Registry("model", {entry.name: entry for entry in _ENTRIES}, "alrsim.models")
 """Every architecture by its name."""
@@ -32,8 +28,7 @@ def build(name: str, /, **options: object) -> TorchModel:
     """
     entry = ZOO[choose(name, ZOO, field="model", what="model of the zoo")]
     values = resolve(name, entry.options, options)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(values.get("seed", 0)))
+    with seeded(int(values.get("seed", 0))):
         try:
             model = entry.build(**values)
         except (RuntimeError, MemoryError) as error:  # torch's allocator raises RuntimeError

@@ -4,13 +4,15 @@ A sample is one feature matrix over the graph's nodes, ``(batch, nodes, features
 ``(batch, classes, nodes)``, the layout of ``torch.nn.functional.cross_entropy`` for many targets per sample.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alrsim.frontend.torch_model import TorchModel
-from alrsim.models.entry import ZooEntry, float_input
-from alrsim.models.options import SEED, Option
+from alrsim.frontend.torch_model import TorchModel, float_input
+from alrsim.models.entry import SEED, Option, ZooEntry
 
 DEGREE = 4
 """Mean number of neighbours: Cora has 5,429 links between 2,708 papers, so 4.0 per paper."""
@@ -56,9 +58,22 @@ class NodeClassifier(nn.Module):
             with; this is what data sets read.
     """
 
-    first: "GCNLayer | GATLayer"
-    second: "GCNLayer | GATLayer"
-    adjacency: Tensor
+    def __init__(
+        self,
+        adjacency: Tensor,
+        first: "GCNLayer | GATLayer",
+        activation: nn.Module,
+        second: "GCNLayer | GATLayer",
+    ) -> None:
+        super().__init__()
+        self.adjacency, self.first = adjacency, first
+        self.add_module(type(activation).__name__.lower(), activation)
+        self.second = second
+
+    def forward(self, features: Tensor) -> Tensor:
+        for layer in self.children():
+            features = layer(features)
+        return features.transpose(1, 2)
 
     def set_adjacency(self, adjacency: Tensor) -> None:
         """Put the model on another graph of as many nodes, with self-loops; parameters stay."""
@@ -71,15 +86,8 @@ class GCN(NodeClassifier):
     """Two graph convolutions."""
 
     def __init__(self, adjacency: Tensor, features: int, hidden: int, classes: int) -> None:
-        super().__init__()
-        self.adjacency = adjacency
-        self.first = GCNLayer(adjacency, features, hidden)
-        self.relu = nn.ReLU()
-        self.second = GCNLayer(adjacency, hidden, classes)
-
-    def forward(self, features: Tensor) -> Tensor:
-        logits: Tensor = self.second(self.relu(self.first(features)))
-        return logits.transpose(1, 2)
+        first = GCNLayer(adjacency, features, hidden)
+        super().__init__(adjacency, first, nn.ReLU(), GCNLayer(adjacency, hidden, classes))
 
 
 class GATLayer(nn.Module):
@@ -115,27 +123,21 @@ class GAT(NodeClassifier):
     """Two attention layers, the second with one head."""
 
     def __init__(self, adjacency: Tensor, features: int, hidden: int, heads: int, classes: int) -> None:
-        super().__init__()
-        self.adjacency = adjacency
-        self.first = GATLayer(adjacency, features, hidden, heads)
-        self.elu = nn.ELU()
-        self.second = GATLayer(adjacency, heads * hidden, classes, 1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        logits: Tensor = self.second(self.elu(self.first(features)))
-        return logits.transpose(1, 2)
+        first = GATLayer(adjacency, features, hidden, heads)
+        super().__init__(adjacency, first, nn.ELU(), GATLayer(adjacency, heads * hidden, classes, 1))
 
 
-def build_gcn(*, nodes: int, features: int, hidden: int, classes: int, seed: int) -> TorchModel:
-    """The GCN from all of its options."""
-    module = GCN(random_graph(nodes, seed), features, hidden, classes)
-    return TorchModel("gcn", module, float_input((nodes, features), seed), classes)
+def build_classifier(
+    kind: Callable[..., NodeClassifier], *, nodes: int, features: int, classes: int, seed: int, **sizes: int
+) -> TorchModel:
+    """A node classifier on a random graph from all of its options.
 
-
-def build_gat(*, nodes: int, features: int, hidden: int, heads: int, classes: int, seed: int) -> TorchModel:
-    """The GAT from all of its options."""
-    module = GAT(random_graph(nodes, seed), features, hidden, heads, classes)
-    return TorchModel("gat", module, float_input((nodes, features), seed), classes)
+    Args:
+        kind: The module's class.
+        sizes: Its other options: ``hidden``, and ``heads`` of a GAT.
+    """
+    module = kind(random_graph(nodes, seed), features=features, classes=classes, **sizes)
+    return TorchModel(type(module).__name__.lower(), module, float_input((nodes, features), seed), classes)
 
 
 _COMMON = {
@@ -149,14 +151,14 @@ _SOURCE = "sizes of the original paper on Cora; the graph is a smaller random on
 GRAPH_NETWORKS = (
     ZooEntry(
         "gat",
-        build_gat,
+        partial(build_classifier, GAT),
         {**_COMMON, "hidden": Option(8, "width of a head"), "heads": Option(8, "heads of the first layer")},
         "two graph attention layers, for Cora",
         "Velickovic et al. 2018 (arXiv:1710.10903): " + _SOURCE,
     ),
     ZooEntry(
         "gcn",
-        build_gcn,
+        partial(build_classifier, GCN),
         {**_COMMON, "hidden": Option(16, "width of the hidden layer")},
         "two graph convolutions, for Cora",
         "Kipf and Welling 2017 (arXiv:1609.02907): " + _SOURCE,

@@ -2,9 +2,8 @@
 
 from torch import Tensor, nn
 
-from alrsim.frontend.torch_model import TorchModel
-from alrsim.models.entry import ZooEntry, float_input
-from alrsim.models.options import SEED, Option
+from alrsim.frontend.torch_model import TorchModel, float_input
+from alrsim.models.entry import SEED, Option, ZooEntry
 
 
 class MLP(nn.Module):

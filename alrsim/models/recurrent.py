@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from alrsim.errors import OptionError
 from alrsim.frontend.inject import inject
 from alrsim.frontend.torch_model import TorchModel
-from alrsim.models.entry import ZooEntry, token_input
-from alrsim.models.options import SEED, Option
+from alrsim.models.entry import SEED, Option, ZooEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +52,11 @@ class RecurrentLayer(nn.Module):
     Attributes:
         from_input: Gate pre-activations of all time steps at once.
         from_state: Gate pre-activations of one step's state.
+        gates: Gates of the cell.
+        states: Tensors of its state, ``h`` first.
     """
 
-    gates = 1
+    gates, states = 1, 1
 
     def __init__(self, inputs: int, hidden: int, marks: Marks = Marks()) -> None:
         super().__init__()
@@ -64,8 +65,8 @@ class RecurrentLayer(nn.Module):
         self.from_state = nn.Linear(hidden, self.gates * hidden)
 
     def initial(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """The state before the first step, ``h`` first."""
-        return (inputs.new_zeros(inputs.shape[0], self.hidden),)
+        """The state before the first step, all zeros."""
+        return (inputs.new_zeros(inputs.shape[0], self.hidden),) * self.states
 
     def step(self, drive: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The next state from ``drive = from_input(x_t)``: ``h' = tanh(drive + from_state(h))``."""
@@ -99,17 +100,23 @@ class GRULayer(RecurrentLayer):
 class LSTMLayer(RecurrentLayer):
     """Gates i, f, g, o; ``c' = f c + i g``, ``h' = o tanh(c')``."""
 
-    gates = 4
-
-    def initial(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        zeros = inputs.new_zeros(inputs.shape[0], self.hidden)
-        return (zeros, zeros)
+    gates, states = 4, 2
 
     def step(self, drive: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         hidden, memory = state
         write, keep, value, read = self.marks.gate(drive + self.from_state(hidden)).chunk(4, dim=-1)
         memory = torch.sigmoid(keep) * memory + torch.sigmoid(write) * torch.tanh(value)
         return (torch.sigmoid(read) * torch.tanh(memory), memory)
+
+
+def token_input(length: int, vocabulary: int, seed: int) -> Callable[[int], tuple[Tensor, ...]]:
+    """Example inputs of token numbers ``(batch, length)``, int64, the same for the same batch size."""
+
+    def example(batch: int) -> tuple[Tensor, ...]:
+        generator = torch.Generator().manual_seed(seed)
+        return (torch.randint(vocabulary, (batch, length), generator=generator),)
+
+    return example
 
 
 class TextClassifier(nn.Module):

@@ -65,8 +65,9 @@ def _build(graph: StageGraph, options: RuleOptions, name: str) -> TaskGraph:
     return build_tasks(graph, segmentation, settled, split=name == "bp-split", rule=name)
 
 
-_BUILTIN: dict[str, Rule] = {"bp": bp, "bp-split": bp_split, "lr": lr, "segments": segments}
-RULES = Registry("rule", _BUILTIN, "alrsim.rules")
+RULES: Registry[Rule] = Registry(
+    "rule", {"bp": bp, "bp-split": bp_split, "lr": lr, "segments": segments}, "alrsim.rules"
+)
 
 
 __all__ = ["RULES", "Rule", "RuleOptions", "bp", "bp_split", "lr", "segments"]

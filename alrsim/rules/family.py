@@ -8,21 +8,18 @@ from alrsim.allocation import collector_paused
 from alrsim.errors import OptionError
 from alrsim.graph.stages import MODEL_INPUT, Stage, StageGraph
 from alrsim.graph.work import NO_WORK, Work
-from alrsim.rules.builder import Draft
 from alrsim.rules.forward import forward
 from alrsim.rules.gradient import accumulate, exact_gradients, lr_gradient, parameter_gradient
 from alrsim.rules.instances import Instance, Instances, forward_instances, noisy_groups
 from alrsim.rules.optimizers import OPTIMIZERS
 from alrsim.rules.options import RuleOptions
 from alrsim.rules.segmentation import Segmentation
-from alrsim.rules.step import Step
+from alrsim.rules.step import Draft, Step
 from alrsim.tasks.taskgraph import Category, TaskGraph
 from alrsim.tasks.token import NONE, TaskId
 
 MAX_FORWARDS = 2_000_000
 """Forward tasks in one step; a graph of so many takes a few GB and a minute to build."""
-
-"""Element-wise FLOPs per parameter of one update."""
 
 
 @collector_paused()
@@ -102,21 +99,20 @@ def _notes(graph: StageGraph, segmentation: Segmentation, options: RuleOptions) 
 
 def begin(graph: StageGraph, segmentation: Segmentation, options: RuleOptions, split: bool) -> Step:
     """A step with its resident buffers and no task yet."""
-    count = len(graph.stages)
-    step = Step(
+    draft, count = Draft(), len(graph.stages)
+    return Step(
         graph,
         segmentation,
         options,
         split,
         forward_instances(graph, segmentation, options),
-        Draft(),
-        [graph.incoming(stage) for stage in range(count + 1)],
-        [graph.outgoing(stage) for stage in range(count)],
+        draft,
+        incoming=[graph.incoming(stage) for stage in range(count + 1)],
+        outgoing=[graph.outgoing(stage) for stage in range(count)],
+        param=[residents(draft, options, stage) for stage in graph.stages],
+        partials=[[] for _ in graph.stages],
+        noisy_forwards=[[] for _ in graph.stages],
     )
-    step.param = [residents(step, stage) for stage in graph.stages]
-    step.partials = [[] for _ in graph.stages]
-    step.noisy_forwards = [[] for _ in graph.stages]
-    return step
 
 
 def add_microbatch(step: Step, microbatch: int) -> None:
@@ -175,13 +171,14 @@ def add_updates(step: Step) -> None:
         step.draft.task(TaskId(step.count, "U"), [], after=step.loss_cells)
 
 
-def residents(step: Step, stage: Stage) -> int | None:
+def residents(draft: Draft, options: RuleOptions, stage: Stage) -> int | None:
+    """Buffers that stay for the whole step; returns that of the parameters, ``None`` without any."""
     if not stage.parameters:
         return None
-    size = step.plan.parameters.bytes_for(stage.parameters)
-    param = step.draft.buffer(f"{stage.index}:param", Category.PARAM, size, stage.index, resident=True)
-    step.draft.buffer(f"{stage.index}:grad", Category.GRAD, size, stage.index, resident=True)
-    states = OPTIMIZERS[step.options.optimizer].states
-    if states and step.options.update:
-        step.draft.buffer(f"{stage.index}:optimizer", Category.OPTIMIZER, states * size, stage.index, resident=True)
+    size = options.precision.parameters.bytes_for(stage.parameters)
+    param = draft.buffer(f"{stage.index}:param", Category.PARAM, size, stage.index, resident=True)
+    draft.buffer(f"{stage.index}:grad", Category.GRAD, size, stage.index, resident=True)
+    states = OPTIMIZERS[options.optimizer].states
+    if states and options.update:
+        draft.buffer(f"{stage.index}:optimizer", Category.OPTIMIZER, states * size, stage.index, resident=True)
     return param

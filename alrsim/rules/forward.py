@@ -2,10 +2,10 @@
 
 from alrsim.graph.stages import Stage
 from alrsim.hardware.precision import Precision
-from alrsim.rules.codes import code_bits, is_coded
 from alrsim.rules.instances import Instance, keeps_state
 from alrsim.rules.noise import forward_work, injected_by_reader, store_noise
-from alrsim.rules.step import Step, is_product, made, value
+from alrsim.rules.options import is_coded
+from alrsim.rules.step import Step, hand_back, is_product, made, value
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import TaskId
 
@@ -31,8 +31,7 @@ def forward_stage(step: Step, microbatch: int, one: Instance, stage: Stage) -> N
         size = step.plan.activations.bytes_for(elements * one.copies)
         step.values[name, one.group] = made(step, task, id_, name, Category.ACTIVATION, size)
     keep(step, task, id_, one, stage)
-    if one.noisy:
-        store_noise(step, task, microbatch, one, stage.index)
+    store_noise(step, task, microbatch, one, stage.index)
 
 
 def loss(step: Step, microbatch: int, one: Instance) -> None:
@@ -46,8 +45,7 @@ def loss(step: Step, microbatch: int, one: Instance) -> None:
         work = work + loss.input_gradient
     id_ = TaskId(step.count, "L", microbatch, one.group)
     task = step.draft.task(id_, reads, work=work, copies=one.copies)
-    if one.noisy:
-        store_noise(step, task, microbatch, one, step.count)
+    store_noise(step, task, microbatch, one, step.count)
     size = Precision.FP32.bytes_for(step.graph.batch * one.copies)
     step.losses[one.group] = made(step, task, id_, "losses", Category.ACTIVATION, size)
     if not exact:
@@ -56,11 +54,7 @@ def loss(step: Step, microbatch: int, one: Instance) -> None:
         id_ = TaskId(step.count, "B", microbatch, one.group)
         task = step.draft.task(id_, [*reads, step.losses[one.group]], work=loss.input_gradient)
         step.loss_cells.append(task)
-    for edge in step.incoming[step.count]:
-        if step.segmentation.joined(edge.source, step.count):
-            size = step.plan.activations.bytes_for(edge.elements)
-            cotangent = made(step, task, id_, f"d{edge.value}", Category.TEMP, size)
-            step.upstream.setdefault((edge.value, one.group), []).append(cotangent)
+    hand_back(step, task, id_, one.copies)
 
 
 def keep(step: Step, task: int, id_: TaskId, one: Instance, stage: Stage) -> None:
@@ -87,7 +81,10 @@ def code_bytes(step: Step, stage: Stage, one: Instance) -> int:
     options, plan = step.options, step.plan
     if is_coded(options, incoming):
         scales = stage.lr_scales * one.copies if options.input_code == "sign-scaled" else 0
-        bits = code_bits(options, unsigned=_unsigned(step, stage, one)) * elements * one.copies
+        # A packed threshold code of values with signs has three levels and takes two bits; noise makes values signed.
+        unsigned = stage.lr_unsigned_noisy if one.noisy else stage.lr_unsigned
+        signed = options.input_code == "threshold" and plan.saved is Precision.SIGN1 and not unsigned
+        bits = (2 if signed else plan.saved.bits) * elements * one.copies
         return -(-bits // 8) + Precision.FP32.bytes_for(scales)
     if not product:
         return 0
@@ -95,10 +92,3 @@ def code_bytes(step: Step, stage: Stage, one: Instance) -> int:
         return 0 if stage.direct else plan.activations.bytes_for(elements)
     stored = one.copies == 1 or all(edge.source in one.stages for edge in incoming)
     return 0 if stage.direct and stored else plan.activations.bytes_for(elements * one.copies)
-
-
-def _unsigned(step: Step, stage: Stage, one: Instance) -> bool:
-    """Whether what is kept cannot be negative: noise on the stage's inputs makes them signed."""
-    if one.noisy:
-        return stage.lr_unsigned_noisy
-    return stage.lr_unsigned

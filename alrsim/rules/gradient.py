@@ -5,7 +5,7 @@ from alrsim.graph.work import NO_WORK, Work
 from alrsim.hardware.precision import Precision
 from alrsim.rules.instances import Instance
 from alrsim.rules.noise import noise_elements, redrawing
-from alrsim.rules.step import Step, is_product, made, value
+from alrsim.rules.step import Step, hand_back, is_product, made, value
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import Kind, TaskId
 
@@ -27,22 +27,18 @@ def bp_gradient(step: Step, microbatch: int, one: Instance, stage: Stage, group:
     param = step.param[index]
     if param is not None:
         reads.insert(0, param)
-    whole = through + stage.weight_gradient
     if not step.split or not (passes and stage.parameters):
         kind: Kind = "B" if not step.split else ("I" if passes else "W")
-        id_ = TaskId(index, kind, microbatch, group)
-        task = step.draft.task(id_, reads, after=after, work=whole.stacked(one.copies), copies=one.copies)
-        finish_gradient(step, task, id_, stage, group, one, weights=True)
+        work = (through + stage.weight_gradient).stacked(one.copies)
+        add_gradient(step, TaskId(index, kind, microbatch, group), one, reads, after=after, work=work)
         return
     id_ = TaskId(index, "I", microbatch, group)
-    task = step.draft.task(id_, reads, after=after, work=through.stacked(one.copies), copies=one.copies)
-    finish_gradient(step, task, id_, stage, group, one, weights=False)
+    task = add_gradient(step, id_, one, reads, after=after, work=through.stacked(one.copies))
     deltas = made(step, task, id_, "deltas", Category.TEMP, step.plan.activations.bytes_for(stage.deltas * one.copies))
     kept = [*step.kept.get((index, one.group), []), deltas]
     kept += [value(step, edge, one) for edge in step.incoming[index] if edge.saved_by_target]
-    id_ = TaskId(index, "W", microbatch, group)
-    task = step.draft.task(id_, kept, work=stage.weight_gradient.stacked(one.copies), copies=one.copies)
-    finish_gradient(step, task, id_, stage, group, one, weights=True, passes=False)
+    work = stage.weight_gradient.stacked(one.copies)
+    add_gradient(step, TaskId(index, "W", microbatch, group), one, kept, work=work)
 
 
 def gradient_inputs(step: Step, stage: int, group: int) -> list[int]:
@@ -54,26 +50,29 @@ def gradient_inputs(step: Step, stage: int, group: int) -> list[int]:
     ]
 
 
-def finish_gradient(
+def add_gradient(
     step: Step,
-    task: int,
     id_: TaskId,
-    stage: Stage,
-    group: int,
-    one: Instance,
+    state: Instance,
+    reads: list[int],
     *,
-    weights: bool,
-    passes: bool = True,
-) -> None:
-    """Hand the gradients of the inputs to the stages above and add the weight gradient to its ordered sum."""
-    if passes and step.segmentation.passes[stage.index]:
-        for edge in step.incoming[stage.index]:
-            joined = step.segmentation.joined(edge.source, stage.index)
-            if joined and step.segmentation.trainable[edge.source]:
-                size = step.plan.activations.bytes_for(edge.elements * one.copies)
-                cotangent = made(step, task, id_, f"d{edge.value}", Category.TEMP, size)
-                step.upstream.setdefault((edge.value, group), []).append(cotangent)
-    if weights and stage.parameters:
+    after: list[int] | None = None,
+    work: Work,
+    encoded: Work = NO_WORK,
+    copies: int | None = None,
+) -> int:
+    """Add a gradient task; its input gradients go to the stages above, its weight gradient to the ordered sum.
+
+    Args:
+        state: The forward from whose state it is computed.
+        copies: Stacked in the task; default: those of that forward.
+    """
+    stage = step.graph.stages[id_.stage]
+    copies = state.copies if copies is None else copies
+    task = step.draft.task(id_, reads, after=after, work=work, encoded=encoded, copies=copies)
+    if id_.kind != "W" and step.segmentation.passes[stage.index]:
+        hand_back(step, task, id_, state.copies)
+    if id_.kind != "I" and stage.parameters:
         partial = step.draft.buffer(
             f"{id_}:partial",
             Category.TEMP,
@@ -84,21 +83,19 @@ def finish_gradient(
             rank=len(step.partials[stage.index]),
         )
         step.partials[stage.index].append(partial)
+    return task
 
 
 def lr_gradient(step: Step, microbatch: int, one: Instance, stage_index: int, group: int) -> None:
     """G of a segment's end, or B of a stage inside an LR segment, weighed by one instance's losses."""
-    stage = step.graph.stages[stage_index]
-    segmentation = step.segmentation
-    if segmentation.is_exact(stage_index) or not segmentation.trainable[stage_index]:
-        return
-    if segmentation.on_weights(stage_index):
+    stage, segmentation = step.graph.stages[stage_index], step.segmentation
+    by_lr = segmentation.trainable[stage_index] and not segmentation.is_exact(stage_index)
+    if not by_lr or segmentation.on_weights(stage_index):
         return
     state = step.instances.clean if step.layerwise and step.instances.clean is not None else one
-    if not step.segmentation.exits(stage_index):
+    if not segmentation.exits(stage_index):
         bp_gradient(step, microbatch, state, stage, group)
         return
-    passes = step.segmentation.passes[stage_index]
     kept = step.kept[stage_index, state.group]
     reads = gradient_inputs(step, stage_index, group) + kept
     if not kept:
@@ -106,21 +103,20 @@ def lr_gradient(step: Step, microbatch: int, one: Instance, stage_index: int, gr
     param = step.param[stage_index]
     if param is not None and not is_product(step, stage):
         reads.append(param)
-    reads += loss_reads(step, one) + noise_reads(step, stage_index, one) if one.noisy else step.sums[stage_index]
-    work, encoded = gradient_work(step, stage, one, state, passes)
+    reads += signal_reads(step, one, stage_index) if one.noisy else step.sums[stage_index]
+    work, encoded = gradient_work(step, stage, one, state)
     id_ = TaskId(stage_index, "G", microbatch, group)
     after = [step.forwards[stage_index, state.group]]
-    task = step.draft.task(id_, reads, after=after, work=work, encoded=encoded, copies=one.copies)
-    finish_gradient(step, task, id_, stage, group, state, weights=True)
+    add_gradient(step, id_, state, reads, after=after, work=work, encoded=encoded, copies=one.copies)
 
 
-def gradient_work(step: Step, stage: Stage, one: Instance, state: Instance, passes: bool) -> tuple[Work, Work]:
+def gradient_work(step: Step, stage: Stage, one: Instance, state: Instance) -> tuple[Work, Work]:
     """(work in the activation precision, product of codes) of a G task.
 
     Where the copies share one clean input (``state`` is not ``one``) their noise is summed first and multiplied
     once; otherwise the product runs over every copy.
     """
-    through = stage.input_gradient if passes else stage.interior_gradient
+    through = stage.input_gradient if step.segmentation.passes[stage.index] else stage.interior_gradient
     again = NO_WORK if is_product(step, stage) else stage.forward
     around = (again + through).stacked(state.copies)
     product = stage.weight_gradient.stacked(state.copies)
@@ -150,10 +146,9 @@ def parameter_gradient(step: Step, microbatch: int, one: Instance, stage_index: 
         launches=1,
     )
     id_ = TaskId(stage_index, "G", microbatch, one.group)
-    reads = loss_reads(step, one) + noise_reads(step, stage_index, one)
+    reads = signal_reads(step, one, stage_index)
     after = [step.forwards[stage_index, one.group]]
-    task = step.draft.task(id_, reads, after=after, work=work, copies=one.copies)
-    finish_gradient(step, task, id_, step.graph.stages[stage_index], one.group, one, weights=True)
+    add_gradient(step, id_, one, reads, after=after, work=work)
 
 
 def accumulate(step: Step, microbatch: int, one: Instance, stage: int) -> None:
@@ -167,7 +162,7 @@ def accumulate(step: Step, microbatch: int, one: Instance, stage: int) -> None:
         launches=1,
     )
     id_ = TaskId(stage, "C", microbatch, one.group)
-    reads = loss_reads(step, one) + noise_reads(step, stage, one)
+    reads = signal_reads(step, one, stage)
     task = step.draft.task(id_, reads, work=work, copies=one.copies)
     terms = step.sums.setdefault(stage, [])
     term = step.draft.buffer(
@@ -182,8 +177,8 @@ def accumulate(step: Step, microbatch: int, one: Instance, stage: int) -> None:
     terms.append(term)
 
 
-def loss_reads(step: Step, one: Instance) -> list[int]:
-    """The losses that weigh a copy group's noise, by the baseline.
+def signal_reads(step: Step, one: Instance, stage: int) -> list[int]:
+    """A stage's stored noise of one copy group, and before it the losses that weigh it, by the baseline.
 
     Where the loss is no task its value is there as soon as the model's outputs are, so those are read instead.
     """
@@ -193,15 +188,9 @@ def loss_reads(step: Step, one: Instance) -> list[int]:
     else:
         clean = step.instances.clean if step.options.baseline == "clean" else None
         same = [one, *([] if clean is None else [clean])]
-    reads = []
+    reads: list[int] = []
     for instance in same:
-        if instance.group in step.losses:
-            reads.append(step.losses[instance.group])
-        else:
-            reads += [value(step, edge, instance) for edge in step.incoming[step.count]]
-    return reads
-
-
-def noise_reads(step: Step, stage: int, one: Instance) -> list[int]:
+        loss = step.losses.get(instance.group)
+        reads += [value(step, edge, instance) for edge in step.incoming[step.count]] if loss is None else [loss]
     stored = step.noise.get((stage, one.group))
-    return [] if stored is None else [stored]
+    return reads if stored is None else [*reads, stored]

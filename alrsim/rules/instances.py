@@ -50,13 +50,9 @@ class Instances:
     def ordered(self) -> tuple[Instance, ...]:
         return (*(() if self.clean is None else (self.clean,)), *self.noisy)
 
-    def of_segment(self, segment: int) -> tuple[Instance, ...]:
-        """Noisy instances that carry the noise of a segment."""
-        return tuple(one for one in self.noisy if one.source in (None, segment))
-
     def draws(self, segment: int) -> int:
         """Noise draws per sample (pairs, for antithetic) of a segment, over all its copy groups."""
-        return sum(one.draws for one in self.of_segment(segment))
+        return sum(one.draws for one in self.noisy if one.source in (None, segment))
 
 
 def forward_instances(graph: StageGraph, segmentation: Segmentation, options: RuleOptions) -> Instances:
@@ -72,7 +68,7 @@ def forward_instances(graph: StageGraph, segmentation: Segmentation, options: Ru
     loss = options.loss and (baseline or exact_head)
     clean = Instance(CLEAN, 1, 0, everything, None, loss) if needs_clean else None
     if not layerwise:
-        alone = clean is None and options.groups == 1
+        alone = clean is None and options.groups(options.copies) == 1
         return Instances(clean, _noisy(options, options.copies, NONE if alone else 1, everything, None))
     noisy: list[Instance] = []
     for segment in segmentation.ranks:
@@ -85,13 +81,13 @@ def forward_instances(graph: StageGraph, segmentation: Segmentation, options: Ru
 def noisy_groups(segmentation: Segmentation, options: RuleOptions) -> int:
     """Noisy copy groups of one micro-batch, without making them."""
     if options.scope == "joint":
-        return options.groups if segmentation.has_lr else 0
+        return options.groups(options.copies) if segmentation.has_lr else 0
     copies = {
         segmentation.segment[stage]: options.copies_of(stage)
         for stage in range(len(segmentation.segment))
         if segmentation.injects(stage)
     }
-    return sum(1 if options.group is None else each // options.group for each in copies.values())
+    return sum(map(options.groups, copies.values()))
 
 
 def _copies(sources: set[int], options: RuleOptions) -> int:
@@ -133,11 +129,11 @@ def _noisy(
     options: RuleOptions, copies: int, first_group: int, stages: frozenset[int], source: int | None
 ) -> tuple[Instance, ...]:
     """The copy groups of one segment (or of joint noise)."""
-    draws = copies if options.group is None else options.group
+    groups = options.groups(copies)
+    draws = copies // groups
     stacked = draws * (2 if options.baseline == "antithetic" else 1)
     return tuple(
-        Instance(first_group + k, stacked, draws, stages, source, options.loss, first=k * draws)
-        for k in range(copies // draws)
+        Instance(first_group + k, stacked, draws, stages, source, options.loss, first=k * draws) for k in range(groups)
     )
 
 

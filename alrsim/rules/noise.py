@@ -1,6 +1,5 @@
 """Noise: who injects it, what drawing and adding it costs, and where it is stored."""
 
-from dataclasses import dataclass
 from math import ceil
 
 from alrsim.estimators.policy import NoiseKind
@@ -21,50 +20,38 @@ LOGARITHM = 28
 square 1, series 6, tail 4, sum 3)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """Operations of drawing one element of noise.
-
-    Attributes:
-        draw: For every draw.
-        call: Once for all draws of one task.
-    """
-
-    draw: int
-    call: int = 0
-
-
-DRAWINGS: dict[NoiseKind, Drawing] = {
+DRAWINGS: dict[NoiseKind, tuple[int, int]] = {
     # 128 elements per block: 1; shift to the sign's place and join it to a number: 3.
-    "rademacher": Drawing(ceil(PHILOX_BLOCK / 128) + 3),
+    "rademacher": (ceil(PHILOX_BLOCK / 128) + 3, 0),
     # The same, and for each of a block's 4 words the parity of row and column: 16.
-    "hadamard": Drawing(ceil((PHILOX_BLOCK + 4 * 16) / 128) + 3),
+    "hadamard": (ceil((PHILOX_BLOCK + 4 * 16) / 128) + 3, 0),
     # 4 elements per block: 30; a pair by Box-Muller: logarithm, double, clamp and root 3, angle 5, its square 1, sine
     # 7, cosine 8, quadrant 8, signs and products 5.
-    "gauss": Drawing(ceil(PHILOX_BLOCK / 4 + (LOGARITHM + 37) / 2)),
+    "gauss": (ceil(PHILOX_BLOCK / 4 + (LOGARITHM + 37) / 2), 0),
     # 4 elements per block: 30; the logarithm; mask, scale, sign's shift and join: 4.
-    "laplace": Drawing(ceil(PHILOX_BLOCK / 4) + LOGARITHM + 4),
+    "laplace": (ceil(PHILOX_BLOCK / 4) + LOGARITHM + 4, 0),
     # A point is one XOR per element, to a float 1, half a cell 1, the normal's inverse distribution function 30
     # (polynomials of degree 4 and 8, square, quotient, 4 more), in fp64, which counts twice. The scramble is made for
     # every task; for up to 1,024 copies it has a shift and 10 columns, 18 operations (Mersenne twister) per number,
     # mask and diagonal 2 per column, and 55 pairs of columns with 4 (shift, and, product, XOR), in int64.
-    "sobol": Drawing(2 * 33, 11 * 18 + 2 * (10 * 2 + 55 * 4)),
+    "sobol": (2 * 33, 11 * 18 + 2 * (10 * 2 + 55 * 4)),
 }
-"""By kind of noise, counted from the arithmetic of :mod:`alrsim.estimators.kernels` (each +, *, /, root, shift, logical
-operation, comparison and conversion is one)."""
+"""Operations of drawing one element, by kind of noise: for every draw, and once for all draws of a task.
+
+Counted from the arithmetic of :mod:`alrsim.estimators.kernels` (each +, *, /, root, shift, logical operation,
+comparison and conversion is one).
+"""
 
 
 def drawing_work(kind: NoiseKind, elements: int, draws: int) -> int:
     """Element-wise operations of drawing ``draws`` times ``elements`` numbers in one task."""
-    cost = DRAWINGS[kind]
-    return elements * (cost.draw * draws + cost.call)
+    draw, call = DRAWINGS[kind]
+    return elements * (draw * draws + call)
 
 
 def redrawing(step: Step, elements: int, draws: int) -> int:
     """What a gradient task spends on drawing its noise again; 0 if it is stored."""
-    if step.plan.noise is not Precision.REGENERATED:
-        return 0
-    return drawing_work(step.options.noise, elements, draws)
+    return drawing_work(step.options.noise, elements, draws) if step.plan.noise is Precision.REGENERATED else 0
 
 
 def noise_elements(step: Step, stage: int) -> int:
@@ -115,25 +102,20 @@ def entering(step: Step, target: int, one: Instance) -> list[int]:
 
 def injected_by_reader(step: Step, target: int, one: Instance) -> Work:
     """Layer-wise: the work of drawing and adding that noise; none where all noise is joint."""
-    work = NO_WORK
-    for source in entering(step, target, one):
-        work = work + noise_work(step, source, one)
-    return work
+    return sum((noise_work(step, source, one) for source in entering(step, target, one)), NO_WORK)
 
 
 def store_noise(step: Step, task: int, microbatch: int, one: Instance, target: int) -> None:
-    """Noise is stored by the stage that adds it to itself, layer-wise noise on outputs by their first reader.
+    """Noise of a noisy instance is stored by the stage that adds it to itself, layer-wise by its first reader.
 
     Noise on parameters is the same for all micro-batches of a step; stored, it is kept once for each of them, because
     any of them may run on another unit or after the others are freed.
     """
+    if not one.noisy or step.plan.noise is Precision.REGENERATED:
+        return
     own = [target] if target < step.count and adds_itself(step, target, one) else []
     for source in own + entering(step, target, one):
-        if (source, one.group) in step.noise:
-            continue
-        size = step.plan.noise.bytes_for(noise_elements(step, source) * one.draws)
-        name = f"{TaskId(source, 'F', microbatch, one.group)}:noise"
-        stored = None
-        if step.plan.noise is not Precision.REGENERATED:
-            stored = step.draft.buffer(name, Category.NOISE, size, source, producer=task)
-        step.noise[source, one.group] = stored
+        if (source, one.group) not in step.noise:
+            size = step.plan.noise.bytes_for(noise_elements(step, source) * one.draws)
+            name = f"{TaskId(source, 'F', microbatch, one.group)}:noise"
+            step.noise[source, one.group] = step.draft.buffer(name, Category.NOISE, size, source, producer=task)

@@ -1,13 +1,15 @@
 """What a rule can be asked for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from alrsim.errors import OptionError
 from alrsim.estimators.policy import Baseline, InputCode, NoiseCode, NoiseKind, NoiseScope, Reduction
+from alrsim.graph.stages import MODEL_INPUT, Edge
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules.optimizers import Optimizer
 
-__all__ = ["Baseline", "NoiseScope", "Optimizer", "Reduction", "RuleOptions"]
+__all__ = ["Baseline", "NoiseScope", "Optimizer", "Reduction", "RuleOptions", "is_coded"]
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,8 @@ class RuleOptions:
         if self.microbatches < 1:
             raise OptionError(f"microbatches is {self.microbatches}, must be at least 1", field="microbatches")
         self._check_copies()
-        for what, value in (
-            ("parameters", self.precision.parameters),
-            ("activations", self.precision.activations),
-        ):
-            if value in (Precision.SIGN1, Precision.REGENERATED, Precision.INT4):
+        for what in ("parameters", "activations"):
+            if (value := getattr(self.precision, what)) in (Precision.SIGN1, Precision.REGENERATED, Precision.INT4):
                 raise OptionError(f"{what} cannot be {value}", field="precision", fix="use fp32, bf16, fp16 or int8")
         if self.precision.saved is Precision.REGENERATED:
             raise OptionError("saved state cannot be regenerated, only noise can", field="precision")
@@ -119,17 +118,20 @@ class RuleOptions:
         """Whether input or noise is kept as less than its value, as in ALR."""
         return self.input_code != "plain" or self.noise_code != "plain"
 
-    @property
-    def draws_per_group(self) -> int:
-        """Noise draws (pairs, for antithetic) in one copy group, where all stages have the same number of copies."""
-        return self.copies if self.group is None else self.group
+    def groups(self, copies: int) -> int:
+        """Copy groups that so many draws (pairs, for antithetic) make."""
+        return 1 if self.group is None else copies // self.group
 
-    @property
-    def groups(self) -> int:
-        """Noisy copy groups per micro-batch (layer-wise: and segment), where all have the same number of copies."""
-        return self.copies // self.draws_per_group
 
-    @property
-    def stacked(self) -> int:
-        """Replicas of the micro-batch in one noisy task: antithetic pairs count twice."""
-        return self.draws_per_group * (2 if self.baseline == "antithetic" else 1)
+def is_coded(options: RuleOptions, incoming: Sequence[Edge]) -> bool:
+    """Whether a stage's input is kept as a code, in ``precision.saved``.
+
+    A threshold or scaled-sign code leaves a stage that reads the model's own input alone as it is: that input carries
+    no noise, so it is one tensor for all copies (of a linear map behind other operators, their result for one copy).
+
+    Args:
+        incoming: Edges that the stage reads.
+    """
+    if options.input_code in ("threshold", "sign-scaled") and all(edge.source == MODEL_INPUT for edge in incoming):
+        return False
+    return options.input_code != "plain" or options.precision.saved is not options.precision.activations

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from alrsim.errors import OptionError
-from alrsim.graph.stages import MODEL_INPUT, Stage, StageGraph
+from alrsim.graph.stages import MODEL_INPUT, StageGraph
 from alrsim.rules.options import RuleOptions
 
 
@@ -93,9 +93,7 @@ def segmentation_of(rule: str, graph: StageGraph, options: RuleOptions) -> Segme
 
 def settle_options(options: RuleOptions, segmentation: Segmentation) -> RuleOptions:
     """The loss module has gradient and update cells only where an exact segment reaches it."""
-    if not segmentation.has_lr:
-        return options
-    exact = segmentation.exact
+    exact = segmentation.exact or not segmentation.has_lr
     return replace(options, loss_gradient=options.loss_gradient and exact, loss_update=options.loss_update and exact)
 
 
@@ -136,7 +134,12 @@ def cut_segments(graph: StageGraph, starts: Sequence[int], *, exact: bool, optio
         noised.append(points or leaving)
         pointed.append(bool(points))
         if points and stage.uncut:
-            raise _uncut(stage)
+            raise OptionError(
+                f"the marked places of stage {stage.index} ({stage.name}) do not cut every path from its parameters to "
+                f"what leaves it: {stage.uncut}. A likelihood ratio of noise on them alone is biased",
+                where=stage.name,
+                fix="mark every state that is carried on (LSTM: noise=state marks h and c), or use noise on the output",
+            )
     injecting = sorted({segment[stage] for stage in range(count) if noised[stage] or weight_noised[stage]})
     ranks = {index: rank for rank, index in enumerate(injecting)}
     return Segmentation(segment, exact, trainable, passes, tuple(noised), tuple(weight_noised), tuple(pointed), ranks)
@@ -169,15 +172,6 @@ def _check_weight_noise(
         raise OptionError(
             f"noise cannot lie on the parameters of stage {index}: it {problem}", where="kind es", fix=fix
         )
-
-
-def _uncut(stage: Stage) -> OptionError:
-    return OptionError(
-        f"the marked places of stage {stage.index} ({stage.name}) do not cut every path from its parameters to what "
-        f"leaves it: {stage.uncut}. A likelihood ratio of noise on them alone is biased",
-        where=stage.name,
-        fix="mark every state that is carried on (LSTM: noise=state marks h and c), or use noise on the output",
-    )
 
 
 def _flow(

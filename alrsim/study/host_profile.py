@@ -12,10 +12,10 @@ from alrsim.cost.costs import LinkFit, MeasuredCosts
 from alrsim.cost.curve_fit import fit_sum
 from alrsim.cost.roofline import roofline
 from alrsim.cost.roofline_fit import HostFit, fit_host, with_error
-from alrsim.errors import ExecutionError, ProfileError
+from alrsim.errors import ExecutionError
 from alrsim.hardware.calibration import KernelSection, LinkSection, RooflineSection, Row, TableSection
 from alrsim.hardware.figure import Section
-from alrsim.hardware.profile import Profile, machine_from, read_profile
+from alrsim.hardware.profile import Profile, machine_from, profile_of
 from alrsim.hardware.profile_text import profile_text
 from alrsim.progress import stretch
 from alrsim.reports.calibration import CalibrateResult, summary_of
@@ -234,10 +234,7 @@ def _finish(
     """The profile and its text, which was read back; without costs it has no calibration section yet."""
     where = wanted.name
     text = profile_text(_document(wanted, kernels, fit, costs, tables, fitted), where)
-    faults, profile = read_profile(text, where)
-    if profile is None:
-        raise ProfileError(faults[0].message, where=where)
-    return profile, text
+    return profile_of(text, where), text
 
 
 def _document(

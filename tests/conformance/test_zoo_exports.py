@@ -8,9 +8,8 @@ import torch
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
-from alrsim.frontend.probe import output_shape
 from alrsim.frontend.torch_export import Exported, export_model
-from alrsim.frontend.torch_model import TorchModel
+from alrsim.frontend.torch_model import TorchModel, output_shape
 from alrsim.models import ZOO, build
 
 BATCH = 3

@@ -56,7 +56,7 @@ def test_a_factory_that_keeps_the_contract_gives_a_model_that_exports(tmp_path: 
     assert torch.equal(torch.get_rng_state(), before)
     assert sys.path == path
     assert model.classes == 4
-    assert model.input_shape(5) == (5, 6)
+    assert model.example(5)[0].shape == (5, 6)
     graph = export_model(model, 5).graph
     assert [op.kind for op in graph.ops] == ["Gemm"]
     assert graph.tensors[graph.outputs[0]].shape == (5, 4)

@@ -30,7 +30,7 @@ LINEARS = {"resnet5": 1, "resnet9": 1, "resnet12": 1, "vgg8": 2}
 
 
 def test_the_zoo_holds_the_papers_architectures_with_their_natural_inputs() -> None:
-    assert {name: build(name).input_shape(2)[1:] for name in ZOO} == INPUT_SHAPES
+    assert {name: tuple(build(name).example(2)[0].shape[1:]) for name in ZOO} == INPUT_SHAPES
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONS)

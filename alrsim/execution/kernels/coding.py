@@ -12,8 +12,8 @@ from alrsim.execution.kernels.ledger import Key
 from alrsim.execution.kernels.products import Operand, input_operands
 from alrsim.execution.programs.stage_function import StageCode
 from alrsim.hardware.precision import Precision
-from alrsim.rules.codes import is_coded
 from alrsim.rules.instances import Instance
+from alrsim.rules.options import is_coded
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import TaskId
 

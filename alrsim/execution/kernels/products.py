@@ -25,9 +25,8 @@ from alrsim.execution.programs.operators import LinearMap
 from alrsim.execution.programs.program import Program
 from alrsim.execution.workers.agreement import same_on_all_ranks
 from alrsim.hardware.precision import Precision
-from alrsim.rules.codes import is_coded
 from alrsim.rules.instances import Instance, Instances
-from alrsim.rules.options import RuleOptions
+from alrsim.rules.options import RuleOptions, is_coded
 from alrsim.rules.segmentation import Segmentation
 
 

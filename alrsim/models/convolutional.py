@@ -1,14 +1,42 @@
-"""The residual networks of the LR papers: ResNet-5, ResNet-9 and ResNet-12."""
+"""The convolutional networks of the LR papers: ResNet-5, ResNet-9, ResNet-12 and VGG-8.
+
+Their building blocks are explicit modules, so that each is one operator of the graph.
+"""
 
 import itertools
+from collections.abc import Callable
 from functools import partial
+from math import gcd
 
 from torch import Tensor, nn
 
-from alrsim.frontend.torch_model import TorchModel
-from alrsim.models.blocks import conv_block
-from alrsim.models.entry import ZooEntry, float_input
-from alrsim.models.options import image_options
+from alrsim.frontend.torch_model import TorchModel, float_input
+from alrsim.models.entry import ZooEntry, image_options
+
+GROUPS = 4
+"""GroupNorm groups, fewer where the channels do not divide."""
+
+
+def conv_block(inputs: int, outputs: int, norm: str, *, pool: int = 1, activate: bool = True) -> nn.Sequential:
+    """3x3 convolution, then normalisation, ReLU and max pooling where asked for.
+
+    Children are called ``conv``, ``norm``, ``relu``, ``pool``.
+
+    Args:
+        norm: ``none``, ``group`` or ``batch``. LR needs ``none`` or ``group``: batch statistics tie the samples of a
+            batch together, so that one sample's noise moves another one's loss.
+    """
+    block = nn.Sequential()
+    block.add_module("conv", nn.Conv2d(inputs, outputs, 3, padding=1))
+    if norm == "batch":
+        block.add_module("norm", nn.BatchNorm2d(outputs))
+    elif norm == "group":
+        block.add_module("norm", nn.GroupNorm(gcd(GROUPS, outputs), outputs))
+    if activate:
+        block.add_module("relu", nn.ReLU())
+    if pool > 1:
+        block.add_module("pool", nn.MaxPool2d(pool))
+    return block
 
 
 class ResNet5(nn.Module):
@@ -100,8 +128,32 @@ class ResNet12(nn.Module):
         return logits
 
 
-def _build(
-    kind: type[ResNet5] | type[ResNet9] | type[ResNet12],
+class VGG8(nn.Module):
+    """Six convolutions with four poolings, two linear layers; images ``(batch, in_channels, size, size)``."""
+
+    def __init__(self, width: int, classes: int, in_channels: int, image_size: int, norm: str) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            conv_block(in_channels, width, norm),
+            conv_block(width, 2 * width, norm, pool=2),
+            conv_block(2 * width, 2 * width, norm),
+            conv_block(2 * width, 4 * width, norm, pool=2),
+            conv_block(4 * width, 4 * width, norm, pool=2),
+            conv_block(4 * width, 4 * width, norm, pool=2),
+        )
+        self.flatten = nn.Flatten()
+        self.hidden = nn.Linear(4 * width * (image_size // 16) ** 2, 8 * width)
+        self.relu = nn.ReLU()
+        self.linear = nn.Linear(8 * width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = self.relu(self.hidden(self.flatten(self.features(images))))
+        logits: Tensor = self.linear(hidden)
+        return logits
+
+
+def build_network(
+    kind: Callable[[int, int, int, int, str], nn.Module],
     *,
     width: int,
     classes: int,
@@ -110,34 +162,47 @@ def _build(
     norm: str,
     seed: int,
 ) -> TorchModel:
+    """A convolutional network from all of its options (:func:`alrsim.models.entry.image_options`).
+
+    Args:
+        kind: The module's class, with the options up to ``norm`` in this order.
+    """
     module = kind(width, classes, in_channels, image_size, norm)
     example = float_input((in_channels, image_size, image_size), seed)
-    return TorchModel(kind.__name__.lower(), module, example, classes)
+    return TorchModel(type(module).__name__.lower(), module, example, classes)
 
 
 ULR_CODE = "conv 3-8, conv 8-16 + pool 2, conv 16-32, conv 32-32 + skip, pool 4, linear 512-10: the ULR experiments"
 NOT_PRINTED = "the ALR paper names it without a table; this is the definition common in the field: "
 
-RESNETS = (
+CONVOLUTIONAL = (
     ZooEntry(
         "resnet5",
-        partial(_build, ResNet5),
+        partial(build_network, ResNet5),
         image_options(width=8, classes=10, channels=3, size=32, multiple=8),
         "4 convolutions with one skip, for CIFAR-10",
         ULR_CODE,
     ),
     ZooEntry(
         "resnet9",
-        partial(_build, ResNet9),
+        partial(build_network, ResNet9),
         image_options(width=64, classes=100, channels=3, size=32, multiple=32),
         "8 convolutions with two skips, for CIFAR-100",
         NOT_PRINTED + "64, 128, residual pair, 256, 512, residual pair, linear",
     ),
     ZooEntry(
         "resnet12",
-        partial(_build, ResNet12),
+        partial(build_network, ResNet12),
         image_options(width=64, classes=200, channels=3, size=64, multiple=16),
         "4 blocks of 3 convolutions with 1x1 shortcuts, for Tiny-ImageNet",
         NOT_PRINTED + "blocks of 64, 128, 256, 512 channels, each with max pooling, then average pooling",
+    ),
+    ZooEntry(
+        "vgg8",
+        partial(build_network, VGG8),
+        image_options(width=64, classes=10, channels=3, size=32, multiple=16),
+        "6 convolutions and 2 linear layers, for CIFAR-10",
+        "the ULR paper names it without a table; the plan is that of VGG8B (Nokland and Eidnes 2019, arXiv:1901.06656) "
+        "at half its width by default, without its dropout",
     ),
 )

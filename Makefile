@@ -5,7 +5,7 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check lint types imports bench fuzz clean
+.PHONY: setup demo test check lint types imports bench fuzz test-lowest clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -44,5 +44,16 @@ bench: setup
 fuzz: setup
 	$(BIN)/python -m tests.hostile.fuzz --workers $(WORKERS)
 
+# A short selection with the lowest versions that pyproject.toml allows (torch: the pinned one).
+LOWEST := .venv-lowest
+test-lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt torch
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt \
+	  -e ".[search,frame,cluster]" hatchling editables hypothesis jsonschema psutil pytest pytest-xdist
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -n $(WORKERS) -W ignore::DeprecationWarning \
+	  -W ignore::PendingDeprecationWarning tests/front tests/golden tests/conformance tests/spec/test_plan_verb.py \
+	  tests/execution/test_executor_conformance.py
+
 clean:
-	rm -rf $(VENV) out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(LOWEST) out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

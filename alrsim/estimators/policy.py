@@ -113,7 +113,7 @@ class Preset:
 
     def plan(self, trainable: Sequence[bool], **changes: object) -> Plan:
         """One estimator per stage. A stage without a gradient gets that of the trainable stage before it (or the first
-        one), as ``lr``: it has no parameters that noise could lie on.
+        one); if that is ``es``, the next one that is ``lr``, because it has no parameters that noise could lie on.
 
         Args:
             trainable: Whether each stage has parameters.
@@ -123,7 +123,9 @@ class Preset:
         found, at = [], -1
         for flag in trainable:
             at += flag
-            found.append(chosen[at] if flag else replace(chosen[max(at, 0)], kind="bp" if self.name == "bp" else "lr"))
+            behind = chosen[max(at, 0) :]
+            without = next((one for one in behind if one.kind != "es"), replace(behind[0], kind="lr"))
+            found.append(chosen[at] if flag else without)
         return tuple(found)
 
 

@@ -52,12 +52,11 @@ def plan_options(plan: Plan, base: RuleOptions) -> RuleOptions:
     estimated = [(stage, one) for stage, one in enumerate(plan) if one.kind != "bp"]
     if not estimated:
         return base
-    first, model = estimated[0]
-    for stage, one in estimated:
-        for field in SHARED:
-            # ES keeps no input, so there is nothing that its code could say.
-            if field == "input_code" and "es" in (one.kind, model.kind):
-                continue
+    keeping = [(stage, one) for stage, one in estimated if one.kind == "lr"]  # ES keeps no input that has a code
+    for field in SHARED:
+        said = keeping if field == "input_code" else estimated
+        for stage, one in said[1:]:
+            first, model = said[0]
             if getattr(one, field) != getattr(model, field):
                 raise OptionError(
                     f"stage {first} has {field} {getattr(model, field)}, stage {stage} {getattr(one, field)}: they "
@@ -65,9 +64,9 @@ def plan_options(plan: Plan, base: RuleOptions) -> RuleOptions:
                     field="estimators",
                     fix=f"give all stages one {field}",
                 )
+    model = estimated[0][1]
     copies = [one.copies for _, one in estimated]
     unlike = len(set(copies)) > 1
-    coded = next((one for _, one in estimated if one.kind == "lr"), model)
     exact = [stage for stage, one in enumerate(plan) if one.kind == "bp"]
     segments = base.segments
     if exact and segments is None:
@@ -79,7 +78,7 @@ def plan_options(plan: Plan, base: RuleOptions) -> RuleOptions:
         stage_copies=tuple(max(copies) if one.kind == "bp" else one.copies for one in plan) if unlike else None,
         noise=model.noise,
         baseline=model.baseline,
-        input_code=coded.input_code if coded.kind == "lr" else "plain",
+        input_code=keeping[0][1].input_code if keeping else "plain",
         noise_code=model.noise_code,
         reduction=model.reduction,
         scope=model.scope,

@@ -42,6 +42,20 @@ def test_the_code_of_a_hybrids_input_is_that_of_its_lr_stages() -> None:
     assert (alone.input_code, alone.weight_noise) == ("plain", (0, 1, 2, 3))
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_stages_without_parameters_change_no_option_of_a_method(name: str) -> None:
+    whole = plan_options(preset(name).plan([True] * STAGES, copies=2), RuleOptions())
+    parted = plan_options(preset(name).plan([True, False, True, False, True, True], copies=2), RuleOptions())
+    # ES lies on the first two stages with parameters; on one without it has nothing to lie on.
+    moved = {(0, 1): (0, 2), (0, 1, 2, 3): (0, 2, 4, 5)}
+    assert replace(whole, weight_noise=moved.get(whole.weight_noise, whole.weight_noise)) == parted
+
+
+def test_stages_that_keep_their_input_have_one_code_whatever_stands_in_front() -> None:
+    with pytest.raises(OptionError, match="stage 1 has input_code plain, stage 3 sign"):
+        plan_options((ES, LR, LR, replace(LR, input_code="sign")), RuleOptions())
+
+
 def test_exact_stages_at_the_end_are_one_segment_that_reaches_the_loss() -> None:
     plan = (ES, LR, BP, BP)
     assert plan_rule(plan) == "segments"

@@ -20,7 +20,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from difflib import get_close_matches
 from math import isfinite, nan
-from typing import Any, Self, TypeVar, cast
+from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
+from types import UnionType
+from typing import Any, Self, TypeVar, Union, cast, get_args, get_origin
 
 from alrsim.errors import OptionError
 
@@ -54,20 +58,22 @@ class About:
     many: bool = False
     panel: str = ""
 
-    def check(self, value: Any, name: str) -> Any:
+    def check(self, value: Any, name: str, kind: object) -> Any:
         """The value, checked; ``None`` (not said) passes.
+
+        Args:
+            kind: The field's type, by :func:`plain_type`.
 
         Raises:
             OptionError: as :meth:`Options.take`.
         """
         if value is None:
             return None
-        if self.parse is not None:
-            value = self.parse(value, name)
+        value = self.parse(value, name) if self.parse is not None else parse_as(kind, value, name)
         known = tuple(self.choices() if callable(self.choices) else self.choices)
         if known:
             choose(value, known, field=name)
-        if self.least is not None and (isinstance(value, bool) or not value >= self.least):
+        if self.least is not None and not value >= self.least:
             raise OptionError(f"is {value}, must be at least {self.least:g}", field=name)
         return value
 
@@ -112,7 +118,7 @@ class Options:
         for name, one in known.items():
             if one.default is MISSING and name not in keywords:
                 raise OptionError("is missing", field=name)
-        made = cls(**{name: about(known[name]).check(value, name) for name, value in keywords.items()})
+        made = cls(**{name: checked(known[name], value) for name, value in keywords.items()})
         return made._saying(frozenset(keywords))
 
     def with_(self, **changes: Any) -> Self:
@@ -120,8 +126,8 @@ class Options:
         cls = type(self)
         kept = {one.name: getattr(self, one.name) for one in options_of(cls)}
         known = {one.name: one for one in options_of(cls)}
-        checked = {name: about(known[name]).check(value, name) for name, value in changes.items()}
-        return cls(**{**kept, **checked})._saying(self.given)
+        new = {name: checked(known[name], value) for name, value in changes.items()}
+        return cls(**{**kept, **new})._saying(self.given)
 
     def saying(self, names: Iterable[str]) -> Self:
         """The same options, where somebody gave these, too."""
@@ -142,6 +148,43 @@ class Options:
 def options_of(cls: type[Options]) -> "list[Field[Any]]":
     """The fields of a class that are options, in order."""
     return [one for one in fields(cls) if KEY in one.metadata]
+
+
+def checked(one: "Field[Any]", value: Any) -> Any:
+    """What was given for an option, as it is kept.
+
+    Raises:
+        OptionError: as :meth:`Options.take`.
+    """
+    return about(one).check(value, one.name, plain_type(one.type))
+
+
+def plain_type(annotation: Any) -> object:
+    """``int`` of ``int | None``; ``object`` of other unions."""
+    if get_origin(annotation) in (Union, UnionType):
+        members = [one for one in get_args(annotation) if one is not type(None)]
+        return members[0] if len(members) == 1 else object
+    return annotation
+
+
+def parse_as(kind: object, given: Any, name: str) -> Any:
+    """A value of a field that has no check of its own: numbers and switches are such, names of files become paths.
+
+    Raises:
+        OptionError: ``"2"`` or ``True`` for a number, ``1`` for a switch.
+    """
+    if kind is Path and isinstance(given, str | PathLike):
+        return Path(given)
+    expected, words = {
+        bool: (bool, "True or False"),
+        int: (Integral, "a whole number"),
+        float: (Real, "a number"),
+    }.get(cast(type, kind), (object, ""))
+    if not isinstance(given, expected) or (isinstance(given, bool) and kind in (int, float)):
+        raise OptionError(f"is {given!r}, must be {words}", field=name)
+    if kind is float and not isfinite(cast(float, given)):
+        raise OptionError(f"is {given}, must be a number", field=name)
+    return cast(type, kind)(given) if kind in (int, float) else given
 
 
 def choose(value: str, choices: Iterable[str], *, field: str = "", what: str = "choice") -> str:

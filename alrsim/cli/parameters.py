@@ -1,17 +1,16 @@
 """A verb's options and arguments as those of click, made from the fields of its options."""
 
-import types
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, Field
 from inspect import Parameter
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from alrsim.cli.entry import Entry, Given
-from alrsim.options import about, options_of
+from alrsim.options import about, options_of, plain_type
 from alrsim.showing import load_attribute
 from alrsim.verbs import Verb
 
@@ -94,7 +93,7 @@ def option_of(one: "Field[Any]") -> Option:
 
 
 def _kind(one: "Field[Any]") -> dict[str, Any]:
-    known, plain = about(one), _plain(one.type)
+    known, plain = about(one), plain_type(one.type)
     if plain is bool:
         return {"is_flag": True}
     if plain in _NUMBERS and not known.many:
@@ -102,14 +101,6 @@ def _kind(one: "Field[Any]") -> dict[str, Any]:
     if plain is Path and known.parse is None:
         return {"type": click.Path(path_type=Path)}
     return {"type": Words(known.choices, file=known.metavar == "FILE"), "multiple": known.many}
-
-
-def _plain(annotation: Any) -> object:
-    """``int`` of ``int | None``."""
-    if get_origin(annotation) in (Union, types.UnionType):
-        members = [one for one in get_args(annotation) if one is not type(None)]
-        return members[0] if len(members) == 1 else object
-    return annotation
 
 
 def _default(one: "Field[Any]") -> str:

@@ -102,13 +102,6 @@ class Grid:
     repeats: int
     warmup: int = 1
 
-    def models(self) -> tuple[str, ...]:
-        """In order of appearance."""
-        return tuple(dict.fromkeys(cell.model for cell in self.cells))
-
-    def of(self, model: str) -> tuple[Cell, ...]:
-        return tuple(cell for cell in self.cells if cell.model == model)
-
 
 MODELS: Mapping[str, ModelSpec] = {
     one.name: one

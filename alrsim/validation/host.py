@@ -4,7 +4,6 @@ import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from alrsim.validation.records import Host
 from alrsim.version import __version__
@@ -42,19 +41,3 @@ def find_commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return found.stdout.strip()
-
-
-def host_document(host: Host) -> dict[str, Any]:
-    """JSON."""
-    return {
-        "kind": host.kind,
-        "device": host.device,
-        "cores": host.cores,
-        "torch": host.torch,
-        "version": host.version,
-        "commit": host.commit,
-        "executor": host.executor,
-        "threads": host.threads,
-        "seed": host.seed,
-        "clock": host.clock,
-    }

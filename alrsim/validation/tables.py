@@ -1,10 +1,9 @@
 """A scored run in words and tables: for the terminal, and as markdown."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from alrsim.units import format_ns
-from alrsim.validation.score import CLEAR, Goal, Row, Score, goals
+from alrsim.validation.result import CellRow, GoalRow, ValidateResult
 from alrsim.validation.shares import reason
 from alrsim.validation.statistics import Spread
 
@@ -12,7 +11,7 @@ WORST = 5
 """Cells that are explained."""
 
 
-def worst_rows(rows: Sequence[Row]) -> list[Row]:
+def worst_rows(rows: Sequence[CellRow]) -> list[CellRow]:
     """The cells that were predicted worst, worst first."""
     return sorted(rows, key=lambda row: -abs(row.error))[:WORST]
 
@@ -46,95 +45,95 @@ def error_cells(name: str, found: Spread | None) -> list[str]:
     ]
 
 
-def summary_rows(score: Score) -> list[list[str]]:
+def summary_rows(result: ValidateResult) -> list[list[str]]:
     """Makespan, speed-up, memory."""
     return [
-        error_cells("makespan", score.makespan),
-        error_cells("speed-up over the group's first", score.speedup),
-        error_cells("peak memory of the fullest unit", score.fullest),
-        error_cells("peak memory of every unit", score.memory),
+        error_cells("makespan", result.makespan_error),
+        error_cells("speed-up over the group's first", result.speedup_error),
+        error_cells("peak memory of the fullest unit", result.fullest_unit_memory_error),
+        error_cells("peak memory of every unit", result.peak_memory_error),
     ]
 
 
-def goal_cells(goal: Goal) -> list[str]:
+def goal_cells(goal: GoalRow) -> list[str]:
     """One goal."""
     word = {True: "met", False: "missed", None: "nothing to judge by"}[goal.met]
-    return [goal.text, percent(goal.limit, 0), percent(goal.value), word]
+    return [goal.goal, percent(goal.limit, 0), percent(goal.value), word]
 
 
-def cell_rows(score: Score) -> list[list[str]]:
+def cell_rows(result: ValidateResult) -> list[list[str]]:
     """Every cell; the speed-up is over the first method of its group."""
-    ratios = {name: pair for group in reversed(score.groups) for name, pair in group.speedups.items()}
+    ratios = {name: ratio for group in reversed(result.groups) for name, ratio in group.speedups.items()}
     found = []
-    for row in score.rows:
-        ratio = ratios.get(row.cell.name)
+    for row in result.cells:
+        ratio = ratios.get(row.name)
         found.append(
             [
-                row.cell.name,
+                row.name,
                 format_ns(row.predicted_ns),
-                format_ns(row.makespan_ns),
-                f"{format_ns(row.quartiles_ns[0])} – {format_ns(row.quartiles_ns[1])}",
+                format_ns(row.measured_ns),
+                f"{format_ns(row.measured_quartiles_ns[0])} – {format_ns(row.measured_quartiles_ns[1])}",
                 percent(row.error, sign=True),
                 percent(row.fullest_error, sign=True),
-                "–" if ratio is None else f"{ratio[1]:.2f}x",
-                "–" if ratio is None else percent(ratio[0] / ratio[1] - 1, sign=True),
+                "–" if ratio is None else f"{ratio.measured:.2f}x",
+                "–" if ratio is None else percent(ratio.error, sign=True),
             ]
         )
     return found
 
 
-def worst_cells(score: Score) -> list[list[str]]:
+def worst_cells(result: ValidateResult) -> list[list[str]]:
     """The worst cells with the reason."""
     return [
         [
-            row.cell.name,
+            row.name,
             percent(row.error, sign=True),
             reason(row.terms),
             ", ".join(f"{kind} {percent(error, sign=True)}" for kind, error in row.kinds.items()),
             made_of(row),
         ]
-        for row in worst_rows(score.rows)
+        for row in worst_rows(result.cells)
     ]
 
 
-def made_of(row: Row) -> str:
+def made_of(row: CellRow) -> str:
     """``compute 371.0, transfer 12.1 ms``: the predicted makespan along its critical path."""
-    named = [(name, int(ticks) / 1e6) for name, _, ticks in (part.partition("=") for part in row.parts)]
+    named = [(name, int(ticks) / 1e6) for name, _, ticks in (part.partition("=") for part in row.prediction_parts)]
     return ", ".join(f"{name} {time:.1f}" for name, time in named) + " ms" if named else "–"
 
 
-def order_line(score: Score) -> str:
+def order_line(result: ValidateResult) -> str:
     """In words."""
-    right = sum(pair.right for pair in score.pairs)
-    tau = "undefined" if score.tau is None else f"{score.tau:.2f}"
+    order = result.order
+    tau = "undefined" if order.kendall_tau is None else f"{order.kendall_tau:.2f}"
     words = (
-        f"Order of methods: Kendall tau {tau} (mean over {len(score.groups)} groups); "
-        f"pairs that differ by more than {CLEAR:.0%} measured: ordered right {right} of {len(score.pairs)}."
+        f"Order of methods: Kendall tau {tau} (mean over {len(result.groups)} groups); "
+        f"pairs that differ by more than {order.margin:.0%} measured: ordered right {order.right} of "
+        f"{order.clear_pairs}."
     )
-    wrong = [f"{p.faster} is {p.ratio:.2f}x faster than {p.slower}" for p in score.pairs if not p.right]
+    wrong = [f"{p.faster} is {p.ratio:.2f}x faster than {p.slower}" for p in order.wrong]
     return words + (f" Wrong: {'; '.join(wrong)}." if wrong else "")
 
 
-def headline(document: Mapping[str, Any]) -> str:
+def headline(result: ValidateResult) -> str:
     """Where and how."""
-    host = document["host"]
-    cells = len(document["cells"])
+    host, cells = result.host, len(result.cells)
     clock = f"; clock: {host['clock']}" if host["clock"] else ""
     return (
-        f"{document['grid']} grid, {cells} cell{'s' * (cells != 1)} of {document['repeats']} repeats; executor "
+        f"{result.grid} grid, {cells} cell{'s' * (cells != 1)} of {result.repeats} repeats; executor "
         f"{host['executor']}, {host['threads']} thread{'s' * (host['threads'] != 1)} per unit; {host['device']}, "
         f"{host['cores']} cores; torch {host['torch']}; seed {host['seed']}{clock}"
     )
 
 
-def markdown(score: Score, document: Mapping[str, Any]) -> str:
+def markdown(result: ValidateResult) -> str:
     """The report."""
-    words = document["host_verdict"]
-    verdict = f"**Warning: {words}.**" if document["host_busy"] else f"{words[0].upper()}{words[1:]}."
+    words = result.host_verdict
+    verdict = f"**Warning: {words}.**" if result.host_busy else f"{words[0].upper()}{words[1:]}."
     parts = [
         "# Predicted against measured",
         "",
-        headline(document) + ".",
+        headline(result) + ".",
         "",
         verdict,
         "",
@@ -145,26 +144,26 @@ def markdown(score: Score, document: Mapping[str, Any]) -> str:
         "",
         "## Errors",
         "",
-        *_table(ERROR_COLUMNS, summary_rows(score)),
+        *_table(ERROR_COLUMNS, summary_rows(result)),
         "",
-        order_line(score),
+        order_line(result),
         "",
-        *_table(GOAL_COLUMNS, [goal_cells(goal) for goal in goals(score)]),
+        *_table(GOAL_COLUMNS, [goal_cells(goal) for goal in result.goals]),
         "",
         "## By method and by model",
         "",
-        *_table(CLASS_COLUMNS, [error_cells(name, one) for name, one in score.classes.items()]),
+        *_table(CLASS_COLUMNS, [error_cells(name, one) for name, one in result.classes.items()]),
         "",
         "## Worst cells, and why",
         "",
         "Terms add up to the error of the makespan: kinds of tasks, overhead (gaps between tasks), transfer, and wait "
         "(what is needed is not finished yet).",
         "",
-        *_table(WORST_COLUMNS, worst_cells(score), left=(0, 2, 3, 4)),
+        *_table(WORST_COLUMNS, worst_cells(result), left=(0, 2, 3, 4)),
         "",
         "## Cells",
         "",
-        *_table(CELL_COLUMNS, cell_rows(score)),
+        *_table(CELL_COLUMNS, cell_rows(result)),
     ]
     return "\n".join(parts) + "\n"
 

@@ -14,14 +14,13 @@ from alrsim.steps.measuring import Running, join_ranks, running_of
 from alrsim.steps.options import RUN, ExecutorOptions
 from alrsim.validation import tables
 from alrsim.validation.cells import GRIDS, Cell, Grid, pick_cells, with_units
-from alrsim.validation.chart import draw_scatter
+from alrsim.validation.chart import draw_scatter, worst_files
 from alrsim.validation.host import find_host_facts
 from alrsim.validation.journal import Header, Journal, open_journal
-from alrsim.validation.result import ValidateResult, validate_result
+from alrsim.validation.result import ValidateResult
 from alrsim.validation.run import Plan, run_validation
-from alrsim.validation.score import goals, score
+from alrsim.validation.score import score
 from alrsim.validation.trace import recorded_runs, trace_bytes, trace_name
-from alrsim.validation.worst import worst_files
 from alrsim.verbs import verb
 from alrsim.warning import warn
 
@@ -78,10 +77,10 @@ def validate(*, asked: ValidateOptions) -> ValidateResult:
     folder = asked.out or Path("out") / f"validation-{grid.name}"
     if asked.list:
         header = Header(grid.name, grid.repeats, grid.warmup, find_host_facts(running.executor, asked.seed))
-        return _result(Journal(None, header), chosen)
+        return score(Journal(None, header), chosen)
     join_ranks(running, chosen[0].units)
     journal = _measure(grid, chosen, running, folder, check_gradients=asked.check_gradients)
-    result = _result(journal, chosen)
+    result = score(journal, chosen)
     if _writes():
         record = asked.record or folder / "traces"
         record.mkdir(parents=True, exist_ok=True)
@@ -119,27 +118,22 @@ def _measure(grid: Grid, cells: tuple[Cell, ...], running: Running, folder: Path
     return journal
 
 
-def _result(journal: Journal, cells: tuple[Cell, ...]) -> ValidateResult:
-    return validate_result(score(journal, cells), journal, cells)
-
-
 def validate_text(result: ValidateResult) -> str:
     """Tables and sentences; where nothing is measured, what would be."""
     if not result.cells:
         count = f"{len(result.planned)} cells, {result.repeats} measured steps each after {result.warmup} to warm up"
         return "\n".join([*result.planned, count])
-    found = result.score
-    classes = [tables.error_cells(*one) for one in found.classes.items()]
+    classes = [tables.error_cells(*one) for one in result.classes.items()]
     return "\n".join(
         [
-            tables.headline(result.to_dict()),
-            to_text(plain_table(tables.CELL_COLUMNS, tables.cell_rows(found))),
+            tables.headline(result),
+            to_text(plain_table(tables.CELL_COLUMNS, tables.cell_rows(result))),
             to_text(plain_table(tables.CLASS_COLUMNS, classes)),
-            to_text(plain_table(tables.ERROR_COLUMNS, tables.summary_rows(found))),
-            tables.order_line(found),
+            to_text(plain_table(tables.ERROR_COLUMNS, tables.summary_rows(result))),
+            tables.order_line(result),
             "\nWorst cells, and which terms of the makespan were off:",
-            to_text(plain_table(tables.WORST_COLUMNS, tables.worst_cells(found), left=5)),
-            to_text(plain_table(tables.GOAL_COLUMNS, [tables.goal_cells(goal) for goal in goals(found)])),
+            to_text(plain_table(tables.WORST_COLUMNS, tables.worst_cells(result), left=5)),
+            to_text(plain_table(tables.GOAL_COLUMNS, [tables.goal_cells(goal) for goal in result.goals])),
             result.host_verdict,
         ]
     )
@@ -164,13 +158,12 @@ def draw_validation(result: ValidateResult, axes: Any = None) -> Any:
 
 def validate_files(result: ValidateResult) -> dict[str, bytes]:
     """Tables as markdown, the errors as a picture, the worst cells as chart and trace."""
-    if result.score is None or not result.cells:
+    if result.journal is None or not result.cells:
         return {}
-    document = result.to_dict()
     return {
-        "validate.md": tables.markdown(result.score, document).encode(),
-        "scatter.png": draw_scatter(document),
-        **worst_files(result.score, result.journal),
+        "validate.md": tables.markdown(result).encode(),
+        "scatter.png": draw_scatter(result),
+        **worst_files(result),
     }
 
 

@@ -1,7 +1,7 @@
 """Textbook problems, where stages and micro-batches are given: every rule with the same freedom, proved or bounded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from importlib.util import find_spec
 
@@ -26,23 +26,6 @@ MOST_SOLVED = 600
 """Tasks up to which the exact solver is asked."""
 
 
-@dataclass(frozen=True)
-class Proved:
-    """A problem with its best schedule.
-
-    Attributes:
-        bound: Ticks that no schedule with the freedom that was asked for can beat.
-    """
-
-    step: Step
-    bound: Ns
-
-    @property
-    def time(self) -> Fraction:
-        """The makespan, exactly."""
-        return Fraction(self.step.makespan)
-
-
 def freedom_of(search: SearchOptions) -> Freedom:
     """The freedom that options give."""
     if search.placement in (None, "fixed"):
@@ -50,8 +33,11 @@ def freedom_of(search: SearchOptions) -> Freedom:
     return "free" if search.placement == "free" else "stages"
 
 
-def plan_durations(asked: PlanOptions) -> tuple[Proved, ...]:
+def plan_durations(asked: PlanOptions) -> list[tuple[Step, Ns]]:
     """Every rule's problem, planned; the shortest step first, ties in the order of the rules.
+
+    Returns:
+        The best schedule of each, with ticks that no schedule with the freedom that was asked for can beat.
 
     Raises:
         OptionError: no units, several numbers of micro-batches, or a rule that textbooks do not draw.
@@ -72,7 +58,7 @@ def plan_durations(asked: PlanOptions) -> tuple[Proved, ...]:
         solve_problem(textbook(asked, rule, asked.durations, counts[0]), rule, asked.searching, options, about)
         for rule in rules
     ]
-    return tuple(sorted(found, key=lambda one: one.time))
+    return sorted(found, key=lambda one: one[0].makespan)
 
 
 def textbook(asked: PlanOptions, rule: str, durations: Mapping[str, Fraction], microbatches: int) -> Problem:
@@ -107,7 +93,7 @@ def _with_loss_row(problem: Problem, durations: Mapping[str, Fraction]) -> Probl
 
 def solve_problem(
     problem: Problem, name: str, search: SearchOptions, options: StepOptions, about: Mapping[str, object]
-) -> Proved:
+) -> tuple[Step, Ns]:
     """One problem: the exact solver where it is installed and the problem small enough, else the best heuristic.
 
     Args:
@@ -128,4 +114,4 @@ def solve_problem(
     bound = makespan_bound(problem)
     if solution.proof is not None and covers(search, solution.proof.freedom, is_lr=is_lr):
         bound = max(bound, solution.proof.bound)
-    return Proved(Step(name, options, about, Planned(problem, solution.schedule, solution.proof)), bound)
+    return Step(name, options, about, Planned(problem, solution.schedule, solution.proof)), bound

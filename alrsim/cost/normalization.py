@@ -1,5 +1,7 @@
 """Normalisations and softmax, in FLOPs per element (see :mod:`alrsim.cost.elementwise` for what a FLOP is)."""
 
+from math import prod
+
 from alrsim.cost.parts import CostFunction, Gradient, OpView, Parts
 from alrsim.graph.work import Work
 
@@ -38,11 +40,7 @@ def _groups(view: OpView) -> int:
         return shape[0] * shape[1]
     if view.op.kind == "GroupNormalization":
         return shape[0] * int(view.number("num_groups", 1))
-    axis = int(view.number("axis", -1)) % len(shape)
-    count = 1
-    for size in shape[:axis]:
-        count *= size
-    return count
+    return prod(shape[: int(view.number("axis", -1)) % len(shape)])
 
 
 def softmax(view: OpView) -> Parts:

@@ -87,11 +87,7 @@ def _scatter(axis: Axes, cells: Sequence[CellRow], models: Sequence[str]) -> Non
         quartiles = [time / _MS for time in cell.measured_quartiles_ns]
         axis.plot(quartiles, [cell.predicted_ns / _MS] * 2, color=_colour(cell), linewidth=1.1, alpha=0.6, zorder=2)
         _dot(axis, cell.measured_ns / _MS, cell.predicted_ns / _MS, cell, models, 46)
-    axis.set_xscale("log")
-    axis.set_yscale("log")
-    axis.set_xlim(low, high)
-    axis.set_ylim(low, high)
-    axis.set_aspect("equal")
+    axis.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
     ticks = _ticks(low, high)
     for line in (axis.xaxis, axis.yaxis):
         line.set_major_locator(FixedLocator(ticks))
@@ -139,8 +135,7 @@ def _strips(axis: Axes, cells: Sequence[CellRow], models: Sequence[str], methods
             va="center",
         )
     axis.set_yticks(range(len(methods)), methods, fontsize=10)
-    axis.set_ylim(len(methods) - 0.45, -0.55)
-    axis.set_xlim(-100 * largest, 100 * largest)
+    axis.set(ylim=(len(methods) - 0.45, -0.55), xlim=(-100 * largest, 100 * largest))
     axis.set_xlabel("error of the predicted makespan, % (bar and number: median)", fontsize=10, color=INK)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _at: f"{value:+g}".replace("-", "−") if value else "0"))
     _plain(axis)

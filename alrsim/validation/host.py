@@ -2,14 +2,10 @@
 
 import os
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 
 from alrsim.validation.records import Host
 from alrsim.version import __version__
-
-HOSTS: Mapping[str, str] = {"cuda": "cuda"}
-"""Kind of device by executor; ``cpu`` where it is not named."""
 
 
 def find_host_facts(executor: str, seed: int, threads: int = 1) -> Host:
@@ -19,7 +15,7 @@ def find_host_facts(executor: str, seed: int, threads: int = 1) -> Host:
     from alrsim.execution.measuring.timelines import device_name
     from alrsim.execution.workers.thread_workers import core_count
 
-    kind = HOSTS.get(executor, "cpu")
+    kind = "cuda" if executor == "cuda" else "cpu"
     device = torch.cuda.get_device_name() if kind == "cuda" else device_name()
     return Host(kind, device, core_count(), torch.__version__, __version__, find_commit(), executor, threads, seed)
 

@@ -216,8 +216,7 @@ def draw_replay(result: ReplayResult, axes: Any = None) -> Any:
     """Errors then against errors now."""
     axes = axes_or_new(axes)
     axes.scatter([row.error_then for row in result.traces], [row.error_now for row in result.traces], s=14)
-    axes.set_xlabel("makespan error when recorded")
-    axes.set_ylabel("now")
+    axes.set(xlabel="makespan error when recorded", ylabel="now")
     return axes
 
 

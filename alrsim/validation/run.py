@@ -160,7 +160,7 @@ def _predict_all(plan: Plan, journal: Journal, opened: Opened, drafts: Sequence[
     found = []
     for one in drafts:
         step = one.step
-        problem = calibrated_problem(step.tasks, step.work.machine, step.options, table[one.key])
+        problem = calibrated_problem(step.tasks, step.work.machine, step.options.precision, table[one.key])
         schedule = build_schedule(problem, step.method.scheduler, step.work.asked).schedule
         blank = blank_prediction(
             one.cell,

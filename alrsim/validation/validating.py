@@ -151,8 +151,7 @@ def draw_validation(result: ValidateResult, axes: Any = None) -> Any:
     measured = [row.measured_ns / 1e6 for row in result.cells]
     axes.scatter(measured, [row.predicted_ns / 1e6 for row in result.cells], s=16)
     axes.plot(measured, measured, color="#999999", linewidth=0.8)
-    axes.set_xlabel("measured, ms")
-    axes.set_ylabel("predicted, ms")
+    axes.set(xlabel="measured, ms", ylabel="predicted, ms")
     return axes
 
 

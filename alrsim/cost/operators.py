@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from alrsim.cost.elementwise import ELEMENTWISE
 from alrsim.cost.matrix import MATRIX
 from alrsim.cost.movement import LAYOUTS, MOVEMENT, OWN, black_box
-from alrsim.cost.normalization import NORMALIZATION
 from alrsim.cost.parts import FLOATS, CostFunction, Gradient, OpView, Parts
 from alrsim.cost.pieces import prepares_weights, weight_roots
 from alrsim.cost.recurrent import RECURRENT
@@ -19,7 +18,6 @@ from alrsim.graph.work import NO_WORK, Work
 OPERATORS: dict[str, CostFunction] = {
     **MATRIX,
     **RECURRENT,
-    **NORMALIZATION,
     **REDUCTION,
     **ELEMENTWISE,
     **MOVEMENT,

@@ -189,19 +189,14 @@ def pick_cells(grid: Grid, patterns: str | None) -> tuple[Cell, ...]:
 def groups_of(cells: Sequence[Cell]) -> tuple[Group, ...]:
     """Cells of one model, number of micro-batches and units, with equal copies and formats; BP has neither, so it
     stands in all of them. Groups of one cell are left out."""
-    keys = dict.fromkeys((one.model, one.microbatches, one.units) for one in cells)
     found = []
-    for key in keys:
-        here = [one for one in cells if (one.model, one.microbatches, one.units) == key]
-        exact = tuple(one for one in here if one.copies is None)
-        kinds = [(one.copies, one.formats) for one in here if one.copies is not None]
-        model, microbatches, units = key
-        name = f"{model}/m{microbatches}" if units == UNITS else f"{model}/u{units}/m{microbatches}"
-        for copies, formats in dict.fromkeys(kinds) if kinds else ((None, ""),):
-            same = tuple(
-                one for one in here if one.copies is not None and (one.copies, one.formats) == (copies, formats)
-            )
-            suffix = "" if copies is None else f"/c{copies}" + (f"/{formats}" if formats else "")
+    for base in dict.fromkeys(replace(one, method="", copies=None, formats="") for one in cells):
+        kinds: dict[Cell, list[Cell]] = {}
+        for one in cells:
+            if (one.model, one.microbatches, one.units) == (base.model, base.microbatches, base.units):
+                kinds.setdefault(replace(one, method=""), []).append(one)
+        exact = kinds.pop(base, [])
+        for kind, same in (kinds or {base: list[Cell]()}).items():
             if len(exact) + len(same) > 1:
-                found.append(Group(name + suffix, (*exact, *same)))
+                found.append(Group(kind.name, (*exact, *same)))
     return tuple(found)

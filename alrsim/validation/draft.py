@@ -14,7 +14,7 @@ from alrsim.steps.draft import Workload, draft_step
 from alrsim.steps.measuring import Bench, JobKey, Running, job_key, open_bench
 from alrsim.steps.measuring import prepare_draft as prepare_step
 from alrsim.steps.method import parse_method
-from alrsim.steps.model import Model, load_model
+from alrsim.steps.model import load_model
 from alrsim.steps.options import StepOptions
 from alrsim.validation.cells import CALIBRATION_MICROBATCHES, FORMATS, Cell, ModelSpec
 
@@ -30,7 +30,6 @@ class Opened:
     """
 
     spec: ModelSpec
-    model: Model
     bench: Bench
 
 
@@ -61,7 +60,7 @@ def open_model(spec: ModelSpec, microbatches: int, seed: int) -> Opened:
     model = load_model(spec.name, option=dict(spec.options))
     most = max(microbatches, CALIBRATION_MICROBATCHES)
     work = Workload(model, load_machine(PROFILE, 1), StepOptions(microbatches=most, batch=spec.samples * most))
-    return Opened(spec, model, open_bench(work, Running("threads", Limits(), 1, seed)))
+    return Opened(spec, open_bench(work, Running("threads", Limits(), 1, seed)))
 
 
 def draft(opened: Opened, cell: Cell) -> Draft:
@@ -74,7 +73,7 @@ def draft(opened: Opened, cell: Cell) -> Draft:
             **({"precision": FORMATS[cell.formats]} if cell.formats else {}),
         }
     )
-    work = Workload(opened.model, load_machine(PROFILE, cell.units), asked)
+    work = Workload(opened.bench.work.model, load_machine(PROFILE, cell.units), asked)
     return Draft(cell, draft_step(work, parse_method(cell.method)))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from alrsim.units import format_ns
-from alrsim.validation.result import CellRow, GoalRow, ValidateResult
+from alrsim.validation.result import CellRow, Ratio, ValidateResult
 from alrsim.validation.shares import reason
 from alrsim.validation.statistics import Spread
 
@@ -23,77 +23,62 @@ def percent(value: float | None, digits: int = 1, *, sign: bool = False) -> str:
     return f"{100 * value:{'+' if sign else ''}.{digits}f} %".replace("-", "−")
 
 
-ERROR_COLUMNS = ("error of", "n", "median", "p95", "bias", "least", "most")
-CLASS_COLUMNS = ("class", *ERROR_COLUMNS[1:])
-GOAL_COLUMNS = ("goal", "limit", "here", "")
-CELL_COLUMNS = ("cell", "predicted", "measured", "quartiles", "error", "memory", "speed-up", "ratio error")
-WORST_COLUMNS = ("cell", "error", "which terms", "tasks by kind", "the prediction is made of")
+Cells = tuple[tuple[str, ...], list[list[str]]]
+"""Columns and rows of a table."""
+
+ERRORS = ("n", "median", "p95", "bias", "least", "most")
 
 
-def error_cells(name: str, found: Spread | None) -> list[str]:
-    """One row of a table of errors."""
+def tables_of(result: ValidateResult) -> dict[str, Cells]:
+    """Every table by name: ``errors`` of makespan, speed-up and memory, ``classes`` of cells, ``goals``, the ``worst``
+    cells with the reason, and all ``cells``; a cell's speed-up is over the first method of its group."""
+    errors = {
+        "makespan": result.makespan_error,
+        "speed-up over the group's first": result.speedup_error,
+        "peak memory of the fullest unit": result.fullest_unit_memory_error,
+        "peak memory of every unit": result.peak_memory_error,
+    }
+    words = {True: "met", False: "missed", None: "nothing to judge by"}
+    goals = [[one.goal, percent(one.limit, 0), percent(one.value), words[one.met]] for one in result.goals]
+    ratios = {name: ratio for group in reversed(result.groups) for name, ratio in group.speedups.items()}
+    return {
+        "errors": (("error of", *ERRORS), [_errors(*one) for one in errors.items()]),
+        "classes": (("class", *ERRORS), [_errors(*one) for one in result.classes.items()]),
+        "goals": (("goal", "limit", "here", ""), goals),
+        "worst": (
+            ("cell", "error", "which terms", "tasks by kind", "the prediction is made of"),
+            [_worst(row) for row in worst_rows(result.cells)],
+        ),
+        "cells": (
+            ("cell", "predicted", "measured", "quartiles", "error", "memory", "speed-up", "ratio error"),
+            [_cell(row, ratios.get(row.name)) for row in result.cells],
+        ),
+    }
+
+
+def _errors(name: str, found: Spread | None) -> list[str]:
     if found is None:
         return [name, "0", *["–"] * 5]
+    signed = [percent(error, sign=True) for error in (found.bias, found.least, found.most)]
+    return [name, str(found.count), percent(found.median), percent(found.p95), *signed]
+
+
+def _cell(row: CellRow, ratio: Ratio | None) -> list[str]:
     return [
-        name,
-        str(found.count),
-        percent(found.median),
-        percent(found.p95),
-        percent(found.bias, sign=True),
-        percent(found.least, sign=True),
-        percent(found.most, sign=True),
+        row.name,
+        format_ns(row.predicted_ns),
+        format_ns(row.measured_ns),
+        f"{format_ns(row.measured_quartiles_ns[0])} – {format_ns(row.measured_quartiles_ns[1])}",
+        percent(row.error, sign=True),
+        percent(row.fullest_error, sign=True),
+        "–" if ratio is None else f"{ratio.measured:.2f}x",
+        "–" if ratio is None else percent(ratio.error, sign=True),
     ]
 
 
-def summary_rows(result: ValidateResult) -> list[list[str]]:
-    """Makespan, speed-up, memory."""
-    return [
-        error_cells("makespan", result.makespan_error),
-        error_cells("speed-up over the group's first", result.speedup_error),
-        error_cells("peak memory of the fullest unit", result.fullest_unit_memory_error),
-        error_cells("peak memory of every unit", result.peak_memory_error),
-    ]
-
-
-def goal_cells(goal: GoalRow) -> list[str]:
-    """One goal."""
-    word = {True: "met", False: "missed", None: "nothing to judge by"}[goal.met]
-    return [goal.goal, percent(goal.limit, 0), percent(goal.value), word]
-
-
-def cell_rows(result: ValidateResult) -> list[list[str]]:
-    """Every cell; the speed-up is over the first method of its group."""
-    ratios = {name: ratio for group in reversed(result.groups) for name, ratio in group.speedups.items()}
-    found = []
-    for row in result.cells:
-        ratio = ratios.get(row.name)
-        found.append(
-            [
-                row.name,
-                format_ns(row.predicted_ns),
-                format_ns(row.measured_ns),
-                f"{format_ns(row.measured_quartiles_ns[0])} – {format_ns(row.measured_quartiles_ns[1])}",
-                percent(row.error, sign=True),
-                percent(row.fullest_error, sign=True),
-                "–" if ratio is None else f"{ratio.measured:.2f}x",
-                "–" if ratio is None else percent(ratio.error, sign=True),
-            ]
-        )
-    return found
-
-
-def worst_cells(result: ValidateResult) -> list[list[str]]:
-    """The worst cells with the reason."""
-    return [
-        [
-            row.name,
-            percent(row.error, sign=True),
-            reason(row.terms),
-            ", ".join(f"{kind} {percent(error, sign=True)}" for kind, error in row.kinds.items()),
-            made_of(row),
-        ]
-        for row in worst_rows(result.cells)
-    ]
+def _worst(row: CellRow) -> list[str]:
+    kinds = ", ".join(f"{kind} {percent(error, sign=True)}" for kind, error in row.kinds.items())
+    return [row.name, percent(row.error, sign=True), reason(row.terms), kinds, made_of(row)]
 
 
 def made_of(row: CellRow) -> str:
@@ -128,7 +113,7 @@ def headline(result: ValidateResult) -> str:
 
 def markdown(result: ValidateResult) -> str:
     """The report."""
-    words = result.host_verdict
+    words, tables = result.host_verdict, tables_of(result)
     verdict = f"**Warning: {words}.**" if result.host_busy else f"{words[0].upper()}{words[1:]}."
     parts = [
         "# Predicted against measured",
@@ -144,26 +129,26 @@ def markdown(result: ValidateResult) -> str:
         "",
         "## Errors",
         "",
-        *_table(ERROR_COLUMNS, summary_rows(result)),
+        *_table(*tables["errors"]),
         "",
         order_line(result),
         "",
-        *_table(GOAL_COLUMNS, [goal_cells(goal) for goal in result.goals]),
+        *_table(*tables["goals"]),
         "",
         "## By method and by model",
         "",
-        *_table(CLASS_COLUMNS, [error_cells(name, one) for name, one in result.classes.items()]),
+        *_table(*tables["classes"]),
         "",
         "## Worst cells, and why",
         "",
         "Terms add up to the error of the makespan: kinds of tasks, overhead (gaps between tasks), transfer, and wait "
         "(what is needed is not finished yet).",
         "",
-        *_table(WORST_COLUMNS, worst_cells(result), left=(0, 2, 3, 4)),
+        *_table(*tables["worst"], left=(0, 2, 3, 4)),
         "",
         "## Cells",
         "",
-        *_table(CELL_COLUMNS, cell_rows(result)),
+        *_table(*tables["cells"]),
     ]
     return "\n".join(parts) + "\n"
 

@@ -1,5 +1,7 @@
 """``validate``: predict a grid of training steps, measure them, and say how far the predictions were off."""
 
+import os
+import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,14 @@ from alrsim.steps.options import RUN, ExecutorOptions
 from alrsim.validation import tables
 from alrsim.validation.cells import GRIDS, Cell, Grid, pick_cells, with_units
 from alrsim.validation.chart import draw_scatter, worst_files
-from alrsim.validation.host import find_host_facts
 from alrsim.validation.journal import Header, Journal, open_journal
+from alrsim.validation.records import Host
 from alrsim.validation.result import ValidateResult
 from alrsim.validation.run import Plan, run_validation
 from alrsim.validation.score import score
 from alrsim.validation.trace import recorded_runs, trace_bytes, trace_name
 from alrsim.verbs import verb
+from alrsim.version import __version__
 from alrsim.warning import warn
 
 
@@ -118,22 +121,53 @@ def _measure(grid: Grid, cells: tuple[Cell, ...], running: Running, folder: Path
     return journal
 
 
+def find_host_facts(executor: str, seed: int, threads: int = 1) -> Host:
+    """This host, with what measures on it."""
+    import torch
+
+    from alrsim.execution.measuring.timelines import device_name
+    from alrsim.execution.workers.thread_workers import core_count
+
+    kind = "cuda" if executor == "cuda" else "cpu"
+    device = torch.cuda.get_device_name() if kind == "cuda" else device_name()
+    return Host(kind, device, core_count(), torch.__version__, __version__, find_commit(), executor, threads, seed)
+
+
+def find_commit() -> str:
+    """The commit of the source tree, with ``-dirty`` where files differ; empty for an installed package."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return ""
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return found.stdout.strip()
+
+
 def validate_text(result: ValidateResult) -> str:
     """Tables and sentences; where nothing is measured, what would be."""
     if not result.cells:
         count = f"{len(result.planned)} cells, {result.repeats} measured steps each after {result.warmup} to warm up"
         return "\n".join([*result.planned, count])
-    classes = [tables.error_cells(*one) for one in result.classes.items()]
+    found = tables.tables_of(result)
     return "\n".join(
         [
             tables.headline(result),
-            to_text(plain_table(tables.CELL_COLUMNS, tables.cell_rows(result))),
-            to_text(plain_table(tables.CLASS_COLUMNS, classes)),
-            to_text(plain_table(tables.ERROR_COLUMNS, tables.summary_rows(result))),
+            to_text(plain_table(*found["cells"])),
+            to_text(plain_table(*found["classes"])),
+            to_text(plain_table(*found["errors"])),
             tables.order_line(result),
             "\nWorst cells, and which terms of the makespan were off:",
-            to_text(plain_table(tables.WORST_COLUMNS, tables.worst_cells(result), left=5)),
-            to_text(plain_table(tables.GOAL_COLUMNS, [tables.goal_cells(goal) for goal in result.goals])),
+            to_text(plain_table(*found["worst"], left=5)),
+            to_text(plain_table(*found["goals"])),
             result.host_verdict,
         ]
     )

@@ -1,5 +1,6 @@
 """From a candidate to its problem, a schedule, and what the step costs: time, energy, memory."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -253,21 +254,19 @@ def _lean_makers(problem: Problem, search: SearchOptions, caps: Caps) -> Iterato
 def _makers(problem: Problem, setting: Setting, caps: Caps, given: tuple[int, ...] | None) -> Iterator[Maker]:
     units, stages = len(problem.machine.units), problem.tasks.stages
     kinds = {task.id.kind for task in problem.tasks.tasks}
-    blocks = contiguous_blocks(problem)
+    placements = [*([] if given is None else [with_loss(problem, given)]), contiguous_blocks(problem)]
     deep = Caps((units * max(1, -(-stages // units)),) * units, caps.bytes) if caps.live is None else caps
 
     if setting.target == "memory":
         yield from _lean_makers(problem, setting.search, caps)
-    if given is not None:
-        yield partial(list_with, problem, with_loss(problem, given), "critical-path", caps)
-        yield partial(list_with, problem, with_loss(problem, given), "backward-first", deep)
-    yield partial(list_with, problem, blocks, "critical-path", caps)
-    yield partial(list_with, problem, blocks, "backward-first", deep)
+    for placement in placements:
+        yield partial(list_with, problem, placement, "critical-path", caps)
+        yield partial(list_with, problem, placement, "backward-first", deep)
     usual = ("zb-h1", "zb-v") if "W" in kinds else ("lr-fixed", "lr-free") if "G" in kinds else ("1f1b", "gpipe")
     for name in usual:
         yield partial(SCHEDULERS[name].function, problem)
     if setting.search.placement in MOVABLE:
-        unlike = any(min(row) != max(row) for row in problem.durations)
+        unlike = any(min(row) != max(row) for row in problem.rows)
         if unlike or setting.search.placement == "free":
             options = SearchOptions(placement=setting.search.placement, memory=False)
             yield lambda: heft_solution(problem, options).schedule
@@ -283,7 +282,7 @@ def _spread(problem: Problem, search: SearchOptions) -> Sequence[Placement]:
     found = [contiguous_blocks(problem)]
     if search.placement in MOVABLE:
         units, stages = len(problem.machine.units), problem.tasks.stages
-        sizes = [0] * (stages + 1)
+        sizes: Counter[int] = Counter()
         for buffer in problem.tasks.buffers:
             if buffer.resident:
                 sizes[buffer.stage] += buffer.bytes

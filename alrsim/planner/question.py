@@ -152,15 +152,11 @@ def load_sizes(model: Model, asked: PlanOptions, units: int) -> tuple[Source, tu
         return Source(model.name, {samples: sized.graph}, samples * count), (count,)
     batch = asked.batch or model.batch or DEFAULT_BATCH
     counts = given or microbatch_counts(batch, units)
-    return Source(model.name, _graphs(model, batch, _exported(batch, counts, units)), batch), counts
-
-
-def _exported(batch: int, counts: tuple[int, ...], units: int) -> list[int]:
-    """The numbers of micro-batches to read the model at: the fewest, and about two for each unit."""
     for count in counts:
         microbatch_size(batch, count)  # refuses what does not divide the batch
     chosen = {counts[0], min(counts, key=lambda count: (abs(count - 2 * units), count))}
-    return sorted(chosen | {counts[-1]} if len(chosen) == 1 else chosen)
+    exported = sorted(chosen | {counts[-1]} if len(chosen) == 1 else chosen)
+    return Source(model.name, _graphs(model, batch, exported), batch), counts
 
 
 def _graphs(model: Model, batch: int, counts: Sequence[int]) -> Mapping[int, Any]:

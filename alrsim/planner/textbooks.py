@@ -9,7 +9,6 @@ from alrsim.errors import OptionError
 from alrsim.hardware.machine import require_unit_count
 from alrsim.planner.options import EXACT_AND_LR, PlanOptions
 from alrsim.planner.search import covers
-from alrsim.rules.options import RuleOptions
 from alrsim.schedule.bounds import makespan_bound
 from alrsim.schedule.proof import Freedom
 from alrsim.schedulers import SearchOptions, solve
@@ -18,7 +17,7 @@ from alrsim.steps.figure2_cells import with_loss_row
 from alrsim.steps.options import StepOptions
 from alrsim.steps.planned import Planned
 from alrsim.steps.step import Step
-from alrsim.steps.textbook import Outline, file_problem, unit_names
+from alrsim.steps.textbook_problem import textbook_options, textbook_problem
 from alrsim.tasks.problem import Problem
 from alrsim.units import Ns
 
@@ -62,30 +61,30 @@ def plan_durations(asked: PlanOptions) -> list[tuple[Step, Ns]]:
 
 
 def textbook(asked: PlanOptions, rule: str, durations: Mapping[str, Fraction], microbatches: int) -> Problem:
-    """One rule's problem. With ``loss_row`` the loss module has a gradient cell per micro-batch and an update."""
+    """One rule's problem. With ``loss_row`` the loss module has a gradient cell per micro-batch and an update:
+    they take l and u."""
     units = asked.units or asked.stages or 1
     require_unit_count(units, "units")
     row = asked.loss_row and rule != "lr"
-    options = RuleOptions(
-        microbatches=microbatches,
-        baseline="none",
+    options = replace(
+        textbook_options(microbatches, update=asked.update and bool(durations["u"])),
         reduction="accumulate" if durations["c"] and rule == "lr" else "stack",
         loss=bool(durations["l"]),
-        update=asked.update and bool(durations["u"]),
-        first_input_gradient=True,
         loss_gradient=row,
         loss_update=row,
     )
-    found = Outline(rule, asked.stages or units, microbatches, unit_names(units), frozenset(), frozenset())
-    problem = file_problem(found, durations, options, loss_unit=asked.loss_unit)
-    return _with_loss_row(problem, durations) if asked.loss_row and rule == "lr" else problem
-
-
-def _with_loss_row(problem: Problem, durations: Mapping[str, Fraction]) -> Problem:
-    """LR's problem with a gradient cell after every loss and an update after those, which take l and u."""
+    problem = textbook_problem(
+        rule,
+        durations,
+        stages=asked.stages or units,
+        units=units,
+        options=options,
+        loss_unit=asked.loss_unit,
+    )
+    if rule != "lr" or not asked.loss_row:
+        return problem
     tasks = with_loss_row(problem.tasks)
     known = {task.id: row for task, row in zip(problem.tasks.tasks, problem.durations, strict=True)}
-    units = len(problem.machine.units)
     extra = {kind: (int(durations[key] * problem.ticks_per_unit),) * units for kind, key in (("G", "l"), ("U", "u"))}
     rows = tuple(known.get(task.id, extra.get(task.id.kind, (0,) * units)) for task in tasks.tasks)
     return replace(problem, tasks=tasks, durations=rows)

@@ -60,20 +60,6 @@ class Cell:
         parts = (self.model, units, f"m{self.microbatches}", self.method, copies, self.formats)
         return "/".join(part for part in parts if part)
 
-    @property
-    def word(self) -> str:
-        """What stands before the colon: ``bp``, ``lr`` or ``alr``."""
-        return self.method.partition(":")[0]
-
-    @property
-    def scheduler(self) -> str:
-        return self.method.partition(":")[2]
-
-    @property
-    def rule(self) -> str:
-        """Key of :data:`alrsim.rules.RULES`; a schedule that needs split gradients says so by its name."""
-        return "lr" if self.word != "bp" else "bp-split" if self.scheduler.startswith("zb-") else "bp"
-
 
 @dataclass(frozen=True, slots=True)
 class Group:

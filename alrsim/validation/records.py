@@ -11,6 +11,7 @@ from alrsim.rules.options import RuleOptions
 from alrsim.schedule.schedule import Schedule
 from alrsim.simulation.engine import simulate
 from alrsim.steps.chain import build_tasks
+from alrsim.steps.method import parse_method
 from alrsim.tasks.problem import Problem, Semantics
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.timeline.memory import peak_memory
@@ -133,8 +134,8 @@ def blank_prediction(
     calibration: str,
 ) -> Prediction:
     """A prediction whose times have not been asked for yet."""
-    costs = costs_of(problem, semantics)
-    return Prediction(cell, at, cell.rule, options, model_options, stages, schedule, costs, calibration, 0, {}, {})
+    costs, rule = costs_of(problem, semantics), parse_method(cell.method).rule
+    return Prediction(cell, at, rule, options, model_options, stages, schedule, costs, calibration, 0, {}, {})
 
 
 def step_of(turn: int, schedule: Schedule, tasks: TaskGraph, timeline: Timeline) -> Step:

@@ -67,18 +67,14 @@ class Question:
         return Space(rules, counts, cuts, asked.copies or (1,), modes=asked.modes, layers=layers)
 
     def candidates(self, setting: Setting, space: Space) -> list[Candidate]:
-        """Every candidate of a space; for a cosine those with exact gradients, LR's follow from what they take."""
+        """Every candidate of a space, and cuts made for given units where units are unlike or memory may be short; for
+        a cosine those with exact gradients, LR's follow from what they take."""
         if self.asked.cosine is not None:
             space = replace(space, rules=tuple(rule for rule in space.rules if rule.startswith("bp")))
-        return [*candidates(space), *self._placed(setting, space)]
-
-    def _placed(self, setting: Setting, space: Space) -> list[Candidate]:
-        """Cuts made for given units, where units are unlike or memory may be short."""
-        if self.asked.cut is not None or setting.search.placement not in MOVABLE:
-            return []
-        if len(kinds_of_units(setting.machine)) == 1 and not is_tight(setting):
-            return []
-        return placed_candidates(setting, space.microbatches, space.rules)
+        found, movable = list(candidates(space)), self.asked.cut is None and setting.search.placement in MOVABLE
+        if movable and (len(kinds_of_units(setting.machine)) > 1 or is_tight(setting)):
+            found += placed_candidates(setting, space.microbatches, space.rules)
+        return found
 
     def rest(self, setting: Setting, space: Space) -> More | None:
         """LR's part of the space for a cosine."""

@@ -148,11 +148,6 @@ class Sampler:
     prepared: dict[int, tuple[Prepared, Problem, Schedule]] = field(default_factory=dict)
 
     @property
-    def whole(self) -> bool:
-        """Whether all copies of an estimate must be in one run."""
-        return not shares_noise(self.options)
-
-    @property
     def fit(self) -> int:
         """Copies that one run should hold."""
         return max(1, min(MOST_COPIES, CHUNK_ELEMENTS // self.subject.elements))
@@ -164,7 +159,7 @@ class Sampler:
             fresh: Every number of copies has noise of its own; else the copies of a smaller number are among those of
                 a larger one, which changes no expectation and no interval at one number, and costs far less.
         """
-        parts, fresh = self.subject.parts, fresh or self.whole
+        parts, fresh = self.subject.parts, fresh or not shares_noise(self.options)
         total, energy, done, runs = np.zeros(parts[-1][1]), np.zeros(len(parts)), 0, 0
         for count in copies:
             if fresh:
@@ -183,7 +178,7 @@ class Sampler:
         Raises:
             OptionError: a baseline over all copies, and more copies than one run can hold.
         """
-        if self.whole:
+        if not shares_noise(self.options):  # all in one run
             if self.options.noise not in TOGETHER and copies * self.subject.elements > MOST_ELEMENTS:
                 raise OptionError(
                     f"copy-mean needs all {copies} copies in one run, and {MOST_ELEMENTS // self.subject.elements} fit",

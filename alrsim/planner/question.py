@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from alrsim.errors import AlrsimError, FileError, OptionError
 from alrsim.files import read_json
@@ -12,7 +12,7 @@ from alrsim.hardware.machine import Machine
 from alrsim.planner.bounds import unit_powers
 from alrsim.planner.candidate import MODES, Candidate
 from alrsim.planner.chains import is_tight, placed_candidates
-from alrsim.planner.evaluate import MOVABLE, Evaluated, Setting
+from alrsim.planner.evaluate import MOVABLE, Evaluated, Setting, Target
 from alrsim.planner.explain import with_twin
 from alrsim.planner.gradient import DEFAULT_PER_DIM, SOURCE, cosine, measured_per_dim, noise_of
 from alrsim.planner.levers import levers
@@ -125,7 +125,8 @@ def open_question(model: Model, machine: Machine, asked: PlanOptions) -> Questio
     )
     prediction = options.only(PredictionOptions)
     cost, name = cost_model_of(machine)
-    setting = Setting(source, machine, cost, name, asked.goal, base, asked.searching, prediction, asked.idle_power)
+    target = cast(Target, asked.target)
+    setting = Setting(source, machine, cost, name, target, base, asked.searching, prediction, asked.idle_power)
     return Question(model, asked, setting, counts, *per_dim_of(asked, source))
 
 

@@ -25,7 +25,7 @@ KINDS = {
     "calibrate": "alrsim.reports.calibration:CalibrateResult",
     "costs": "alrsim.reports.calibration:CostsResult",
     "figure2": "alrsim.steps.figure2_charts:Figure2Result",
-    "replay": "alrsim.validation.replayed:ReplayResult",
+    "replay": "alrsim.validation.replaying:ReplayResult",
     "validate": "alrsim.validation.result:ValidateResult",
     "export": "alrsim.reports.model_counts:ExportResult",
     "graph-counts": "alrsim.reports.model_counts:GraphResult",

@@ -1,7 +1,6 @@
 """From measured costs to a scheduling problem: the one way by which every calibrated prediction is made."""
 
 from dataclasses import replace
-from typing import Protocol
 
 from alrsim.cost.costs import LinkFit, MeasuredCosts
 from alrsim.cost.models import measured_model
@@ -15,14 +14,7 @@ from alrsim.tasks.taskgraph import TaskGraph
 CALIBRATED = "calibrated"
 
 
-class Formats(Protocol):
-    """What is read of a rule's options."""
-
-    @property
-    def precision(self) -> PrecisionPlan: ...
-
-
-def calibrated_problem(tasks: TaskGraph, machine: Machine, options: Formats, costs: MeasuredCosts) -> Problem:
+def calibrated_problem(tasks: TaskGraph, machine: Machine, formats: PrecisionPlan, costs: MeasuredCosts) -> Problem:
     """The tasks on a machine whose times, links and cores are those that were measured.
 
     Schedulers see tasks beside busy neighbours; the simulator lets neighbours slow each other down as they overlap
@@ -30,14 +22,15 @@ def calibrated_problem(tasks: TaskGraph, machine: Machine, options: Formats, cos
 
     Args:
         machine: Its units and which of them are joined; its figures are replaced.
+        formats: Of the state of a step.
 
     Raises:
         OptionError: a task that was not measured.
     """
     host = replace(machine, topology=topology_of(machine, costs), shared_cores=costs.shared_cores)
     tasks = with_scratch(tasks, costs.scratch)
-    problem = price(tasks, host, options.precision, measured_model(costs.isolated), name=CALIBRATED)
-    loaded = price(tasks, host, options.precision, measured_model(costs.table), name=CALIBRATED)
+    problem = price(tasks, host, formats, measured_model(costs.isolated), name=CALIBRATED)
+    loaded = price(tasks, host, formats, measured_model(costs.table), name=CALIBRATED)
     model = ContentionModel(problem.durations, loaded.durations, costs.dispatch_overhead_ns, max(1, costs.units - 1))
     return replace(problem, durations=model.durations(), contention=model)
 

@@ -17,7 +17,6 @@ from alrsim.cost.curve_fit import How, interpolate, left_out_error
 from alrsim.graph.stages import Stage, StageGraph
 from alrsim.hardware.calibration import (
     Calibration,
-    LinkSection,
     RooflineSection,
     Row,
     TableSection,
@@ -163,14 +162,14 @@ def look_up(calibration: Calibration, sought: Sought, tasks: TaskGraph) -> Found
         rows = index.get((stage_digest(sought.stages, stage), kind, clean), ())
         if not rows:
             return Found(None, f"{kind} of stage {stage}")
-        found = _estimate(rows, samples, copies)
-        isolated[key], busy[key], how = found.alone, max(found.alone, found.busy), found.how
+        isolated[key], beside, how, off = _estimate(rows, samples, copies)
+        busy[key] = max(isolated[key], beside)
         spread[key] = max(row.spread for row in rows)
         scratch[key] = round(max(row.scratch / (row.samples * row.copies) for row in rows) * samples * copies)
         if how != "measured":
             guessed.add(f"{samples} samples x {copies} copies {how}")
-        if found.error is not None:
-            errors.append(found.error)
+        if off is not None:
+            errors.append(off)
     error = sorted(errors)[len(errors) // 2] if errors and guessed else None
     return Found(_costs(calibration, isolated, busy, spread, scratch, tuple(sorted(guessed))), error=error)
 
@@ -178,16 +177,9 @@ def look_up(calibration: Calibration, sought: Sought, tasks: TaskGraph) -> Found
 _HOWS: tuple[How, ...] = ("measured", "interpolated", "extrapolated")
 
 
-@dataclass(frozen=True, slots=True)
-class _Estimate:
-    alone: int
-    busy: int
-    how: str
-    error: float | None
-
-
-def _estimate(rows: Sequence[Row], samples: int, copies: int) -> _Estimate:
-    """At every measured number of copies between the micro-batch sizes, then between the numbers of copies."""
+def _estimate(rows: Sequence[Row], samples: int, copies: int) -> tuple[int, int, How, float | None]:
+    """At every measured number of copies between the micro-batch sizes, then between the numbers of copies: times alone
+    and busy, how they were found, and the error of sizes left out."""
     found = []
     for pick in ("alone", "busy"):
         levels: dict[int, list[tuple[float, float]]] = {}
@@ -199,7 +191,7 @@ def _estimate(rows: Sequence[Row], samples: int, copies: int) -> _Estimate:
         found.append((time, max(hows, key=_HOWS.index), levels))
     (alone, how, levels), (busy, _, _) = found
     errors = [error for points in levels.values() if (error := left_out_error(points)) is not None]
-    return _Estimate(round(alone), round(busy), how, max(errors, default=None))
+    return round(alone), round(busy), how, max(errors, default=None)
 
 
 def _index(calibration: Calibration, sought: Sought) -> dict[tuple[str, str, bool], tuple[Row, ...]]:
@@ -224,7 +216,18 @@ def _costs(
         isolated=isolated,
         busy=busy,
         dispatch_overhead_ns=calibration.overhead_ns,
-        links=tuple(_fit(link) for link in calibration.links),
+        links=tuple(
+            LinkFit(
+                link.source,
+                link.target,
+                link.send_ns,
+                link.latency_ns,
+                None if link.bandwidth_gb_per_s is None else link.bandwidth_gb_per_s * 1e9,
+                link.error,
+                link.points,
+            )
+            for link in calibration.links
+        ),
         executor=calibration.executor,
         units=calibration.units,
         cores=calibration.cores,
@@ -289,8 +292,3 @@ def with_executor(problem: Problem, costs: MeasuredCosts, slower: float = 1.0) -
     busy = tuple(rows[id(row)] for row in problem.durations)
     model = ContentionModel(problem.durations, busy, costs.dispatch_overhead_ns, max(1, costs.units - 1))
     return replace(problem, machine=machine, durations=model.durations(), contention=model)
-
-
-def _fit(link: LinkSection) -> LinkFit:
-    bandwidth = None if link.bandwidth_gb_per_s is None else link.bandwidth_gb_per_s * 1e9
-    return LinkFit(link.source, link.target, link.send_ns, link.latency_ns, bandwidth, link.error, link.points)

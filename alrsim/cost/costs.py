@@ -1,8 +1,9 @@
 """What was measured of an executor on a host: task times alone and beside busy neighbours, overhead, links, trust."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from statistics import median
+from typing import Any
 
 from alrsim.tasks.problem import CostKey, Semantics
 from alrsim.units import Bytes, Ns, format_ns
@@ -136,3 +137,24 @@ class MeasuredCosts:
             f"{format_ns(self.dispatch_overhead_ns)} per task besides its kernel, {format_ns(self.handoff_ns)} per "
             f"message besides its bytes, busy neighbours cost {100 * (self.slowdown - 1):.0f} %"
         )
+
+
+TABLES = ("isolated", "busy", "spread", "samples", "scratch")
+"""Fields by cost key: JSON has no such keys."""
+
+
+def costs_to_json(costs: MeasuredCosts) -> dict[str, Any]:
+    """Every field as plain JSON, tables as pairs of key and value: several programs can decide on the same numbers."""
+    document = {one.name: getattr(costs, one.name) for one in fields(costs)}
+    tables: dict[str, Any] = {name: [[list(key), value] for key, value in document[name].items()] for name in TABLES}
+    return {**document, **tables, "links": [asdict(link) for link in costs.links], "host": asdict(costs.host)}
+
+
+def costs_from_json(document: Mapping[str, Any]) -> MeasuredCosts:
+    """The inverse of :func:`costs_to_json`, after the numbers went through JSON text."""
+    tables = {name: {tuple(key): value for key, value in document[name]} for name in TABLES}
+    links = tuple(
+        LinkFit(**{**link, "points": tuple(tuple(point) for point in link["points"])}) for link in document["links"]
+    )
+    parts = {**tables, "links": links, "host": HostLoad(**document["host"]), "notes": tuple(document["notes"])}
+    return MeasuredCosts(**{**document, **parts})

@@ -1,15 +1,15 @@
 """Cut a graph into stages: by module, by operator, by layer or block, by names, or into balanced parts."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from alrsim.cost.layers import cut_blocks, cut_layers
-from alrsim.cost.operators import OpCost, cost_graph
+from alrsim.cost.operators import cost_graph
 from alrsim.cost.pieces import Atoms, find_atoms
 from alrsim.cost.runs import even_runs, small_runs
 from alrsim.errors import OptionError
-from alrsim.graph.graph import Graph, Op
-from alrsim.graph.work import NO_WORK, Work
+from alrsim.graph.graph import Graph
+from alrsim.graph.work import NO_WORK
 from alrsim.hardware.machine import Unit
 from alrsim.hardware.precision import PrecisionPlan
 from alrsim.tasks.problem import CostModel
@@ -54,12 +54,13 @@ def cut_graph(graph: Graph, spec: str, *, weights: Weights | None = None) -> Cut
         return _join(atoms, _by_module(graph, atoms, _positive(argument or "1", spec)))
     if kind == "names":
         return _join(atoms, _by_names(graph, atoms, argument.split(",")))
-    if spec == "operator":
-        return _join(atoms, range(len(atoms.runs)))
-    if spec == "layer":
-        return _join(atoms, cut_layers(graph, atoms))
-    if spec == "block":
-        return _join(atoms, cut_blocks(atoms))
+    plain: dict[str, Callable[[], Sequence[int]]] = {
+        "operator": lambda: range(len(atoms.runs)),
+        "layer": lambda: cut_layers(graph, atoms),
+        "block": lambda: cut_blocks(atoms),
+    }
+    if spec in plain:
+        return _join(atoms, plain[spec]())
     raise OptionError(f"unknown cut {spec!r}", field="cut", fix=f"use one of {', '.join(CUTS)}")
 
 
@@ -73,14 +74,13 @@ def cut_weights(graph: Graph) -> dict[str, float]:
 
 def time_weights(graph: Graph, model: CostModel, unit: Unit, plan: PrecisionPlan) -> dict[str, float]:
     """Time of every operator on a unit: forward, input gradient and weight gradient, as a cost model has it."""
-    return {
-        name: float(sum(model(Task(_ANY, work=work), unit, plan) for work in _parts(cost)))
-        for name, cost in cost_graph(graph).items()
+    parts = {
+        name: (cost.forward, cost.input_gradient, cost.weight_gradient) for name, cost in cost_graph(graph).items()
     }
-
-
-def _parts(cost: OpCost) -> tuple[Work, ...]:
-    return tuple(work for work in (cost.forward, cost.input_gradient, cost.weight_gradient) if work != NO_WORK)
+    return {
+        name: float(sum(model(Task(_ANY, work=work), unit, plan) for work in works if work != NO_WORK))
+        for name, works in parts.items()
+    }
 
 
 def _balanced(atoms: Atoms, parts: int, weights: Weights) -> list[int]:
@@ -155,8 +155,6 @@ def _positive(text: str, spec: str) -> int:
 
 def _join(atoms: Atoms, starts: Sequence[int]) -> Cut:
     ends = [*starts[1:], len(atoms.runs)]
-    return tuple(tuple(op.name for op in _flat(atoms.runs[start:end])) for start, end in zip(starts, ends, strict=True))
-
-
-def _flat(runs: Sequence[Sequence[Op]]) -> list[Op]:
-    return [op for run in runs for op in run]
+    return tuple(
+        tuple(op.name for run in atoms.runs[start:end] for op in run) for start, end in zip(starts, ends, strict=True)
+    )

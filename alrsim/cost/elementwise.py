@@ -128,12 +128,14 @@ def product(view: OpView) -> Parts:
         "Pow": (both, (*both, view.op.outputs[0])),
         "PRelu": (both, (both[0],)),
     }[view.op.kind]
-    gradients = {}
-    for position in (0, 1):
-        summed = view.size(position) < view.out_size
-        gradients[position] = view.gradient(
-            position, elementwise=view.out_size * (per_element[position] + summed), saves=saves[position]
+    gradients = {
+        position: view.gradient(
+            position,
+            elementwise=view.out_size * (per_element[position] + (view.size(position) < view.out_size)),
+            saves=saves[position],
         )
+        for position in (0, 1)
+    }
     return Parts(view.forward(elementwise=view.out_size * (2 if view.op.kind == "PRelu" else 1)), gradients)
 
 

@@ -16,7 +16,7 @@ import itertools
 from collections.abc import Collection
 
 from alrsim.cost.injection_points import is_mark
-from alrsim.cost.pieces import Atoms
+from alrsim.cost.pieces import Atoms, prepares_weights
 from alrsim.graph.graph import DIFFERENTIABLE, Graph, Op
 
 LAYERS = ("Conv", "ConvTranspose", "Einsum", "GRU", "Gather", "Gemm", "LSTM", "MatMul", "RNN")
@@ -65,7 +65,7 @@ def is_linear(ops: Collection[Op], roots: Collection[str], outputs: Collection[s
         roots: Values that depend on parameters only.
         outputs: Values that the stage hands to others.
     """
-    trained = [op for op in ops if _reads(op, roots) and not all(value in roots for value in op.outputs if value)]
+    trained = [op for op in ops if _reads(op, roots) and not prepares_weights(op, roots)]
     if not trained or not _is_layer(trained[0], roots) or trained[0].kind not in LINEAR:
         return None
     first = trained[0]
@@ -83,7 +83,7 @@ def _reads(op: Op, roots: Collection[str]) -> bool:
 
 
 def _is_layer(op: Op, roots: Collection[str]) -> bool:
-    return op.kind in LAYERS and _reads(op, roots) and not all(value in roots for value in op.outputs if value)
+    return op.kind in LAYERS and _reads(op, roots) and not prepares_weights(op, roots)
 
 
 def _last_shared(graph: Graph, atoms: Atoms, start: int, layer: int) -> int | None:

@@ -12,48 +12,41 @@ from alrsim.errors import ModelError
 
 def convolution(view: OpView) -> Parts:
     """``Conv``: weights ``(out, in/group, *kernel)``; MACs = output elements x ``in/group`` x kernel elements."""
-    return _convolve(view, view.out_size * prod(view.shape(1)[1:]))
+    return _product(view, view.out_size * prod(view.shape(1)[1:]))
 
 
 def transposed_convolution(view: OpView) -> Parts:
     """``ConvTranspose``: weights ``(in, out/group, *kernel)``; MACs = inputs x ``out/group`` x kernel."""
-    return _convolve(view, view.size(0) * prod(view.shape(1)[1:]))
+    return _product(view, view.size(0) * prod(view.shape(1)[1:]))
 
 
-def _convolve(view: OpView, macs: int) -> Parts:
-    data, weight = view.op.inputs[0], view.op.inputs[1]
+def _product(view: OpView, macs: int, scaled: int = 0, folded: tuple[int, int] = (0, 0)) -> Parts:
+    """A product of the first two inputs, and a third one that is added to it where it is there.
+
+    Args:
+        scaled: Further FLOPs per element of the result.
+        folded: Additions that sum the gradients of the two over broadcast dimensions.
+    """
+    a, b = view.op.inputs[:2]
     gradients = {
-        0: view.gradient(0, macs=macs, saves=(weight,)),
-        1: view.gradient(1, macs=macs, saves=(data,)),
+        0: view.gradient(0, macs=macs, saves=(b,), elementwise=folded[0]),
+        1: view.gradient(1, macs=macs, saves=(a,), elementwise=folded[1]),
     }
-    bias = view.has(2)
-    if bias:
+    if view.has(2):
         gradients[2] = view.gradient(2, elementwise=view.out_size)
-    return Parts(view.forward(macs=macs, elementwise=view.out_size if bias else 0), gradients)
+    return Parts(view.forward(macs=macs, elementwise=view.out_size * (view.has(2) + scaled)), gradients)
 
 
 def gemm(view: OpView) -> Parts:
     """``Gemm``: ``alpha A B + beta C``; MACs = M N K. Scales other than 1 and the addend count 1 FLOP per element."""
     rows = view.shape(0)
     macs = view.out_size * (rows[0] if view.number("transA", 0) else rows[1])
-    scaled = sum(view.number(name, 1.0) != 1.0 for name in ("alpha", "beta"))
-    addend = view.has(2)
-    a, b = view.op.inputs[0], view.op.inputs[1]
-    gradients = {0: view.gradient(0, macs=macs, saves=(b,)), 1: view.gradient(1, macs=macs, saves=(a,))}
-    if addend:
-        gradients[2] = view.gradient(2, elementwise=view.out_size)
-    return Parts(view.forward(macs=macs, elementwise=view.out_size * (addend + scaled)), gradients)
+    return _product(view, macs, sum(view.number(name, 1.0) != 1.0 for name in ("alpha", "beta")))
 
 
 def matmul(view: OpView) -> Parts:
     """``MatMul`` with numpy's broadcasting: MACs = output elements x contracted length."""
-    macs = view.out_size * view.shape(0)[-1]
-    a, b = view.op.inputs[0], view.op.inputs[1]
-    gradients = {
-        0: view.gradient(0, macs=macs, saves=(b,), elementwise=_folded_sum(view, 0)),
-        1: view.gradient(1, macs=macs, saves=(a,), elementwise=_folded_sum(view, 1)),
-    }
-    return Parts(view.forward(macs=macs), gradients)
+    return _product(view, view.out_size * view.shape(0)[-1], folded=(_folded_sum(view, 0), _folded_sum(view, 1)))
 
 
 def _folded_sum(view: OpView, position: int) -> int:

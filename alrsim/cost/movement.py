@@ -50,18 +50,17 @@ def aliases(graph: Graph, ops: Iterable[Op]) -> dict[str, str]:
 
 def join(view: OpView) -> Parts:
     """``Concat``: each input's gradient is its own slice of the output's."""
-    gradients = {}
-    for position in range(len(view.op.inputs)):
-        size, weight = view.size(position), view.is_weight(position)
-        gradients[position] = Gradient(
-            Work(
-                activation_reads=size,
-                param_writes=size if weight else 0,
-                activation_writes=0 if weight else size,
-                launches=1,
-            )
+    sizes = [(view.size(position), view.is_weight(position)) for position in range(len(view.op.inputs))]
+    works = (
+        Work(
+            activation_reads=size,
+            param_writes=size if weight else 0,
+            activation_writes=0 if weight else size,
+            launches=1,
         )
-    return Parts(view.forward(), gradients)
+        for size, weight in sizes
+    )
+    return Parts(view.forward(), {position: Gradient(work) for position, work in enumerate(works)})
 
 
 def scatter(view: OpView) -> Parts:

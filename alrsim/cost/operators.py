@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from alrsim.cost.elementwise import ELEMENTWISE
 from alrsim.cost.matrix import MATRIX
 from alrsim.cost.movement import LAYOUTS, MOVEMENT, OWN, black_box
-from alrsim.cost.normalization import NORMALIZATION
 from alrsim.cost.parts import FLOATS, CostFunction, Gradient, OpView, Parts
+from alrsim.cost.pieces import prepares_weights, weight_roots
 from alrsim.cost.recurrent import RECURRENT
 from alrsim.cost.reduction import REDUCTION
 from alrsim.errors import ModelError
@@ -18,7 +18,6 @@ from alrsim.graph.work import NO_WORK, Work
 OPERATORS: dict[str, CostFunction] = {
     **MATRIX,
     **RECURRENT,
-    **NORMALIZATION,
     **REDUCTION,
     **ELEMENTWISE,
     **MOVEMENT,
@@ -73,23 +72,21 @@ def cost_graph(graph: Graph) -> Mapping[str, OpCost]:
     """
     parts = graph_parts(graph)
     wanted = parts.needs & reached(parts, graph.ops, graph.outputs)
-    readers = Counter(value for op in graph.ops for value in gradient_inputs(parts, op, wanted))
+    readers = Counter(value for op in graph.ops for value, _ in gradients_of(parts, op, wanted))
     readers.update(value for value in graph.outputs if value in wanted)
     seen: set[str] = set()
     met: set[str] = set()
     costs: dict[str, OpCost] = {}
     for op in graph.ops:
         cost = gradient_cost(parts, op, wanted)
-        fan_out = NO_WORK
-        for value in op.outputs:
-            if value and value not in parts.weights:
-                fan_out += sum_of_gradients(graph.tensors[value].elements, readers[value])
+        handed = [value for value in op.outputs if value and value not in parts.weights]
+        fan_out = sum((sum_of_gradients(graph.tensors[value].elements, readers[value]) for value in handed), NO_WORK)
         fresh = [value for value in dict.fromkeys(op.inputs) if value in graph.parameters and value not in seen]
         seen.update(fresh)
         again = NO_WORK
-        if not all(value in parts.weights for value in op.outputs if value):
+        if not prepares_weights(op, parts.weights):
             for value in (value for value in op.inputs if value in graph.parameters):
-                again += sum_of_weights(graph.tensors[value].elements, 2 if value in met else 1)
+                again += sum_of_gradients(graph.tensors[value].elements, 2 if value in met else 1, parameter=True)
                 met.add(value)
         costs[op.name] = replace(
             cost,
@@ -122,21 +119,15 @@ def graph_parts(graph: Graph) -> GraphParts:
             where=graph.name,
             fix="replace them by standard operators, or add a cost function to alrsim.cost.operators.OPERATORS",
         )
-    weights = set(graph.parameters)
-    parts: dict[str, Parts] = {}
-    constants = set(graph.constants)
-    for op in graph.ops:
-        held = [value for value in op.inputs if value and value not in constants]
-        if held and all(value in weights for value in held):
-            weights.update(filter(None, op.outputs))
-        parts[op.name] = _parts(op, graph, weights)
-    without_needs = GraphParts(graph, parts, frozenset(weights), frozenset())
+    weights = frozenset(weight_roots(graph))
+    parts = {op.name: _parts(op, graph, weights) for op in graph.ops}
+    without_needs = GraphParts(graph, parts, weights, frozenset())
     return replace(without_needs, needs=depending(without_needs, graph.ops, graph.parameters))
 
 
 def _parts(op: Op, graph: Graph, weights: Collection[str]) -> Parts:
     """An operator's parts; laying out weights anew is done once, when the model is loaded, and costs no step time."""
-    if op.kind in LAYOUTS and any(op.inputs) and all(value in weights for value in op.outputs if value):
+    if op.kind in LAYOUTS and any(op.inputs) and prepares_weights(op, weights):
         return Parts(NO_WORK, {position: Gradient(NO_WORK) for position in range(len(op.inputs))})
     price = cost_function(op)
     assert price is not None, "operators without a cost were refused"
@@ -170,61 +161,34 @@ def reached(parts: GraphParts, ops: Sequence[Op], outputs: Iterable[str]) -> fro
     return frozenset(found)
 
 
-def gradient_inputs(parts: GraphParts, op: Op, wanted: Collection[str]) -> list[str]:
+def gradients_of(parts: GraphParts, op: Op, wanted: Collection[str]) -> list[tuple[str, Gradient]]:
     """The inputs whose gradients the operator computes, in order; a value that is read twice is there twice."""
     if not any(value in wanted for value in op.outputs):
         return []
-    gradients = parts.parts[op.name].gradients
-    return [value for position, value in enumerate(op.inputs) if value in wanted and position in gradients]
+    own = parts.parts[op.name].gradients
+    return [(value, own[position]) for position, value in enumerate(op.inputs) if value in wanted and position in own]
 
 
 def gradient_cost(parts: GraphParts, op: Op, wanted: Collection[str]) -> OpCost:
     """The operator's cost if exactly the gradients of ``wanted`` are computed (without sums over readers)."""
-    if not any(value in wanted for value in op.outputs):
-        wanted = ()
-    own = parts.parts[op.name]
-    inward = weightward = NO_WORK
-    saved: dict[str, None] = {}
-    any_wanted = False
-    for position, value in enumerate(op.inputs):
-        gradient = own.gradients.get(position)
-        if gradient is None or value not in wanted:
-            continue
-        any_wanted = True
-        saved.update(dict.fromkeys(gradient.saves))
-        if value in parts.weights:
-            weightward += gradient.work
-        else:
-            inward += gradient.work
-    if any_wanted:
-        inward += own.interior
-        saved.update(dict.fromkeys(own.interior_saves))
+    own, found = parts.parts[op.name], gradients_of(parts, op, wanted)
+    interior, saved = (own.interior, own.interior_saves) if found else (NO_WORK, ())
+    names = dict.fromkeys((*(name for _, gradient in found for name in gradient.saves), *saved))
     return OpCost(
         forward=own.forward,
-        input_gradient=inward,
-        weight_gradient=weightward,
+        input_gradient=sum((gradient.work for value, gradient in found if value not in parts.weights), interior),
+        weight_gradient=sum((gradient.work for value, gradient in found if value in parts.weights), NO_WORK),
         output_elements=sum(parts.graph.tensors[value].elements for value in op.outputs if value),
-        saved=tuple(value for value in saved if value and value not in parts.weights),
-        kept=own.kept if any_wanted else 0,
+        saved=tuple(value for value in names if value and value not in parts.weights),
+        kept=own.kept if found else 0,
     )
 
 
-def sum_of_gradients(elements: int, readers: int) -> Work:
-    """Adding up the gradients that several readers send back for one value."""
-    if readers < 2:
-        return NO_WORK
-    more = readers - 1
-    return Work(
-        elementwise=more * elements,
-        activation_reads=2 * more * elements,
-        activation_writes=more * elements,
-        launches=more,
-    )
-
-
-def sum_of_weights(elements: int, readers: int) -> Work:
-    """Adding up the gradients that several readers give one parameter."""
+def sum_of_gradients(elements: int, readers: int, *, parameter: bool = False) -> Work:
+    """Adding up the gradients that several readers send back for one value, or give one parameter."""
     if readers < 2:
         return NO_WORK
     more = (readers - 1) * elements
-    return Work(elementwise=more, param_reads=2 * more, param_writes=more, launches=readers - 1)
+    if parameter:
+        return Work(elementwise=more, param_reads=2 * more, param_writes=more, launches=readers - 1)
+    return Work(elementwise=more, activation_reads=2 * more, activation_writes=more, launches=readers - 1)

@@ -101,15 +101,11 @@ class OpView:
 
     def reads(self, positions: Iterable[int]) -> Work:
         """Elements that reading these inputs moves; shapes, axes and scalars are free."""
-        params = activations = 0
-        for position in positions:
-            if not self.is_float(position):
-                continue
-            if self.is_weight(position):
-                params += self.size(position)
-            elif self.size(position) > 1:
-                activations += self.size(position)
-        return Work(param_reads=params, activation_reads=activations)
+        real = [(self.size(position), self.is_weight(position)) for position in positions if self.is_float(position)]
+        return Work(
+            param_reads=sum(size for size, weight in real if weight),
+            activation_reads=sum(size for size, weight in real if not weight and size > 1),
+        )
 
     def forward(self, *, macs: int = 0, elementwise: int = 0, launches: int = 1) -> Work:
         """The usual forward pass: every input is read once, every output written once."""

@@ -1,6 +1,8 @@
 """Atoms: the runs of operators that no cut separates."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 from alrsim.graph.graph import Graph, Op
 
@@ -35,7 +37,7 @@ def find_atoms(graph: Graph) -> Atoms:
         held = frozenset[str]().union(*(roots[value] for value in op.inputs if value in roots))
         for name in held:
             spans.setdefault(("parameter", name), []).append(index)
-            readers[name] = readers.get(name, 0) + (not _prepares_weights(op, roots))
+            readers[name] = readers.get(name, 0) + (not prepares_weights(op, roots))
         for node in op.fx_nodes:
             spans.setdefault(("node", node), []).append(index)
     last = list(range(len(order)))
@@ -57,13 +59,18 @@ def weight_roots(graph: Graph) -> dict[str, frozenset[str]]:
     return roots
 
 
-def _prepares_weights(op: Op, roots: dict[str, frozenset[str]]) -> bool:
+def prepares_weights(op: Op, roots: Collection[str]) -> bool:
+    """Whether all that an operator makes depends on parameters only.
+
+    Args:
+        roots: Values that do.
+    """
     return all(value in roots for value in op.outputs if value)
 
 
 def _weights_beside_readers(graph: Graph, roots: dict[str, frozenset[str]]) -> list[Op]:
     """The operators in topological order, those that prepare weights right before their first reader."""
-    waiting = {value: op for op in graph.ops if _prepares_weights(op, roots) for value in op.outputs if value}
+    waiting = {value: op for op in graph.ops if prepares_weights(op, roots) for value in op.outputs if value}
     done: set[str] = set()
     order: list[Op] = []
 
@@ -75,7 +82,7 @@ def _weights_beside_readers(graph: Graph, roots: dict[str, frozenset[str]]) -> l
         order.append(op)
 
     for op in graph.ops:
-        if not _prepares_weights(op, roots):
+        if not prepares_weights(op, roots):
             place(op)
     for op in graph.ops:  # a model whose output depends on parameters only
         if op.name not in done:
@@ -85,13 +92,5 @@ def _weights_beside_readers(graph: Graph, roots: dict[str, frozenset[str]]) -> l
 
 def _runs(order: list[Op], last: list[int]) -> tuple[tuple[Op, ...], ...]:
     """Cut the order wherever no group reaches across."""
-    runs: list[tuple[Op, ...]] = []
-    start = 0
-    while start < len(order):
-        end = index = start
-        while index <= end:
-            end = max(end, last[index])
-            index += 1
-        runs.append(tuple(order[start : end + 1]))
-        start = end + 1
-    return tuple(runs)
+    ends = [index + 1 for index, far in enumerate(accumulate(last, max)) if far == index]
+    return tuple(tuple(order[start:end]) for start, end in pairwise([0, *ends]))

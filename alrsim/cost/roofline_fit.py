@@ -25,7 +25,6 @@ class HostFit:
         elementwise_flops: Best rate inside caches.
         memory_bandwidth: Bytes/s, read and written.
         launch_ns: Per operator.
-        slowdown: Median of busy / alone over products and element-wise kernels.
     """
 
     peaks: dict[Precision, float] = field(default_factory=dict)
@@ -33,7 +32,6 @@ class HostFit:
     elementwise_flops: float = 0.0
     memory_bandwidth: float = 0.0
     launch_ns: int = 0
-    slowdown: float = 1.0
 
     @property
     def unit(self) -> Unit:
@@ -67,7 +65,6 @@ def fit_host(kernels: Sequence[KernelSection]) -> HostFit:
         ),
         max((1e9 * p[0] / p[1] for one in kernels if one.kernel == "copy" for p in one.points), default=0.0),
         round(launch),
-        median([p[2] / p[1] for one in kernels if one.kernel not in ("copy", "launch") for p in one.points] or [1.0]),
     )
 
 

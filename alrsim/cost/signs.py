@@ -50,10 +50,8 @@ def nonnegative(ops: Iterable[Op], signed: Collection[str] = ()) -> frozenset[st
     """
     found: set[str] = set()
     for op in ops:
-        rule = _RULES.get(op.kind)
-        if rule is not None and not op.domain and rule([value in found for value in op.inputs if value] or [False]):
+        rule = _RULES.get(op.kind) if not op.domain or op.kind == "Inject" else None
+        if rule is not None and rule([value in found for value in op.inputs if value] or [False]):
             found.update(filter(None, op.outputs))
-        elif op.kind == "Inject" and op.inputs[0] in found:
-            found.update(op.outputs)
         found.difference_update(value for value in op.outputs if value in signed)
     return frozenset(found)

@@ -41,12 +41,10 @@ def discontinuous_stages(
     for op in graph.ops:
         for value in op.inputs:
             readers.setdefault(value, []).append(op)
-    jumps: dict[str, bool] = {}
+    jumps: set[str] = set()
     for op in reversed(graph.ops):
-        behind = any(jumps.get(value, False) for value in op.outputs)
-        ahead = is_step(graph, op) or behind
-        for value in op.inputs:
-            jumps[value] = jumps.get(value, False) or ahead
+        if is_step(graph, op) or not jumps.isdisjoint(op.outputs):
+            jumps.update(op.inputs)
     found = []
     for index, names in enumerate(cut):
         inside = set(names)
@@ -58,6 +56,6 @@ def discontinuous_stages(
             starts = [
                 value for op in graph.ops if op.name in inside for value in op.inputs if value in graph.parameters
             ]
-        if any(jumps.get(value, False) for value in starts):
+        if not jumps.isdisjoint(starts):
             found.append(index)
     return tuple(found)

@@ -3,9 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 from math import prod
-from operator import add
 
 from alrsim.cost.injection_points import marked_points, uncut_path
 from alrsim.cost.layers import is_linear
@@ -15,14 +13,13 @@ from alrsim.cost.operators import (
     OpCost,
     depending,
     gradient_cost,
-    gradient_inputs,
+    gradients_of,
     graph_parts,
     reached,
     sum_of_gradients,
-    sum_of_weights,
 )
 from alrsim.cost.parts import FLOATS
-from alrsim.cost.pieces import weight_roots
+from alrsim.cost.pieces import prepares_weights, weight_roots
 from alrsim.cost.signs import nonnegative
 from alrsim.cost.smooth import discontinuous_stages
 from alrsim.errors import ModelError
@@ -81,7 +78,6 @@ def build_stages(graph: Graph, cut: Sequence[Sequence[str]], *, batch: int | Non
     regions = _regions(graph, stage_of, len(cut))
     live = reached(parts, graph.ops, graph.outputs)
     unsigned, unsigned_noisy = nonnegative(graph.ops), nonnegative(graph.ops, _noised(graph, regions))
-    edges: list[Edge] = []
     stages: list[Stage] = []
     saved: list[frozenset[str]] = []
     jumps, jumps_inside = discontinuous_stages(graph, cut), discontinuous_stages(graph, cut, range(len(cut)))
@@ -98,21 +94,21 @@ def build_stages(graph: Graph, cut: Sequence[Sequence[str]], *, batch: int | Non
         )
         saved.append(kept)
     loss = _loss(graph, len(regions))
-    for source, target, value in _crossings(graph, stage_of, len(regions)):
-        edges.append(
-            Edge(
-                source,
-                target,
-                value,
-                graph.tensors[value].elements,
-                saved_by_source=source != MODEL_INPUT and _is_kept(graph, regions[source], saved[source], value),
-                saved_by_target=target < len(regions) and _is_kept(graph, regions[target], saved[target], value),
-            )
+    edges = tuple(
+        Edge(
+            source,
+            target,
+            value,
+            graph.tensors[value].elements,
+            saved_by_source=source != MODEL_INPUT and _is_kept(graph, regions[source], saved[source], value),
+            saved_by_target=target < len(regions) and _is_kept(graph, regions[target], saved[target], value),
         )
+        for source, target, value in _crossings(graph, stage_of, len(regions))
+    )
     if batch is None:
         shape = graph.tensors[graph.inputs[0]].shape if graph.inputs else ()
         batch = shape[0] if shape else 1
-    return StageGraph(graph.name, tuple(stages), tuple(edges), loss, batch)
+    return StageGraph(graph.name, tuple(stages), edges, loss, batch)
 
 
 def _check_cut(graph: Graph, cut: Sequence[Sequence[str]]) -> dict[str, int]:
@@ -207,15 +203,15 @@ def _price(
     floats = [value for value in region.inputs if graph.tensors[value].dtype in FLOATS]
     passed = [value for value in floats if value in parts.needs]
     back = reached(parts, region.ops, region.outputs)
-    own = _costs(parts, region, depending(parts, region.ops, trained) & back)
-    through = _costs(parts, region, depending(parts, region.ops, (*trained, *(passed or floats))) & back)
-    step = _costs(parts, region, depending(parts, region.ops, (*trained, *passed)) & back)
-    kept = frozenset(region.storage(value) for cost in step.ops for value in cost.saved)
+    _, own = _costs(parts, region, depending(parts, region.ops, trained) & back)
+    _, through = _costs(parts, region, depending(parts, region.ops, (*trained, *(passed or floats))) & back)
+    step, _ = _costs(parts, region, depending(parts, region.ops, (*trained, *passed)) & back)
+    kept = frozenset(region.storage(value) for cost in step for value in cost.saved)
     elsewhere = {region.storage(value) for value in (*region.inputs, *region.outputs) if _whole(graph, region, value)}
     elsewhere.update(graph.inputs, graph.constants, graph.buffers)
     named = [value for value in kept if value not in elsewhere]
     product = is_linear(region.ops, parts.weights, region.outputs)
-    forward = _total(cost.forward for cost in step.ops)
+    forward = sum((cost.forward for cost in step), NO_WORK)
     points = marked_points(graph, region.ops, trained)
     kept_inputs = _lr_inputs(parts, region, product)
     stage = Stage(
@@ -223,12 +219,12 @@ def _price(
         name=_name(region.ops),
         ops=tuple(op.name for op in region.ops),
         forward=forward,
-        input_gradient=through.inward,
-        interior_gradient=own.inward,
-        weight_gradient=_total(cost.weight_gradient for cost in step.ops) + _shared_sums(parts, region, trained),
+        input_gradient=through,
+        interior_gradient=own,
+        weight_gradient=sum((cost.weight_gradient for cost in step), _shared_sums(parts, region, trained)),
         recompute=NO_WORK if product else forward,
         parameters=sum(graph.tensors[value].elements for value in trained),
-        saved=sum(graph.tensors[value].elements for value in named) + sum(cost.kept for cost in step.ops),
+        saved=sum(graph.tensors[value].elements for value in named) + sum(cost.kept for cost in step),
         operators=len(region.ops),
         lr_saved=sum(graph.tensors[value].elements for value in kept_inputs),
         lr_scales=sum(_channels(graph.tensors[value].shape) for value in kept_inputs),
@@ -259,15 +255,10 @@ def _is_kept(graph: Graph, region: _Region, kept: frozenset[str], value: str) ->
     return _whole(graph, region, value) and region.storage(value) in kept
 
 
-@dataclass(frozen=True)
-class _Costs:
-    ops: tuple[OpCost, ...]
-    inward: Work
-
-
-def _costs(parts: GraphParts, region: _Region, wanted: frozenset[str]) -> _Costs:
+def _costs(parts: GraphParts, region: _Region, wanted: frozenset[str]) -> tuple[tuple[OpCost, ...], Work]:
+    """Of every operator, and all gradients of inputs together with the sums over readers."""
     costs = tuple(gradient_cost(parts, op, wanted) for op in region.ops)
-    readers = Counter(value for op in region.ops for value in gradient_inputs(parts, op, wanted))
+    readers = Counter(value for op in region.ops for value, _ in gradients_of(parts, op, wanted))
     for value, count in region.external.items():
         readers[value] += count if value in wanted else 0
     sums = (
@@ -275,14 +266,15 @@ def _costs(parts: GraphParts, region: _Region, wanted: frozenset[str]) -> _Costs
         for value, count in readers.items()
         if value not in parts.weights
     )
-    return _Costs(costs, _total(cost.input_gradient for cost in costs) + _total(sums))
+    return costs, sum((*(cost.input_gradient for cost in costs), *sums), NO_WORK)
 
 
 def _shared_sums(parts: GraphParts, region: _Region, trained: Iterable[str]) -> Work:
     """Additions for parameters with several readers in the stage (slices of one parameter fill disjoint parts)."""
-    users = [op for op in region.ops if not all(value in parts.weights for value in op.outputs if value)]
+    users = [op for op in region.ops if not prepares_weights(op, parts.weights)]
     readers = Counter(value for op in users for value in op.inputs if value in parts.graph.parameters)
-    return _total(sum_of_weights(parts.graph.tensors[value].elements, readers[value]) for value in trained)
+    sizes = {value: parts.graph.tensors[value].elements for value in trained}
+    return sum((sum_of_gradients(size, readers[value], parameter=True) for value, size in sizes.items()), NO_WORK)
 
 
 def _lr_inputs(parts: GraphParts, region: _Region, product: Op | None) -> list[str]:
@@ -305,10 +297,6 @@ def _deltas(parts: GraphParts, region: _Region) -> int:
     trained = [op for op in region.ops if any(value in parts.weights for value in op.inputs)]
     results = [op.outputs[0] for op in trained if op.outputs[0] not in parts.weights]
     return sum(parts.graph.tensors[value].elements for value in results)
-
-
-def _total(works: Iterable[Work]) -> Work:
-    return reduce(add, works, NO_WORK)
 
 
 def _loss(graph: Graph, index: int) -> Stage:

@@ -52,7 +52,7 @@ def outline(problem: Problem, microbatches: int, *, free: bool = False) -> Outli
     """
     graph = problem.tasks
     assert graph.microbatches == 1, "the outline is made from one micro-batch"
-    least = tuple(min(row) for row in problem.durations)
+    least = tuple(problem.fastest)
     before = [[(other, 0) for other, _ in graph.dependencies(task)] for task in range(len(least))]
     times = tuple(1 if task.id.microbatch == NONE else microbatches for task in graph.tasks)
     pinned = tuple(not free and task.id.kind not in FREE_KINDS for task in graph.tasks)
@@ -170,24 +170,23 @@ def memory_bound(found: Outline) -> Bytes:
     the resident state of its stage where it runs on the stage's unit.
     """
     graph = found.problem.tasks
-    resident: dict[int, int] = {}
-    outputs: dict[int, int] = {}
+    resident: Counter[int] = Counter()
+    outputs: Counter[int] = Counter()
     for buffer in graph.buffers:
         if buffer.resident:
-            resident[buffer.stage] = resident.get(buffer.stage, 0) + buffer.bytes
-        elif buffer.producer != NONE and not (buffer.accumulator and buffer.category is Category.TEMP):
-            outputs[buffer.producer] = outputs.get(buffer.producer, 0) + buffer.bytes
+            resident[buffer.stage] += buffer.bytes
+        elif buffer.producer != NONE:
+            outputs[buffer.producer] += _sure(buffer)
     units = len(found.problem.machine.units)
     most = -(-sum(resident.values()) // units)
     for index, task in enumerate(graph.tasks):
         if not found.least[index]:
             continue
-        reads = sum(_read(graph.buffers[buffer]) for buffer in set(task.reads))
-        held = outputs.get(index, 0) + reads + (resident.get(task.id.stage, 0) if found.pinned[index] else 0)
-        most = max(most, held)
+        reads = sum(_sure(graph.buffers[buffer]) for buffer in set(task.reads))
+        most = max(most, outputs[index] + reads + found.pinned[index] * resident[task.id.stage])
     return most
 
 
-def _read(buffer: Buffer) -> Bytes:
-    """Bytes that are surely there while a task reads them: terms of sums may have been added up and gone."""
+def _sure(buffer: Buffer) -> Bytes:
+    """Bytes that are surely there while a task writes or reads them: terms of sums may have been added up and gone."""
     return 0 if buffer.resident or (buffer.accumulator and buffer.category is Category.TEMP) else buffer.bytes

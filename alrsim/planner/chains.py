@@ -1,12 +1,13 @@
 """A model as a chain of its smallest pieces on a machine, for the exact :mod:`alrsim.planner.placement`."""
 
+from collections import Counter
 from dataclasses import replace
+from math import prod
 
 from alrsim.errors import AlrsimError
 from alrsim.planner.candidate import Candidate, options_of
 from alrsim.planner.evaluate import Setting
 from alrsim.planner.placement import MOST_ORDERS, Chain, Order, best_chain, classes
-from alrsim.schedulers import SearchOptions
 from alrsim.steps.chain import build_tasks
 from alrsim.steps.model import CutKey
 from alrsim.tasks.taskgraph import TaskGraph
@@ -36,11 +37,8 @@ def placed_cuts(setting: Setting, microbatches: int) -> list[tuple[CutKey, tuple
 
 def _orders(chain: Chain) -> int:
     """Sets of units that a search in any order meets, at most."""
-    alike = classes(chain)
-    count = 1
-    for kind in set(alike):
-        count *= alike.count(kind) + 1
-    return count * len(set(alike))
+    alike = Counter(classes(chain))
+    return prod(count + 1 for count in alike.values()) * len(alike)
 
 
 def chain_of(setting: Setting, pieces: CutKey, microbatches: int) -> Chain:
@@ -99,11 +97,6 @@ def placed_candidates(setting: Setting, counts: tuple[int, ...], rules: tuple[st
             name = f"chain:{len(cut)}"
             found += [Candidate(rule, name, cut, count, units=units) for rule in ("bp", "bp-split") if rule in rules]
     return found
-
-
-def may_move(search: SearchOptions) -> bool:
-    """Whether stages may go to units as they please."""
-    return search.placement in ("stages", "free")
 
 
 def is_tight(setting: Setting) -> bool:

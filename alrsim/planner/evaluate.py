@@ -1,14 +1,14 @@
 """From a candidate to its problem, a schedule, and what the step costs: time, energy, memory."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal, get_args
 
-from alrsim.errors import OptionError
 from alrsim.graph.stages import StageGraph
 from alrsim.hardware.machine import Machine
-from alrsim.planner.bounds import Outline, energy_bound, memory_bound, outline, time_bound, unit_powers
+from alrsim.planner.bounds import energy_bound, memory_bound, outline, time_bound, unit_powers
 from alrsim.planner.candidate import Candidate, options_of
 from alrsim.planner.sized_model import Source
 from alrsim.rules.options import RuleOptions
@@ -33,6 +33,9 @@ TARGETS: tuple[str, ...] = get_args(Target)
 
 JUDGED = 2
 """Of a candidate's schedules so many are carried out with contended links, where only time counts."""
+
+MOVABLE = ("stages", "free")
+"""Placements by which stages may go to units as they please."""
 
 DEFAULT_SEARCH = SearchOptions(placement="stages", gradients="free", effort=0.25)
 """Whole stages on any unit, LR gradients on any unit too."""
@@ -97,37 +100,31 @@ class Bounded:
     """A candidate with what it cannot beat.
 
     Attributes:
-        bound: In the unit of the target: ticks, joules or bytes.
-        time: Lower bound on the ticks of its step.
+        bound: In the unit of the target: ticks, joules or bytes; no placement or order can beat it.
     """
 
     candidate: Candidate
     options: RuleOptions
     bound: float
-    time: Ns
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class Evaluated(Bounded):
     """A candidate with a schedule.
 
     Attributes:
-        bound: Of the candidate, in the unit of the target; no other placement or order can beat it.
         proof: What an exact solver proved of this schedule.
     """
 
-    candidate: Candidate
-    options: RuleOptions
     problem: Problem
     schedule: Schedule
     timeline: Timeline
     score: Score
-    bound: float
     proof: Proof | None = None
 
 
 @dataclass(frozen=True)
-class Misfit:
+class Misfit(Bounded):
     """A candidate that no schedule tried fits into memory.
 
     Attributes:
@@ -135,7 +132,6 @@ class Misfit:
         proved: An exact solver proved that none does.
     """
 
-    candidate: Candidate
     shortages: tuple[tuple[str, int, int, str], ...]
     proved: bool = False
 
@@ -151,12 +147,6 @@ def build_problem(setting: Setting, candidate: Candidate, options: RuleOptions, 
     return setting.price(stages, candidate.rule, replace(options, microbatches=microbatches))
 
 
-def outline_of(setting: Setting, candidate: Candidate, options: RuleOptions) -> Outline:
-    """One micro-batch of a candidate, for bounds."""
-    problem = build_problem(setting, candidate, options, 1)
-    return outline(problem, candidate.microbatches, free=setting.search.placement == "free")
-
-
 def bounded(setting: Setting, candidate: Candidate) -> Bounded:
     """The candidate's lower bound, without a schedule.
 
@@ -164,14 +154,12 @@ def bounded(setting: Setting, candidate: Candidate) -> Bounded:
         OptionError: a combination that does not exist (discrete noise in front of a step function, say).
     """
     options = options_of(candidate, setting.base)
-    found = outline_of(setting, candidate, options)
-    time = time_bound(found)
-    bound: float = time
+    problem = build_problem(setting, candidate, options, 1)
+    found = outline(problem, candidate.microbatches, free=setting.search.placement == "free")
     if setting.target == "memory":
-        bound = memory_bound(found)
-    elif setting.target == "energy":
-        bound = energy_bound(found, setting.idle, time)
-    return Bounded(candidate, options, bound, time)
+        return Bounded(candidate, options, memory_bound(found))
+    time = time_bound(found)
+    return Bounded(candidate, options, energy_bound(found, setting.idle, time) if setting.target == "energy" else time)
 
 
 def score_of(setting: Setting, timeline: Timeline) -> Score:
@@ -199,13 +187,14 @@ def evaluate(setting: Setting, found: Bounded) -> Evaluated | Misfit:
         for made in tried(problem, makers, setting.search):
             shortages = tuple(made.shortages(caps)) if caps.any else ()
             if shortages:
-                misfits.append(Misfit(found.candidate, shortages))
+                misfits.append(Misfit(found.candidate, found.options, found.bound, shortages))
             else:
                 fitting.append(made)
         if fitting:
             break
     else:
-        return min(misfits, key=lambda one: one.excess, default=Misfit(found.candidate, ()))
+        none = Misfit(found.candidate, found.options, found.bound, ())
+        return min(misfits, key=lambda one: one.excess, default=none)
     fitting.sort(key=lambda made: made.makespan)
     if setting.target in ("step-time", "time-to-cosine"):
         fitting = fitting[:JUDGED]
@@ -214,7 +203,8 @@ def evaluate(setting: Setting, found: Bounded) -> Evaluated | Misfit:
         full = [(overfull(setting, one), one) for one in judged]
         judged = [one for shortages, one in full if not shortages]
         if not judged:
-            return min((Misfit(found.candidate, shortages) for shortages, _ in full), key=lambda one: one.excess)
+            short = (Misfit(found.candidate, found.options, found.bound, shortages) for shortages, _ in full)
+            return min(short, key=lambda one: one.excess)
     return min(judged, key=lambda one: rank_key(setting, one))
 
 
@@ -224,7 +214,7 @@ def judge(
     """Carry a schedule out in simulated time."""
     timeline = predict(problem, schedule, setting.prediction)
     score = score_of(setting, timeline)
-    return Evaluated(found.candidate, found.options, problem, schedule, timeline, score, found.bound, proof)
+    return Evaluated(found.candidate, found.options, found.bound, problem, schedule, timeline, score, proof)
 
 
 def overfull(setting: Setting, one: Evaluated) -> tuple[tuple[str, int, int, str], ...]:
@@ -264,21 +254,19 @@ def _lean_makers(problem: Problem, search: SearchOptions, caps: Caps) -> Iterato
 def _makers(problem: Problem, setting: Setting, caps: Caps, given: tuple[int, ...] | None) -> Iterator[Maker]:
     units, stages = len(problem.machine.units), problem.tasks.stages
     kinds = {task.id.kind for task in problem.tasks.tasks}
-    blocks = contiguous_blocks(problem)
+    placements = [*([] if given is None else [with_loss(problem, given)]), contiguous_blocks(problem)]
     deep = Caps((units * max(1, -(-stages // units)),) * units, caps.bytes) if caps.live is None else caps
 
     if setting.target == "memory":
         yield from _lean_makers(problem, setting.search, caps)
-    if given is not None:
-        yield partial(list_with, problem, with_loss(problem, given), "critical-path", caps)
-        yield partial(list_with, problem, with_loss(problem, given), "backward-first", deep)
-    yield partial(list_with, problem, blocks, "critical-path", caps)
-    yield partial(list_with, problem, blocks, "backward-first", deep)
+    for placement in placements:
+        yield partial(list_with, problem, placement, "critical-path", caps)
+        yield partial(list_with, problem, placement, "backward-first", deep)
     usual = ("zb-h1", "zb-v") if "W" in kinds else ("lr-fixed", "lr-free") if "G" in kinds else ("1f1b", "gpipe")
     for name in usual:
         yield partial(SCHEDULERS[name].function, problem)
-    if setting.search.placement in ("stages", "free"):
-        unlike = len({tuple(row) for row in problem.durations if min(row) != max(row)}) > 0
+    if setting.search.placement in MOVABLE:
+        unlike = any(min(row) != max(row) for row in problem.rows)
         if unlike or setting.search.placement == "free":
             options = SearchOptions(placement=setting.search.placement, memory=False)
             yield lambda: heft_solution(problem, options).schedule
@@ -292,9 +280,9 @@ def _makers(problem: Problem, setting: Setting, caps: Caps, given: tuple[int, ..
 def _spread(problem: Problem, search: SearchOptions) -> Sequence[Placement]:
     """Contiguous blocks of equal work; with stages that may move, also those of equal resident bytes."""
     found = [contiguous_blocks(problem)]
-    if search.placement in ("stages", "free"):
+    if search.placement in MOVABLE:
         units, stages = len(problem.machine.units), problem.tasks.stages
-        sizes = [0] * (stages + 1)
+        sizes: Counter[int] = Counter()
         for buffer in problem.tasks.buffers:
             if buffer.resident:
                 sizes[buffer.stage] += buffer.bytes
@@ -309,24 +297,6 @@ def _spread(problem: Problem, search: SearchOptions) -> Sequence[Placement]:
 
 
 def _unlike_units(problem: Problem) -> list[int]:
-    """One unit of every kind: units with the same durations are alike."""
-    seen: dict[tuple[int, ...], int] = {}
-    for unit in range(len(problem.machine.units)):
-        column = tuple(row[unit] for row in problem.durations)
-        seen.setdefault(column, unit)
-    return list(seen.values())
-
-
-def require_power(setting: Setting) -> None:
-    """Refuse an energy target on a machine without powers.
-
-    Raises:
-        ProfileError: names the unit.
-        OptionError: an idle share outside 0 to 1.
-    """
-    if not 0 <= setting.idle <= 1:
-        raise OptionError(
-            f"is {setting.idle}, must be between 0 and 1", field="idle_power", fixes=[("idle_power", 0.2)]
-        )
-    if setting.target == "energy":
-        unit_powers(setting.machine)
+    """One unit of every kind, the first one: units with the same durations are alike."""
+    columns = list(zip(*problem.durations, strict=True))
+    return [unit for unit, column in enumerate(columns) if columns.index(column) == unit]

@@ -1,15 +1,12 @@
-"""Why a plan takes as long as it does: its critical path, its busiest unit, and what one more unit would change."""
+"""Why a plan takes as long as it does: its critical path and busiest unit; and a machine with a twin of a unit."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from alrsim.errors import AlrsimError
 from alrsim.hardware.machine import Machine
 from alrsim.hardware.topology import Link, Sort, Topology
-from alrsim.planner.evaluate import Evaluated
-from alrsim.planner.search import Outcome
 from alrsim.reports.plan_result import Bottleneck
 from alrsim.schedule.critical import critical_path
 from alrsim.schedule.lower import lower
@@ -44,38 +41,6 @@ def bottleneck(problem: Problem, schedule: Schedule, timeline: Timeline) -> Bott
     return Bottleneck(
         name, busy(timeline)[name] / whole, stage, kind, sorts[unit, stage, kind] / whole, waiting, tuple(path)
     )
-
-
-@dataclass(frozen=True)
-class OneMore:
-    """The same question for a machine with one more unit.
-
-    Attributes:
-        gain: Value of the target now over value then, both by heuristics alone; 1 where they find no use for it.
-    """
-
-    units: int
-    gain: float
-    best: Evaluated
-
-
-def one_more_unit(outcome: Outcome, grow: Callable[[], Machine], plan: Callable[[Machine], Outcome]) -> OneMore | None:
-    """Plan again for one unit more; ``None`` where there is no such machine or nothing fits.
-
-    Args:
-        grow: The larger machine.
-        plan: The search on a machine, without improvement: like is compared with like.
-    """
-    try:
-        machine = grow()
-        again = plan(machine)
-    except AlrsimError:
-        return None
-    if not again.quick:
-        return None
-    if again.quick >= outcome.quick:  # the unit may stay idle
-        return OneMore(len(machine.units), 1.0, outcome.best)
-    return OneMore(len(machine.units), outcome.quick / again.quick, again.best)
 
 
 def with_twin(machine: Machine, unit: int) -> Machine:

@@ -16,8 +16,8 @@ that m explains a factor of 16 and the factor itself stays within 5: the default
 2 is a factor of 20 in copies: measure the model that you plan for.
 """
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
@@ -33,39 +33,24 @@ DEFAULT_PER_DIM = 1.0
 SOURCE = "default: 1 per noise dimension, as in a trained ResNet-5 (0.5 to 2.4 there); measure with gradcheck"
 
 
-@dataclass(frozen=True)
-class GradientModel:
-    """Constants of the law for the stages of one cut.
-
-    Attributes:
-        per_dim: Noise-to-signal of one copy per noise dimension, per stage.
-        share: Share of every stage in the squared norm of the gradient; sums to 1.
-        source: Where they come from, for people.
-    """
-
-    per_dim: tuple[float, ...]
-    share: tuple[float, ...]
-    source: str = SOURCE
-
-
-def default_model(graph: StageGraph, per_dim: float = DEFAULT_PER_DIM, source: str = SOURCE) -> GradientModel:
-    """One factor for all stages, and equal shares of the gradient for those with parameters."""
+def shares(graph: StageGraph) -> list[float]:
+    """Share of every stage in the squared norm of the gradient: equal for those with parameters; sums to 1."""
     trained = [stage.parameters > 0 for stage in graph.stages]
-    count = max(1, sum(trained))
-    return GradientModel((per_dim,) * len(trained), tuple(flag / count for flag in trained), source)
+    return [flag / max(1, sum(trained)) for flag in trained]
 
 
-def noise_of(model: GradientModel, segmentation: Segmentation) -> float:
-    """r of one copy on the whole gradient, with joint noise at the end of every estimated segment."""
-    places = sum(1 for _ in segmentation.ranks)
-    total = 0.0
-    ends: dict[int, int] = {}
-    for stage, segment in enumerate(segmentation.segment):
-        ends[segment] = ends.get(segment, 0) + sum(elements for _, elements in segmentation.noised[stage])
-    for stage, segment in enumerate(segmentation.segment):
-        if segment in segmentation.ranks:
-            total += model.share[stage] * model.per_dim[stage] * ends[segment]
-    return places * total
+def noise_of(graph: StageGraph, segmentation: Segmentation, per_dim: float = DEFAULT_PER_DIM) -> float:
+    """r of one copy on the whole gradient, with joint noise at the end of every estimated segment.
+
+    Args:
+        per_dim: Noise-to-signal of one copy per noise dimension, of every stage.
+    """
+    ends: Counter[int] = Counter()
+    for segment, noised in zip(segmentation.segment, segmentation.noised, strict=True):
+        ends[segment] += sum(elements for _, elements in noised)
+    rows = zip(shares(graph), segmentation.segment, strict=True)
+    total = sum(share * per_dim * ends[segment] for share, segment in rows if segment in segmentation.ranks)
+    return len(segmentation.ranks) * total
 
 
 def cosine(noise: float, copies: int, mode: NoiseMode) -> float:

@@ -6,9 +6,8 @@ from dataclasses import replace
 from alrsim.errors import AlrsimError
 from alrsim.hardware.machine import Machine
 from alrsim.hardware.precision import Precision, PrecisionPlan
-from alrsim.planner.bounds import memory_bound
-from alrsim.planner.candidate import Candidate, options_of
-from alrsim.planner.evaluate import Bounded, Evaluated, Misfit, Setting, evaluate, outline_of
+from alrsim.planner.candidate import Candidate
+from alrsim.planner.evaluate import Bounded, Evaluated, Misfit, Setting, bounded, evaluate
 from alrsim.planner.search import Lever
 from alrsim.planner.space import Space
 
@@ -21,9 +20,7 @@ MOST_SPLIT = 64
 Candidates = Callable[[Setting, Space], Sequence[Candidate]]
 
 
-def levers(
-    setting: Setting, space: Space, candidates: Candidates, grow: Callable[[int], Machine] | None
-) -> list[Lever]:
+def levers(setting: Setting, space: Space, candidates: Candidates, grow: Callable[[int], Machine]) -> list[Lever]:
     """Every lever that applies, those that fit first.
 
     Args:
@@ -39,9 +36,7 @@ def levers(
     return sorted((one for one in found if one is not None), key=lambda one: not one.fits)
 
 
-def _changes(
-    setting: Setting, space: Space, grow: Callable[[int], Machine] | None
-) -> Iterator[tuple[str, Setting, Space]]:
+def _changes(setting: Setting, space: Space, grow: Callable[[int], Machine]) -> Iterator[tuple[str, Setting, Space]]:
     batch = setting.source.batch
     most = max(MOST_SPLIT, 2 * max(space.microbatches))
     more = [count for count in range(max(space.microbatches) + 1, min(batch, most) + 1) if batch % count == 0]
@@ -55,16 +50,15 @@ def _changes(
     if setting.base.optimizer != "sgd":
         yield "optimizer sgd", replace(setting, base=replace(setting.base, optimizer="sgd")), space
     if {"lr", "segments"} & set(space.rules):
-        lean = tuple(mode for mode in ("accumulated", "regenerated", "bits") if mode not in space.modes)
-        for mode in lean:
-            yield f"noise {mode}", setting, replace(space, modes=(mode,))
+        for mode in ("accumulated", "regenerated", "bits"):
+            if mode not in space.modes:
+                yield f"noise {mode}", setting, replace(space, modes=(mode,))
     units = len(setting.machine.units)
-    if grow is not None:
-        for count in sorted({units + 1, 2 * units, 4 * units}):
-            try:
-                yield f"{count} units", replace(setting, machine=grow(count)), space
-            except AlrsimError:
-                return
+    for count in sorted({units + 1, 2 * units, 4 * units}):
+        try:
+            yield f"{count} units", replace(setting, machine=grow(count)), space
+        except AlrsimError:
+            return
 
 
 def _try(words: str, setting: Setting, candidates: Sequence[Candidate]) -> Lever | None:
@@ -72,8 +66,7 @@ def _try(words: str, setting: Setting, candidates: Sequence[Candidate]) -> Lever
     known: list[Bounded] = []
     for candidate in candidates:
         try:
-            options = options_of(candidate, setting.base)
-            known.append(Bounded(candidate, options, memory_bound(outline_of(setting, candidate, options)), 0))
+            known.append(bounded(lean, candidate))
         except AlrsimError:
             continue
     known.sort(key=lambda one: one.bound)

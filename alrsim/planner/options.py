@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from alrsim.errors import OptionError
 from alrsim.options import choose, keyword, parse_list, parse_positive, parse_share
 from alrsim.planner.candidate import DEFAULT_MODES, MODES
-from alrsim.planner.evaluate import DEFAULT_SEARCH, TARGETS, Target
+from alrsim.planner.evaluate import DEFAULT_SEARCH, TARGETS
 from alrsim.planner.space import RULES_OF_PLANS
 from alrsim.schedulers import SearchOptions
 from alrsim.schedulers.search import parse_search
@@ -123,11 +123,6 @@ class PlanOptions(DurationOptions, TaskOptions, TransferOptions, MachineOptions,
     loss_row: bool = keyword(
         "With durations: the loss has gradient cells and an update, as in Figure 2.", default=False, panel=TEXTBOOK
     )
-
-    @property
-    def goal(self) -> Target:
-        """The target."""
-        return cast(Target, self.target)
 
     @property
     def wanted_rules(self) -> tuple[str, ...]:

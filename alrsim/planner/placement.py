@@ -63,15 +63,12 @@ class Chain:
         """Sums of resident and kept bytes up to each piece."""
         return tuple(accumulate(self.resident, initial=0)), tuple(accumulate(self.kept, initial=0))
 
-    def need(self, first: int, end: int, depth: int) -> Bytes:
-        """Bytes of a stage of pieces ``first`` to ``end - 1`` with ``depth`` stages from itself to the last."""
-        resident, kept = self.bytes_sums
-        return resident[end] - resident[first] + (kept[end] - kept[first]) * min(depth, self.microbatches)
-
     def fits(self, unit: int, first: int, end: int, depth: int) -> bool:
-        """Whether such a stage fits on a unit."""
-        capacity = self.capacity[unit]
-        return capacity is None or self.need(first, end, depth) <= capacity
+        """Whether a stage of pieces ``first`` to ``end - 1``, with ``depth`` stages from itself to the last, fits on a
+        unit."""
+        (resident, kept), capacity = self.bytes_sums, self.capacity[unit]
+        need = resident[end] - resident[first] + (kept[end] - kept[first]) * min(depth, self.microbatches)
+        return capacity is None or need <= capacity
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +98,13 @@ def best_chain(chain: Chain, objective: Objective = "step", order: Order = "any"
     Args:
         order: ``given``: stages go to units in machine order, which may be skipped; ``any``: in any order.
     """
-    alike = [0] * chain.units if order == "given" else classes(chain)
-    best: ChainPlan | None = None
+    alike = list(range(chain.units)) if order == "given" else classes(chain)
+    openers = [unit for unit in range(chain.units) if alike.index(alike[unit]) == unit]  # of those alike the first
+    found: list[ChainPlan] = []
     # state: (first piece placed, its unit, units used) -> labels (slowest, total, starts, units)
     states: dict[tuple[int, int, int], list[ChainPlan]] = {}
     for first in range(chain.pieces):
-        for unit in _openers(chain, order, alike):
+        for unit in openers:
             if chain.fits(unit, first, chain.pieces, 1):
                 ticks = chain.sums[unit][-1] - chain.sums[unit][first]
                 states[first, unit, 1 << unit] = [ChainPlan((first,), (unit,), ticks, ticks)]
@@ -114,12 +112,16 @@ def best_chain(chain: Chain, objective: Objective = "step", order: Order = "any"
         ahead: dict[tuple[int, int, int], list[ChainPlan]] = {}
         for (end, unit, used), labels in states.items():
             if end == 0:
-                best = _best([best, *labels], objective, chain.microbatches)
+                found += labels
                 continue
             for other in _nexts(chain, order, alike, unit, used):
                 _extend(chain, labels, end, unit, other, used, ahead)
         states = ahead
-    return best
+    return min(
+        found,
+        key=lambda plan: (plan.cost(objective, chain.microbatches), plan.total, len(plan.units)),
+        default=None,
+    )
 
 
 def _extend(
@@ -153,13 +155,6 @@ def _add(row: list[ChainPlan], plan: ChainPlan) -> None:
     row.append(plan)
 
 
-def _openers(chain: Chain, order: Order, alike: Sequence[int]) -> Iterator[int]:
-    """Units for the last stage: any; of units that are alike the first."""
-    for unit in range(chain.units):
-        if order == "given" or alike.index(alike[unit]) == unit:
-            yield unit
-
-
 def _nexts(chain: Chain, order: Order, alike: Sequence[int], unit: int, used: int) -> Iterator[int]:
     """Units for the stage in front of one on ``unit``."""
     if order == "given":
@@ -176,27 +171,20 @@ def classes(chain: Chain) -> list[int]:
     """A number per unit; equal numbers for units that can be exchanged: same ticks, capacity and links."""
     found: list[int] = []
     for unit in range(chain.units):
-        same = next((other for other in range(unit) if _alike(chain, unit, other)), unit)
-        found.append(found[same] if same < unit else unit)
+        found.append(next((found[other] for other in range(unit) if _alike(chain, unit, other)), unit))
     return found
 
 
 def _alike(chain: Chain, one: int, other: int) -> bool:
     if chain.ticks[one] != chain.ticks[other] or chain.capacity[one] != chain.capacity[other]:
         return False
-    for boundary in range(1, chain.pieces):
-        if chain.way(one, other, boundary) != chain.way(other, one, boundary):
-            return False
-        for third in range(chain.units):
-            if third in (one, other):
-                continue
-            if chain.way(one, third, boundary) != chain.way(other, third, boundary):
-                return False
-            if chain.way(third, one, boundary) != chain.way(third, other, boundary):
-                return False
-    return True
-
-
-def _best(plans: Sequence[ChainPlan | None], objective: Objective, microbatches: int) -> ChainPlan | None:
-    known = [plan for plan in plans if plan is not None]
-    return min(known, key=lambda plan: (plan.cost(objective, microbatches), plan.total, len(plan.units)), default=None)
+    thirds = [third for third in range(chain.units) if third not in (one, other)]
+    return all(
+        chain.way(one, other, boundary) == chain.way(other, one, boundary)
+        and all(
+            chain.way(one, third, boundary) == chain.way(other, third, boundary)
+            and chain.way(third, one, boundary) == chain.way(third, other, boundary)
+            for third in thirds
+        )
+        for boundary in range(1, chain.pieces)
+    )

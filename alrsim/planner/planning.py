@@ -1,5 +1,6 @@
 """``plan``: which cut, placement, rule, segments, micro-batches, copies and formats are best, with a gap."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -8,13 +9,13 @@ from typing import Any
 from alrsim.hardware.machine import Machine
 from alrsim.hardware.profile import load_machine
 from alrsim.planner.evaluate import Evaluated
-from alrsim.planner.explain import OneMore, bottleneck
+from alrsim.planner.explain import bottleneck
 from alrsim.planner.options import PlanOptions, refuse_unread
 from alrsim.planner.question import Question, answer, one_more, open_question
 from alrsim.planner.search import Outcome
-from alrsim.planner.textbooks import Proved, freedom_of, plan_durations
+from alrsim.planner.textbooks import freedom_of, plan_durations
 from alrsim.reports.bound import bound_of
-from alrsim.reports.plan_result import Formats, OneMoreUnit, PlacedStage, PlanResult, PlanRow, SpaceResult
+from alrsim.reports.plan_result import Formats, PlacedStage, PlanResult, PlanRow, SpaceResult
 from alrsim.reports.plan_view import value_text
 from alrsim.reports.step_result import number
 from alrsim.schedule.proof import FREEDOM_NAMES
@@ -26,6 +27,7 @@ from alrsim.steps.planned import Planned
 from alrsim.steps.step import Step
 from alrsim.timeline.memory import peak_memory
 from alrsim.timeline.metrics import typed
+from alrsim.units import Ns
 from alrsim.verbs import verb
 
 HOST = "cpu-2core"
@@ -60,7 +62,6 @@ def model_result(question: Question, outcome: Outcome) -> PlanResult:
     """The outcome of a search as a document, explained."""
     asked, setting, best = question.asked, question.setting, outcome.best
     found = bottleneck(best.problem, best.schedule, best.timeline)
-    more = one_more(question, outcome, found.unit) if asked.what_if else None
     rows = {id(one): model_row(question, one) for one in outcome.ranked}
     other, chosen = runner_up(outcome), rows[id(best)]
     return PlanResult(
@@ -96,13 +97,9 @@ def model_result(question: Question, outcome: Outcome) -> PlanResult:
         runner_up=None if other is None else rows[id(other)],
         ranked=tuple(rows.values()),
         bottleneck=found,
-        one_more_unit=None if more is None else _one_more(more),
+        one_more_unit=one_more(question, outcome, found.unit) if asked.what_if else None,
         notes=tuple(notes(question, outcome)),
     )
-
-
-def _one_more(more: OneMore) -> OneMoreUnit:
-    return OneMoreUnit(more.units, more.gain, more.best.candidate.label)
 
 
 def runner_up(outcome: Outcome) -> Evaluated | None:
@@ -186,13 +183,13 @@ def step_row(step: Step, value: float, bound: float, gap: float) -> PlanRow:
     )
 
 
-def textbook_result(asked: PlanOptions, found: tuple[Proved, ...]) -> PlanResult:
+def textbook_result(asked: PlanOptions, found: Sequence[tuple[Step, Ns]]) -> PlanResult:
     """Every rule's textbook problem as a document."""
     rows = []
-    for one in found:
-        bound = Fraction(one.bound, one.step.problem.ticks_per_unit)
-        rows.append(step_row(one.step, float(one.time), float(bound), float(one.time / bound - 1) if bound else 0.0))
-    best, step = rows[0], found[0].step
+    for step, ticks in found:
+        bound, time = Fraction(ticks, step.problem.ticks_per_unit), Fraction(step.makespan)
+        rows.append(step_row(step, float(time), float(bound), float(time / bound - 1) if bound else 0.0))
+    best, step = rows[0], found[0][0]
     words = f"rules {', '.join(row.rule for row in rows)}; {best.stages} stages; {best.microbatches} micro-batches"
     lr = any(row.rule == "lr" for row in rows) and len(rows) > 1
     return PlanResult(

@@ -2,18 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
-from alrsim.errors import FileError, OptionError
+from alrsim.errors import AlrsimError, FileError, OptionError
 from alrsim.files import read_json
 from alrsim.hardware.build import machine_from
 from alrsim.hardware.machine import Machine
 from alrsim.planner.bounds import unit_powers
 from alrsim.planner.candidate import MODES, Candidate
-from alrsim.planner.chains import is_tight, may_move, placed_candidates
-from alrsim.planner.evaluate import Evaluated, Setting
-from alrsim.planner.explain import OneMore, one_more_unit, with_twin
-from alrsim.planner.gradient import DEFAULT_PER_DIM, SOURCE, cosine, default_model, measured_per_dim, noise_of
+from alrsim.planner.chains import is_tight, placed_candidates
+from alrsim.planner.evaluate import MOVABLE, Evaluated, Setting, Target
+from alrsim.planner.explain import with_twin
+from alrsim.planner.gradient import DEFAULT_PER_DIM, SOURCE, cosine, measured_per_dim, noise_of
 from alrsim.planner.levers import levers
 from alrsim.planner.options import PlanOptions
 from alrsim.planner.search import DoesNotFitError, More, Outcome, search
@@ -21,6 +22,7 @@ from alrsim.planner.sized_model import Source
 from alrsim.planner.space import Space, candidates, cuts_of, kinds_of_units, microbatch_counts
 from alrsim.planner.time_to_cosine import lr_candidates
 from alrsim.progress import stretch
+from alrsim.reports.plan_result import OneMoreUnit
 from alrsim.rules.options import RuleOptions
 from alrsim.rules.segmentation import segmentation_of
 from alrsim.steps.chain import FP32, narrowed
@@ -28,7 +30,6 @@ from alrsim.steps.draft import warn_format
 from alrsim.steps.model import DEFAULT_BATCH, Model, microbatch_size
 from alrsim.steps.options import PredictionOptions, parse_precision
 from alrsim.steps.pricing import cost_model_of
-from alrsim.units import Ns
 
 
 @dataclass(frozen=True)
@@ -66,18 +67,14 @@ class Question:
         return Space(rules, counts, cuts, asked.copies or (1,), modes=asked.modes, layers=layers)
 
     def candidates(self, setting: Setting, space: Space) -> list[Candidate]:
-        """Every candidate of a space; for a cosine those with exact gradients, LR's follow from what they take."""
+        """Every candidate of a space, and cuts made for given units where units are unlike or memory may be short; for
+        a cosine those with exact gradients, LR's follow from what they take."""
         if self.asked.cosine is not None:
             space = replace(space, rules=tuple(rule for rule in space.rules if rule.startswith("bp")))
-        return [*candidates(space), *self._placed(setting, space)]
-
-    def _placed(self, setting: Setting, space: Space) -> list[Candidate]:
-        """Cuts made for given units, where units are unlike or memory may be short."""
-        if self.asked.cut is not None or not may_move(setting.search):
-            return []
-        if len(kinds_of_units(setting.machine)) == 1 and not is_tight(setting):
-            return []
-        return placed_candidates(setting, space.microbatches, space.rules)
+        found, movable = list(candidates(space)), self.asked.cut is None and setting.search.placement in MOVABLE
+        if movable and (len(kinds_of_units(setting.machine)) > 1 or is_tight(setting)):
+            found += placed_candidates(setting, space.microbatches, space.rules)
+        return found
 
     def rest(self, setting: Setting, space: Space) -> More | None:
         """LR's part of the space for a cosine."""
@@ -85,11 +82,7 @@ class Question:
         if wanted is None or not {"lr", "segments"} & set(space.rules):
             return None
 
-        def more(known: Ns) -> tuple[Sequence[Candidate], Ns]:
-            found = lr_candidates(setting, space, wanted, known, self.per_dim)
-            return found.candidates, found.floor
-
-        return more
+        return partial(lr_candidates, setting, space, wanted, self.per_dim)
 
     def cosine_of(self, one: Evaluated) -> float:
         """The expected cosine of a plan's gradient with the true one; 1 for exact rules."""
@@ -97,7 +90,7 @@ class Question:
             return 1.0
         graph = self.setting.source.stages(one.candidate.cut, one.candidate.microbatches)
         shape = segmentation_of(one.candidate.rule, graph, one.options)
-        noise = noise_of(default_model(graph, self.per_dim), shape) / max(1, graph.batch)
+        noise = noise_of(graph, shape, self.per_dim) / max(1, graph.batch)
         return cosine(noise, one.candidate.copies, MODES[one.candidate.mode])
 
 
@@ -115,6 +108,10 @@ def open_question(model: Model, machine: Machine, asked: PlanOptions) -> Questio
             field="hardware",
             fix="give a real profile, or `durations` for textbook problems",
         )
+    if not 0 <= asked.idle_power <= 1:
+        raise OptionError(
+            f"is {asked.idle_power}, must be between 0 and 1", field="idle_power", fixes=[("idle_power", 0.2)]
+        )
     if asked.target == "energy":
         unit_powers(machine)
     warn_format(machine, asked)
@@ -128,7 +125,8 @@ def open_question(model: Model, machine: Machine, asked: PlanOptions) -> Questio
     )
     prediction = options.only(PredictionOptions)
     cost, name = cost_model_of(machine)
-    setting = Setting(source, machine, cost, name, asked.goal, base, asked.searching, prediction, asked.idle_power)
+    target = cast(Target, asked.target)
+    setting = Setting(source, machine, cost, name, target, base, asked.searching, prediction, asked.idle_power)
     return Question(model, asked, setting, counts, *per_dim_of(asked, source))
 
 
@@ -151,15 +149,11 @@ def load_sizes(model: Model, asked: PlanOptions, units: int) -> tuple[Source, tu
         return Source(model.name, {samples: sized.graph}, samples * count), (count,)
     batch = asked.batch or model.batch or DEFAULT_BATCH
     counts = given or microbatch_counts(batch, units)
-    return Source(model.name, _graphs(model, batch, _exported(batch, counts, units)), batch), counts
-
-
-def _exported(batch: int, counts: tuple[int, ...], units: int) -> list[int]:
-    """The numbers of micro-batches to read the model at: the fewest, and about two for each unit."""
     for count in counts:
         microbatch_size(batch, count)  # refuses what does not divide the batch
     chosen = {counts[0], min(counts, key=lambda count: (abs(count - 2 * units), count))}
-    return sorted(chosen | {counts[-1]} if len(chosen) == 1 else chosen)
+    exported = sorted(chosen | {counts[-1]} if len(chosen) == 1 else chosen)
+    return Source(model.name, _graphs(model, batch, exported), batch), counts
 
 
 def _graphs(model: Model, batch: int, counts: Sequence[int]) -> Mapping[int, Any]:
@@ -201,22 +195,29 @@ def answer(question: Question) -> Outcome:
         raise with_levers(error, question, space) from None
 
 
-def one_more(question: Question, outcome: Outcome, unit: str) -> OneMore | None:
-    """The same space of rules and micro-batches with the cuts that one unit more allows, and the chosen noise mode.
+def one_more(question: Question, outcome: Outcome, unit: str) -> OneMoreUnit | None:
+    """Plan again for one unit more, with the cuts that it allows: the same space of rules and micro-batches, the chosen
+    noise mode, and no improvement, so that like is compared with like. ``None`` where there is no such machine or
+    nothing fits.
 
     Args:
         unit: The busiest one, which is doubled in a heterogeneous machine.
     """
-    setting = question.setting
-
-    def again(machine: Machine) -> Outcome:
-        changed = replace(setting, machine=machine)
+    count = len(question.setting.machine.units) + 1
+    try:
+        changed = replace(question.setting, machine=larger(question.setting.machine, count, unit))
         wider = question.space_in(changed, question.counts)
         if outcome.best.candidate.is_lr:
             wider = replace(wider, modes=(outcome.best.candidate.mode,))
-        return search(changed, question.candidates(changed, wider), more=question.rest(changed, wider), improve=False)
-
-    return one_more_unit(outcome, lambda: larger(setting.machine, len(setting.machine.units) + 1, unit), again)
+        rest = question.rest(changed, wider)
+        again = search(changed, question.candidates(changed, wider), more=rest, improve=False)
+    except AlrsimError:
+        return None
+    if not again.quick:
+        return None
+    if again.quick >= outcome.quick:  # the unit may stay idle
+        return OneMoreUnit(count, 1.0, outcome.best.candidate.label)
+    return OneMoreUnit(count, outcome.quick / again.quick, again.best.candidate.label)
 
 
 def larger(machine: Machine, units: int, like: str | None = None) -> Machine:

@@ -18,7 +18,6 @@ from alrsim.planner.evaluate import (
     judge,
     overfull,
     rank_key,
-    require_power,
     surely_fits,
 )
 from alrsim.planner.time_to_cosine import NEVER
@@ -137,7 +136,6 @@ def search(
         OptionError: no candidate exists.
         DoesNotFitError: none fits into memory.
     """
-    require_power(setting)
     known, refused = bound_all(setting, candidates, tell)
     evaluated, misfits, rest = _evaluate(setting, known, tell)
     floor, count = float("inf"), len(candidates)
@@ -162,32 +160,30 @@ def search(
             fix="allow other `rules` or `modes`",
         )
     if not evaluated:
-        evaluated = _rescue(setting, known, misfits)
+        evaluated = _rescue(setting, misfits)
     evaluated += _companions(setting, rest, evaluated)
     evaluated.sort(key=lambda one: rank_key(setting, one))
     quick = evaluated[0].score.of(setting.target)
     if improve:
         evaluated = _improve(setting, evaluated, tell)
-    outcome = _conclude(setting, known, evaluated, misfits, rest, floor, refused, count)
-    return replace(outcome, quick=quick)
+    return _conclude(setting, evaluated, misfits, rest, floor, refused, count, quick)
 
 
 def _conclude(
     setting: Setting,
-    known: Sequence[Bounded],
     evaluated: Sequence[Evaluated],
     misfits: Sequence[Misfit],
     rest: Sequence[Bounded],
     floor: float,
     refused: Sequence[str],
     count: int,
+    quick: float,
 ) -> Outcome:
     """The bound of the whole space is the least of all that might still be reached."""
     best = evaluated[0]
     value = best.score.of(setting.target)
     left = [one for one in rest if one.bound < value]
-    lowest = min([value, floor, *(one.bound for one in evaluated), *(one.bound for one in left)])
-    lowest = min([lowest, *(_bound_of(known, misfit) for misfit in misfits)])
+    lowest = min([value, floor, *(one.bound for one in (*evaluated, *left, *misfits))])
     return Outcome(
         setting.target,
         best,
@@ -198,6 +194,7 @@ def _conclude(
         len(rest) - len(left),
         len(left),
         tuple(dict.fromkeys(refused)),
+        quick,
     )
 
 
@@ -212,13 +209,6 @@ def bound_all(setting: Setting, candidates: Sequence[Candidate], tell: Advance) 
         except OptionError as error:
             refused.setdefault(f"{candidate.rule} {candidate.mode}".strip() + f": {error.what}")
     return known, list(refused)
-
-
-def _bound_of(known: Sequence[Bounded], misfit: Misfit) -> float:
-    """What a candidate that was not made to fit could still reach; nothing better than the rest if it cannot fit."""
-    if misfit.proved:
-        return float("inf")
-    return next(one.bound for one in known if one.candidate == misfit.candidate)
 
 
 def _evaluate(
@@ -262,17 +252,16 @@ def _companions(setting: Setting, rest: list[Bounded], evaluated: Sequence[Evalu
     return found
 
 
-def _rescue(setting: Setting, known: Sequence[Bounded], misfits: list[Misfit]) -> list[Evaluated]:
+def _rescue(setting: Setting, misfits: list[Misfit]) -> list[Evaluated]:
     """Nothing fits by the usual heuristics: try the leanest, then the exact solver on the nearest few.
 
     Raises:
         DoesNotFitError: nothing does.
     """
-    by_candidate = {one.candidate: one for one in known}
     lean = replace(setting, target="memory")
     tried: list[Misfit] = []
     for misfit in sorted(misfits, key=lambda one: one.excess)[:LEAN]:
-        made = evaluate(lean, by_candidate[misfit.candidate])
+        made = evaluate(lean, misfit)
         if isinstance(made, Evaluated):
             misfits.remove(misfit)
             return [made]
@@ -280,7 +269,7 @@ def _rescue(setting: Setting, known: Sequence[Bounded], misfits: list[Misfit]) -
     tried.sort(key=lambda one: one.excess)
     for number, misfit in enumerate(tried[:SOLVED]):
         try:
-            made = improved(setting, by_candidate[misfit.candidate])
+            made = improved(setting, misfit)
         except ScheduleError as error:
             tried[number] = replace(misfit, proved="proved infeasible" in str(error))
             continue
@@ -316,14 +305,12 @@ def _improve(setting: Setting, evaluated: list[Evaluated], tell: Advance) -> lis
         if one.score.of(setting.target) <= one.bound:
             continue
         tell(f"improve {one.candidate.label}")
-        found = Bounded(one.candidate, one.options, one.bound, 0)
         try:
-            better = improved(setting, found)
+            better = improved(setting, one)
         except ScheduleError:
             continue
         kept = min(better, one, key=lambda each: rank_key(setting, each))
-        kept = replace(kept, bound=max(one.bound, better.bound))
-        evaluated[evaluated.index(one)] = kept
+        evaluated[evaluated.index(one)] = replace(kept, bound=max(one.bound, better.bound))
     return sorted(evaluated, key=lambda one: rank_key(setting, one))
 
 

@@ -75,12 +75,18 @@ def best_cuts(parts: Parts, stages: int, units: int, limit: float, *, forward: N
         forward: Ticks from the start of the step to the losses, at least.
         shared: Work beside that of the parts.
     """
-    found = None
-    for noisy, labels in _labels(parts, stages).items():
-        for label in labels:
-            if noisy and noisy * label.noise <= limit:
-                found = _better(found, _choice(label, noisy, units, forward, shared))
-    return found
+    found = (
+        Choice(
+            label.starts,
+            label.exact,
+            noisy * label.noise,
+            max(-(-(shared + label.work) // units), forward + label.path),
+        )
+        for noisy, labels in _labels(parts, stages).items()
+        for label in labels
+        if noisy and noisy * label.noise <= limit
+    )
+    return min(found, key=lambda one: (one.time, one.noise, len(one.starts), one.exact, one.starts), default=None)
 
 
 def _labels(parts: Parts, stages: int) -> dict[int, list[_Label]]:
@@ -97,12 +103,9 @@ def _labels(parts: Parts, stages: int) -> dict[int, list[_Label]]:
                     row = at[end].setdefault(noisy + part.places, [])
                     for label in labels:
                         starts = (*label.starts, first) if first else label.starts
-                        _add(row, _join(label, part, starts))
+                        noise, work = label.noise + part.noise, label.work + part.work
+                        _add(row, _Label(noise, work, max(label.path, part.path), starts, part.exact))
     return at[stages]
-
-
-def _join(label: _Label, part: Part, starts: tuple[int, ...]) -> _Label:
-    return _Label(label.noise + part.noise, label.work + part.work, max(label.path, part.path), starts, part.exact)
 
 
 def _add(row: list[_Label], label: _Label) -> None:
@@ -111,15 +114,3 @@ def _add(row: list[_Label], label: _Label) -> None:
         return
     row[:] = [other for other in row if not label.beats(other)]
     row.append(label)
-
-
-def _choice(label: _Label, noisy: int, units: int, forward: Ns, shared: Ns) -> Choice:
-    time = max(-(-(shared + label.work) // units), forward + label.path)
-    return Choice(label.starts, label.exact, noisy * label.noise, time)
-
-
-def _better(found: Choice | None, other: Choice) -> Choice:
-    def key(one: Choice) -> tuple[object, ...]:
-        return one.time, one.noise, len(one.starts), one.exact, one.starts
-
-    return other if found is None or key(other) < key(found) else found

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from alrsim.errors import OptionError
 from alrsim.hardware.machine import Machine, Unit
 from alrsim.hardware.precision import PrecisionPlan
-from alrsim.options import choose
-from alrsim.planner.candidate import DEFAULT_MODES, MODES, Candidate
+from alrsim.planner.candidate import DEFAULT_MODES, Candidate
 from alrsim.planner.sized_model import Source
 from alrsim.steps.chain import operator_times
 from alrsim.steps.model import CutKey
@@ -38,11 +37,6 @@ class Space:
     modes: tuple[str, ...] = DEFAULT_MODES
     layers: tuple[str, ...] = ("layer", "block")
 
-    def __post_init__(self) -> None:
-        for name, values, known in (("rules", self.rules, RULES_OF_PLANS), ("modes", self.modes, tuple(MODES))):
-            for value in values:
-                choose(value, known, field=name)
-
     def words(self) -> str:
         """The space for people."""
         parts = [f"rules {', '.join(self.rules)}", f"cuts {', '.join(self.cuts)}"]
@@ -53,23 +47,19 @@ class Space:
 
 
 def candidates(space: Space) -> Iterator[Candidate]:
-    """Exact rules on every cut, LR on those at its layers."""
+    """Exact rules on every cut, LR with a signal at every stage on those at its layers."""
     for count in space.microbatches:
         for name, cut in space.cuts.items():
             for rule in ("bp", "bp-split"):
                 if rule in space.rules:
                     yield Candidate(rule, name, cut, count)
             if "lr" in space.rules and name in space.layers:
-                yield from lr_candidates(space, name, cut, count)
-
-
-def lr_candidates(space: Space, name: str, cut: CutKey, microbatches: int) -> Iterator[Candidate]:
-    """LR with a signal at every stage."""
-    for copies in space.copies:
-        for groups in sorted({count for count in space.groups if copies % count == 0}):
-            group = None if groups == 1 else copies // groups
-            for mode in space.modes:
-                yield Candidate("lr", name, cut, microbatches, copies, group, mode)
+                yield from (
+                    Candidate("lr", name, cut, count, copies, None if groups == 1 else copies // groups, mode)
+                    for copies in space.copies
+                    for groups in sorted({number for number in space.groups if copies % number == 0})
+                    for mode in space.modes
+                )
 
 
 def microbatch_counts(batch: int, units: int) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """Textbook problems, where stages and micro-batches are given: every rule with the same freedom, proved or bounded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from importlib.util import find_spec
 
@@ -9,7 +9,6 @@ from alrsim.errors import OptionError
 from alrsim.hardware.machine import require_unit_count
 from alrsim.planner.options import EXACT_AND_LR, PlanOptions
 from alrsim.planner.search import covers
-from alrsim.rules.options import RuleOptions
 from alrsim.schedule.bounds import makespan_bound
 from alrsim.schedule.proof import Freedom
 from alrsim.schedulers import SearchOptions, solve
@@ -18,29 +17,12 @@ from alrsim.steps.figure2_cells import with_loss_row
 from alrsim.steps.options import StepOptions
 from alrsim.steps.planned import Planned
 from alrsim.steps.step import Step
-from alrsim.steps.textbook import Outline, file_problem, unit_names
+from alrsim.steps.textbook_problem import textbook_options, textbook_problem
 from alrsim.tasks.problem import Problem
 from alrsim.units import Ns
 
 MOST_SOLVED = 600
 """Tasks up to which the exact solver is asked."""
-
-
-@dataclass(frozen=True)
-class Proved:
-    """A problem with its best schedule.
-
-    Attributes:
-        bound: Ticks that no schedule with the freedom that was asked for can beat.
-    """
-
-    step: Step
-    bound: Ns
-
-    @property
-    def time(self) -> Fraction:
-        """The makespan, exactly."""
-        return Fraction(self.step.makespan)
 
 
 def freedom_of(search: SearchOptions) -> Freedom:
@@ -50,8 +32,11 @@ def freedom_of(search: SearchOptions) -> Freedom:
     return "free" if search.placement == "free" else "stages"
 
 
-def plan_durations(asked: PlanOptions) -> tuple[Proved, ...]:
+def plan_durations(asked: PlanOptions) -> list[tuple[Step, Ns]]:
     """Every rule's problem, planned; the shortest step first, ties in the order of the rules.
+
+    Returns:
+        The best schedule of each, with ticks that no schedule with the freedom that was asked for can beat.
 
     Raises:
         OptionError: no units, several numbers of micro-batches, or a rule that textbooks do not draw.
@@ -72,34 +57,34 @@ def plan_durations(asked: PlanOptions) -> tuple[Proved, ...]:
         solve_problem(textbook(asked, rule, asked.durations, counts[0]), rule, asked.searching, options, about)
         for rule in rules
     ]
-    return tuple(sorted(found, key=lambda one: one.time))
+    return sorted(found, key=lambda one: one[0].makespan)
 
 
 def textbook(asked: PlanOptions, rule: str, durations: Mapping[str, Fraction], microbatches: int) -> Problem:
-    """One rule's problem. With ``loss_row`` the loss module has a gradient cell per micro-batch and an update."""
+    """One rule's problem. With ``loss_row`` the loss module has a gradient cell per micro-batch and an update:
+    they take l and u."""
     units = asked.units or asked.stages or 1
     require_unit_count(units, "units")
     row = asked.loss_row and rule != "lr"
-    options = RuleOptions(
-        microbatches=microbatches,
-        baseline="none",
+    options = replace(
+        textbook_options(microbatches, update=asked.update and bool(durations["u"])),
         reduction="accumulate" if durations["c"] and rule == "lr" else "stack",
         loss=bool(durations["l"]),
-        update=asked.update and bool(durations["u"]),
-        first_input_gradient=True,
         loss_gradient=row,
         loss_update=row,
     )
-    found = Outline(rule, asked.stages or units, microbatches, unit_names(units), frozenset(), frozenset())
-    problem = file_problem(found, durations, options, loss_unit=asked.loss_unit)
-    return _with_loss_row(problem, durations) if asked.loss_row and rule == "lr" else problem
-
-
-def _with_loss_row(problem: Problem, durations: Mapping[str, Fraction]) -> Problem:
-    """LR's problem with a gradient cell after every loss and an update after those, which take l and u."""
+    problem = textbook_problem(
+        rule,
+        durations,
+        stages=asked.stages or units,
+        units=units,
+        options=options,
+        loss_unit=asked.loss_unit,
+    )
+    if rule != "lr" or not asked.loss_row:
+        return problem
     tasks = with_loss_row(problem.tasks)
     known = {task.id: row for task, row in zip(problem.tasks.tasks, problem.durations, strict=True)}
-    units = len(problem.machine.units)
     extra = {kind: (int(durations[key] * problem.ticks_per_unit),) * units for kind, key in (("G", "l"), ("U", "u"))}
     rows = tuple(known.get(task.id, extra.get(task.id.kind, (0,) * units)) for task in tasks.tasks)
     return replace(problem, tasks=tasks, durations=rows)
@@ -107,7 +92,7 @@ def _with_loss_row(problem: Problem, durations: Mapping[str, Fraction]) -> Probl
 
 def solve_problem(
     problem: Problem, name: str, search: SearchOptions, options: StepOptions, about: Mapping[str, object]
-) -> Proved:
+) -> tuple[Step, Ns]:
     """One problem: the exact solver where it is installed and the problem small enough, else the best heuristic.
 
     Args:
@@ -128,4 +113,4 @@ def solve_problem(
     bound = makespan_bound(problem)
     if solution.proof is not None and covers(search, solution.proof.freedom, is_lr=is_lr):
         bound = max(bound, solution.proof.bound)
-    return Proved(Step(name, options, about, Planned(problem, solution.schedule, solution.proof)), bound)
+    return Step(name, options, about, Planned(problem, solution.schedule, solution.proof)), bound

@@ -14,7 +14,7 @@ from alrsim.errors import OptionError
 from alrsim.graph.stages import StageGraph
 from alrsim.planner.candidate import MODES, Candidate, options_of
 from alrsim.planner.evaluate import Setting
-from alrsim.planner.gradient import default_model, most_noise
+from alrsim.planner.gradient import most_noise, shares
 from alrsim.planner.segments import Choice, Part, best_cuts
 from alrsim.planner.space import Space
 from alrsim.rules.options import RuleOptions
@@ -57,34 +57,25 @@ Role = tuple[int, tuple[tuple[str, int], ...], bool, bool]
 """Stage, values that get noise, whether it passes a gradient up, whether its gradient is exact."""
 
 
-@dataclass(frozen=True)
-class Reached:
-    """The part of the space that LR is.
-
-    Attributes:
-        candidates: Worth carrying out: each the best segments for its cut, micro-batches, mode, groups and copies.
-        floor: Ticks that none of the candidates left out can beat.
-        tried: Sets of cut, micro-batches, mode and groups.
-    """
-
-    candidates: tuple[Candidate, ...]
-    floor: Ns
-    tried: int
-
-
-def lr_candidates(setting: Setting, space: Space, target: float, known: Ns, per_dim: float) -> Reached:
+def lr_candidates(
+    setting: Setting, space: Space, target: float, per_dim: float, known: Ns
+) -> tuple[list[Candidate], Ns]:
     """LR and segments that might reach a cosine before ``known`` ticks.
 
     Args:
+        per_dim: Noise-to-signal of one copy per noise dimension.
         known: Ticks of a plan that reaches the cosine; from :data:`NEVER` on only the fewest copies are listed.
+
+    Returns:
+        What is worth carrying out, each the best segments for its cut, micro-batches, mode, groups and copies; and
+        ticks that none of those left out can beat.
     """
     found: list[Candidate] = []
-    floor, tried = known, 0
+    floor = known
     for name in (name for name in space.layers if name in space.cuts):
         for count in space.microbatches:
             cuts = possible(setting.source.stages(space.cuts[name], count), per_dim, segments="segments" in space.rules)
             for mode, groups in product(space.modes, space.groups):
-                tried += 1
                 base = Candidate("segments", name, space.cuts[name], count, groups, mode=mode)
                 try:
                     chosen, least = _climb(setting, cuts, base, groups, target, known)
@@ -92,7 +83,7 @@ def lr_candidates(setting: Setting, space: Space, target: float, known: Ns, per_
                     continue
                 found += chosen
                 floor = min(floor, least)
-    return Reached(tuple(found), floor, tried)
+    return found, floor
 
 
 def _climb(
@@ -160,7 +151,7 @@ def possible(graph: StageGraph, per_dim: float, *, segments: bool) -> Possible:
         per_dim: Noise-to-signal of one copy per noise dimension.
         segments: Parts may have several stages, and an exact head; else every stage is one.
     """
-    model, count = default_model(graph, per_dim), len(graph.stages)
+    share, count = shares(graph), len(graph.stages)
     shapes: dict[tuple[int, int, bool], Segmentation] = {}
     parts: dict[tuple[int, int, bool], Part] = {}
     for first in range(count):
@@ -172,7 +163,7 @@ def possible(graph: StageGraph, per_dim: float, *, segments: bool) -> Possible:
                     shape = segmentation_of("segments", graph, options)
                 except OptionError:  # marked places that do not cut every path
                     continue
-                weight = sum(model.share[stage] * model.per_dim[stage] for stage in range(first, last + 1))
+                weight = sum(share[stage] * per_dim for stage in range(first, last + 1))
                 dims = sum(elements for stage in range(first, last + 1) for _, elements in shape.noised[stage])
                 noise = 0.0 if exact else weight * dims / max(1, graph.batch)
                 shapes[first, last, exact] = shape
@@ -203,11 +194,6 @@ class Table:
         each = [min(cost.forwards for role, cost in self.costs.items() if role[0] == s) for s in range(count)]
         return max(-(-self.microbatches * sum(each) // self.units), self._forward_path())
 
-    def price(self) -> None:
-        """Make the parts."""
-        self.parts = self._priced()
-        self.forward = self._forward_path()
-
     def _forward_path(self) -> Ns:
         count = len(self.graph.stages)
         ticks = [min(cost.forward for role, cost in self.costs.items() if role[0] == s) for s in range(count)]
@@ -220,12 +206,12 @@ class Table:
         shared = self.microbatches * self.loss
         return best_cuts(self.parts, count, self.units, limit, forward=self.forward, shared=shared)
 
-    def _priced(self) -> dict[tuple[int, int, bool], Part]:
+    def price(self) -> None:
+        """Make the parts."""
         count, known = len(self.graph.stages), self.cuts.shapes
         longest = max(last - first for first, last, _ in known) + 1
         for starts, exact in _tilings(count, {key[2] for key in known}, longest):
             self._learn(starts, exact)
-        priced = {}
         for (first, last, exact), shape in known.items():
             roles = [_role(shape, stage) for stage in range(first, last + 1)]
             if any(role not in self.costs for role in roles):
@@ -233,8 +219,8 @@ class Table:
             costs = [self.costs[role] for role in roles]
             work = sum(self.microbatches * cost.each + cost.once for cost in costs)
             part = self.cuts.parts[first, last, exact]
-            priced[first, last, exact] = replace(part, work=work, path=self._path(shape, first, costs))
-        return priced
+            self.parts[first, last, exact] = replace(part, work=work, path=self._path(shape, first, costs))
+        self.forward = self._forward_path()
 
     def _path(self, shape: Segmentation, first: int, costs: list[Cost]) -> Ns:
         """Gradients one after the other from the end of a segment as far as each hands on to the stage above it."""
@@ -250,16 +236,12 @@ class Table:
                 break
         return longest
 
-    def _shape(self, starts: tuple[int, ...], exact: bool) -> Segmentation:
-        options = replace(self.options, segments=starts, exact_head=exact)
-        return segmentation_of("segments", self.graph, options)
-
     def _learn(self, starts: tuple[int, ...], exact: bool) -> None:
         """Price one micro-batch under some segments; every stage teaches the cost of its role."""
-        shape = self._shape(starts, exact)
+        options = replace(self.options, segments=starts, exact_head=exact, microbatches=1)
+        shape = segmentation_of("segments", self.graph, options)
         if all(_role(shape, stage) in self.costs for stage in range(len(self.graph.stages))):
             return
-        options = replace(self.options, segments=starts, exact_head=exact, microbatches=1)
         problem = self.setting.price(self.graph, "segments", options)
         count = len(self.graph.stages)
         rows: list[list[tuple[str, bool, Ns]]] = [[] for _ in range(count + 1)]

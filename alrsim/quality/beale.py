@@ -6,7 +6,6 @@ Independent runs stand side by side as further outputs of the same layer, each w
 """
 
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 import torch
@@ -64,11 +63,6 @@ def walk(method: Walker, terms: TrajectoryOptions) -> Walk:
         path.append(weights.double().numpy())
         losses.append(beale(weights.double()).numpy())
     return Walk(method, np.stack(path), np.stack(losses), tuple(not flag for flag in alive.tolist()))
-
-
-def walk_all(terms: TrajectoryOptions) -> dict[Walker, Walk]:
-    """BP, LR and ALR; LR and ALR see the same noise."""
-    return {method: walk(method, terms) for method in get_args(Walker)}
 
 
 def exact(weights: Tensor) -> Tensor:

@@ -45,7 +45,13 @@ def feed(model: Model, data: Any, asked: DataOptions) -> Fed:
         OptionError: a model without torch code, or data that do not fit.
         FileError: files that are missing or damaged.
     """
-    found = torch_model_of(model)
+    found = model.torch_model
+    if found is None:
+        raise OptionError(
+            "only torch models can be run: an .onnx file or a saved graph has no torch code",
+            field="model",
+            fix="give a zoo name, a factory file.py:make or a module",
+        )
     if data is not None:
         if asked.dataset is not None:
             raise OptionError("names a data set beside `data`", field="dataset", fix="give one of the two")
@@ -54,21 +60,6 @@ def feed(model: Model, data: Any, asked: DataOptions) -> Fed:
     name = asked.dataset or default_dataset(found)
     changed = with_graph_of(name, found, asked.data_folder)
     return Fed(model if changed is found else load_model(changed), changed, name, None)
-
-
-def torch_model_of(model: Model) -> TorchModel:
-    """The model's torch code.
-
-    Raises:
-        OptionError: it has none.
-    """
-    if model.torch_model is None:
-        raise OptionError(
-            "only torch models can be run: an .onnx file or a saved graph has no torch code",
-            field="model",
-            fix="give a zoo name, a factory file.py:make or a module",
-        )
-    return model.torch_model
 
 
 def checked_batches(fed: Fed, asked: DataOptions, samples: int, seed: int) -> Callable[[int], Batch]:

@@ -122,6 +122,7 @@ def gradcheck(model: Any, data: Any = None, *, asked: GradcheckOptions) -> "Grad
     ['0: linear0', '1: linear1', '2: linear']
     """
     refuse(asked)
+    from alrsim.execution.job import Settings, build_job
     from alrsim.quality.curves import measure_quality
     from alrsim.quality.data import checked_batches, feed
     from alrsim.quality.reference import true_gradient, warm_start
@@ -135,7 +136,8 @@ def gradcheck(model: Any, data: Any = None, *, asked: GradcheckOptions) -> "Grad
     program = fed.model.program(sized, stages)
     batch = checked_batches(fed, asked, sized.samples, asked.seed)
     masks = masks_of(program, stages, methods, asked.mask)
-    _refuse_early(program, stages, methods)
+    for options in methods.values():  # what the executor refuses, before training
+        build_job(program, build_tasks(stages, "lr", options), options, Settings())
     program = warm_start(module, program, lambda at: batch(at + 1), asked.train_steps)
     subject = subject_of(program, stages, batch(0))
     loss, gradient = true_gradient(module, program.parameters, subject.batch)
@@ -212,14 +214,6 @@ def masks_of(
     if asked == "reach" and why:
         raise OptionError(why, field="mask", fix="leave it out")
     return {name: "reach" if several and flag and asked != "none" else "none" for name, flag in on_values.items()}
-
-
-def _refuse_early(program: "Program", stages: StageGraph, methods: Mapping[str, RuleOptions]) -> None:
-    """What the executor refuses, before training."""
-    from alrsim.execution.job import Settings, build_job
-
-    for options in methods.values():
-        build_job(program, build_tasks(stages, "lr", options), options, Settings())
 
 
 def _numbers(subject: "Subject", options: RuleOptions, asked: GradcheckOptions, mask: "Mask") -> "Settings":

@@ -179,12 +179,16 @@ def notes(result: GradcheckResult) -> list[str]:
 
 def _far_from_linear(methods: Sequence[Quality]) -> list[str]:
     """Layers whose noise on parameters is so large that the loss is not linear in it any more."""
-    found = []
-    for method in methods:
-        for curve in method.layers:
-            noise, expected = curve.noise_of_one_copy, curve.expected_noise
-            if noise and expected and (noise.low or noise.value) > 2 * expected:
-                found.append(f"{method.method} {curve.name} ({noise.value / expected:.0f} times)")
+    rows = [
+        (f"{method.method} {curve.name}", curve.noise_of_one_copy, curve.expected_noise)
+        for method in methods
+        for curve in method.layers
+    ]
+    found = [
+        f"{name} ({noise.value / expected:.0f} times)"
+        for name, noise, expected in rows
+        if noise and expected and (noise.low or noise.value) > 2 * expected
+    ]
     if not found:
         return []
     return [

@@ -1,6 +1,6 @@
 """Independent draws of an estimated gradient, by the same tasks and kernels that schedules run."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import NamedTuple
@@ -62,8 +62,11 @@ class Subject:
         return sum(prod(shape) for shape in self.program.shapes.values())
 
 
-def subject_of(program: Program, stages: StageGraph, batch: Batch) -> Subject:
+def subject_of(program: Program, stages: StageGraph, batch: Batch, only: Collection[int] | None = None) -> Subject:
     """Lay the parameters out as one vector, stage by stage.
+
+    Args:
+        only: Indices of the stages that count; ``None``: all.
 
     Raises:
         ExecutionError: a model without parameters.
@@ -72,7 +75,7 @@ def subject_of(program: Program, stages: StageGraph, batch: Batch) -> Subject:
     spans: dict[int, tuple[int, int]] = {}
     end = 0
     for code in program.at(1):
-        if code.parameters:
+        if code.parameters and (only is None or code.index in only):
             start, end = end, end + sum(program.parameters[name].numel() for name in code.parameters)
             spans[code.index] = (start, end)
             names += code.parameters
@@ -87,17 +90,11 @@ def with_signal(subject: Subject, gradient: Mapping[str, Tensor]) -> tuple[Subje
     Where every stage's is zero, nothing is taken away.
     """
     names = {code.index: code.parameters for code in subject.program.at(1) if code.index in subject.spans}
-    kept = {stage: found for stage, found in names.items() if any(bool(gradient[name].any()) for name in found)}
+    kept = [stage for stage, found in names.items() if any(bool(gradient[name].any()) for name in found)]
     if not kept:
         return subject, ()
-    spans: dict[int, tuple[int, int]] = {}
-    end = 0
-    for stage in kept:
-        first, last = subject.spans[stage]
-        start, end = end, end + last - first
-        spans[stage] = (start, end)
-    flat = tuple(name for found in kept.values() for name in found)
-    return replace(subject, names=flat, spans=spans), tuple(stage for stage in names if stage not in kept)
+    found = subject_of(subject.program, subject.stages, subject.batch, kept)
+    return found, tuple(stage for stage in names if stage not in kept)
 
 
 def flat(subject: Subject, gradient: Mapping[str, Tensor]) -> Array:
@@ -151,11 +148,6 @@ class Sampler:
     prepared: dict[int, tuple[Prepared, Problem, Schedule]] = field(default_factory=dict)
 
     @property
-    def whole(self) -> bool:
-        """Whether all copies of an estimate must be in one run."""
-        return not shares_noise(self.options)
-
-    @property
     def fit(self) -> int:
         """Copies that one run should hold."""
         return max(1, min(MOST_COPIES, CHUNK_ELEMENTS // self.subject.elements))
@@ -167,7 +159,7 @@ class Sampler:
             fresh: Every number of copies has noise of its own; else the copies of a smaller number are among those of
                 a larger one, which changes no expectation and no interval at one number, and costs far less.
         """
-        parts, fresh = self.subject.parts, fresh or self.whole
+        parts, fresh = self.subject.parts, fresh or not shares_noise(self.options)
         total, energy, done, runs = np.zeros(parts[-1][1]), np.zeros(len(parts)), 0, 0
         for count in copies:
             if fresh:
@@ -186,10 +178,8 @@ class Sampler:
         Raises:
             OptionError: a baseline over all copies, and more copies than one run can hold.
         """
-        if self.options.noise in TOGETHER:
-            return [copies]
-        if self.whole:
-            if copies * self.subject.elements > MOST_ELEMENTS:
+        if not shares_noise(self.options):  # all in one run
+            if self.options.noise not in TOGETHER and copies * self.subject.elements > MOST_ELEMENTS:
                 raise OptionError(
                     f"copy-mean needs all {copies} copies in one run, and {MOST_ELEMENTS // self.subject.elements} fit",
                     field="baseline",
@@ -199,10 +189,6 @@ class Sampler:
         most = 1 << self.fit.bit_length() - 1
         full, rest = divmod(copies, most)
         return [most] * full + [1 << bit for bit in reversed(range(rest.bit_length())) if rest >> bit & 1]
-
-    def planned(self, seed: int) -> Array:
-        """One run with the options' own numbers of copies, which stages may have each its own."""
-        return self.gradient(0, seed)
 
     def gradient(self, copies: int, seed: int) -> Array:
         """One run: the flat gradient estimate from ``copies`` noise draws (0: those of the options)."""

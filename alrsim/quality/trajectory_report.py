@@ -67,8 +67,7 @@ def files(result: TrajectoryResult) -> dict[str, bytes]:
         _losses(right, walk)
     left.set_title("Paths: ■ start, ★ minimum, ● ends", fontsize=10, loc="left", color=INK)
     right.set_xscale("symlog", linthresh=1)
-    right.set_yscale("log")
-    right.set_xlim(0, result.steps)
+    right.set(yscale="log", xlim=(0, result.steps))
     right.set_xlabel("step", fontsize=9, color=INK)
     right.set_title("Loss", fontsize=10, loc="left", color=INK)
     for axis in (left, right):
@@ -126,8 +125,7 @@ def _contours(axis: Axes, paths: Mapping[Walker, Array], start: tuple[float, flo
     values = beale(torch.from_numpy(np.stack([x, y], -1))).numpy()
     axis.contourf(x, y, np.log10(values + 1e-3), levels=24, cmap="Greys", alpha=0.55)
     axis.contour(x, y, np.log10(values + 1e-3), levels=24, colors="white", linewidths=0.4)
-    axis.set_xlim(low[0], high[0])
-    axis.set_ylim(low[1], high[1])
+    axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
 
 
 def _losses(axis: Axes, walk: Walk) -> None:

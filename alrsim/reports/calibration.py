@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from alrsim.cost.costs import HostLoad, MeasuredCosts
-from alrsim.cost.costs_json import costs_from_json, costs_to_json
+from alrsim.cost.costs import HostLoad, MeasuredCosts, costs_from_json, costs_to_json
 from alrsim.documents import Document, Live
 from alrsim.errors import OptionError
 from alrsim.files import write_atomically
@@ -124,7 +123,7 @@ class CostsResult(Document):
 
     Attributes:
         name: Of the step.
-        measured: Everything that was measured, as :mod:`alrsim.cost.costs_json` writes it.
+        measured: Everything that was measured, as :func:`alrsim.cost.costs.costs_to_json` writes it.
     """
 
     kind: ClassVar[str] = "costs"

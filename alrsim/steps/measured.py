@@ -14,7 +14,7 @@ from alrsim.timeline.timeline import Timeline
 
 def schedule_on(draft: Draft, costs: MeasuredCosts) -> Step:
     """A draft on costs that were measured on this host, task by task."""
-    problem = calibrated_problem(draft.tasks, draft.work.machine, draft.options, costs)
+    problem = calibrated_problem(draft.tasks, draft.work.machine, draft.options.precision, costs)
     return schedule_draft(draft, Priced(problem, semantics=costs.semantics))
 
 

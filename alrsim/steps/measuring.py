@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from alrsim.cost.costs import MeasuredCosts
-from alrsim.cost.costs_json import costs_from_json, costs_to_json
+from alrsim.cost.costs import MeasuredCosts, costs_from_json, costs_to_json
 from alrsim.errors import OptionError
 from alrsim.graph.stages import StageGraph
 from alrsim.hardware.machine import Machine

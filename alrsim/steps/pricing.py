@@ -100,7 +100,7 @@ def _measured(
 ) -> Priced:
     from alrsim.cost.calibrated import calibrated_problem
 
-    problem = replace(calibrated_problem(tasks, machine, options, costs), cost_model=MEASURED)
+    problem = replace(calibrated_problem(tasks, machine, options.precision, costs), cost_model=MEASURED)
     spreads = sorted(costs.spread.values())
     words = (
         f"task times measured with executor {costs.executor}, {costs.repeats} repeats, median spread "

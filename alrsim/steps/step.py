@@ -184,7 +184,7 @@ class Step:
             if self.draft is None:
                 raise OptionError("a step without a model cannot have been measured", field="costs")
             found = costs if isinstance(costs, MeasuredCosts) else costs.costs
-            problem = calibrated_problem(self.tasks, self.machine, self.draft.options, found)
+            problem = calibrated_problem(self.tasks, self.machine, self.draft.options.precision, found)
             problem = replace(problem, loss_unit=self.problem.loss_unit)
             planned = Planned(problem, self.schedule)
             step = replace(step, planned=planned, semantics=found.semantics, cost_error="")

@@ -60,20 +60,6 @@ class Cell:
         parts = (self.model, units, f"m{self.microbatches}", self.method, copies, self.formats)
         return "/".join(part for part in parts if part)
 
-    @property
-    def word(self) -> str:
-        """What stands before the colon: ``bp``, ``lr`` or ``alr``."""
-        return self.method.partition(":")[0]
-
-    @property
-    def scheduler(self) -> str:
-        return self.method.partition(":")[2]
-
-    @property
-    def rule(self) -> str:
-        """Key of :data:`alrsim.rules.RULES`; a schedule that needs split gradients says so by its name."""
-        return "lr" if self.word != "bp" else "bp-split" if self.scheduler.startswith("zb-") else "bp"
-
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -101,13 +87,6 @@ class Grid:
     cells: tuple[Cell, ...]
     repeats: int
     warmup: int = 1
-
-    def models(self) -> tuple[str, ...]:
-        """In order of appearance."""
-        return tuple(dict.fromkeys(cell.model for cell in self.cells))
-
-    def of(self, model: str) -> tuple[Cell, ...]:
-        return tuple(cell for cell in self.cells if cell.model == model)
 
 
 MODELS: Mapping[str, ModelSpec] = {
@@ -196,19 +175,14 @@ def pick_cells(grid: Grid, patterns: str | None) -> tuple[Cell, ...]:
 def groups_of(cells: Sequence[Cell]) -> tuple[Group, ...]:
     """Cells of one model, number of micro-batches and units, with equal copies and formats; BP has neither, so it
     stands in all of them. Groups of one cell are left out."""
-    keys = dict.fromkeys((one.model, one.microbatches, one.units) for one in cells)
     found = []
-    for key in keys:
-        here = [one for one in cells if (one.model, one.microbatches, one.units) == key]
-        exact = tuple(one for one in here if one.copies is None)
-        kinds = [(one.copies, one.formats) for one in here if one.copies is not None]
-        model, microbatches, units = key
-        name = f"{model}/m{microbatches}" if units == UNITS else f"{model}/u{units}/m{microbatches}"
-        for copies, formats in dict.fromkeys(kinds) if kinds else ((None, ""),):
-            same = tuple(
-                one for one in here if one.copies is not None and (one.copies, one.formats) == (copies, formats)
-            )
-            suffix = "" if copies is None else f"/c{copies}" + (f"/{formats}" if formats else "")
+    for base in dict.fromkeys(replace(one, method="", copies=None, formats="") for one in cells):
+        kinds: dict[Cell, list[Cell]] = {}
+        for one in cells:
+            if (one.model, one.microbatches, one.units) == (base.model, base.microbatches, base.units):
+                kinds.setdefault(replace(one, method=""), []).append(one)
+        exact = kinds.pop(base, [])
+        for kind, same in (kinds or {base: list[Cell]()}).items():
             if len(exact) + len(same) > 1:
-                found.append(Group(name + suffix, (*exact, *same)))
+                found.append(Group(kind.name, (*exact, *same)))
     return tuple(found)

@@ -1,7 +1,6 @@
-"""Predicted against measured, as one picture: every cell on the diagonal or off it, and the errors method by method."""
+"""A run in pictures: every cell on the diagonal or off it, the errors method by method, and the worst cells."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,8 +8,18 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from alrsim.reports.canvas import render
+from alrsim.reports.gantt import Panel, draw_gantt
 from alrsim.reports.palette import FAINT, IDLE_EDGE, INK
-from alrsim.validation.tables import percent
+from alrsim.reports.trace import trace_bytes, trace_document
+from alrsim.simulation.engine import simulate
+from alrsim.tasks.taskgraph import TaskGraph
+from alrsim.timeline.timeline import Timeline
+from alrsim.units import format_ns
+from alrsim.validation.journal import Journal
+from alrsim.validation.records import median_step, problem_again, timeline_of
+from alrsim.validation.result import CellRow, ValidateResult
+from alrsim.validation.shares import reason
+from alrsim.validation.tables import percent, worst_rows
 
 METHOD_COLOURS: Mapping[str, str] = {
     "bp:gpipe": "#0072B2",
@@ -26,17 +35,20 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 BANDS = ((0.12, "#F3F3F3"), (0.05, "#DCE6EE"))
 """Relative errors with their shade, the wide one first."""
 
+DRAWN = 3
+"""Cells in the chart of the worst; the trace has all that are explained."""
+
 _MS = 1e6
 _NICE = ((1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0), tuple(1 + step / 10 for step in range(90)))
 
 
-def draw_scatter(document: Mapping[str, Any]) -> bytes:
-    """PNG bytes of a run's document (:mod:`alrsim.validation.document`); the same document gives the same bytes."""
+def draw_scatter(result: ValidateResult) -> bytes:
+    """PNG bytes of a run; the same result gives the same bytes."""
     figure = Figure(figsize=(13.0, 6.9))
-    cells = document["cells"]
-    models = list(dict.fromkeys(cell["model"] for cell in cells))
-    methods = list(dict.fromkeys(cell["method"] for cell in cells))
-    _title(figure, document)
+    cells = result.cells
+    models = list(dict.fromkeys(cell.model for cell in cells))
+    methods = list(dict.fromkeys(cell.method for cell in cells))
+    _title(figure, result)
     main = figure.add_axes((0.06, 0.1, 0.41, 0.7725))
     side = figure.add_axes((0.625, 0.1, 0.355, 0.7725))
     _scatter(main, cells, models)
@@ -45,25 +57,21 @@ def draw_scatter(document: Mapping[str, Any]) -> bytes:
     return render(figure)
 
 
-def _title(figure: Figure, document: Mapping[str, Any]) -> None:
-    host, error = document["host"], document["makespan_error"]
+def _title(figure: Figure, result: ValidateResult) -> None:
+    host, error = result.host, result.makespan_error
     figure.text(0.06, 0.955, "Predicted before it was measured", fontsize=17, fontweight="bold", color=INK, va="center")
-    words = (
-        ""
-        if error is None
-        else f"median error {percent(error['median'])}, 95 % of cells within {percent(error['p95'])}"
-    )
-    figure.text(0.06, 0.912, f"{len(document['cells'])} training steps · {words}", fontsize=11, color=INK, va="center")
+    words = "" if error is None else f"median error {percent(error.median)}, 95 % of cells within {percent(error.p95)}"
+    figure.text(0.06, 0.912, f"{len(result.cells)} training steps · {words}", fontsize=11, color=INK, va="center")
     about = f"{host['device']} · {host['cores']} cores · executor {host['executor']} · torch {host['torch']}"
     figure.text(0.98, 0.955, about, fontsize=8.5, color=FAINT, va="center", ha="right")
-    if document["host_busy"]:
+    if result.host_busy:
         figure.text(
             0.98, 0.925, "the host was busy: see the report", fontsize=9, color="#B00020", va="center", ha="right"
         )
 
 
-def _scatter(axis: Axes, cells: Sequence[Mapping[str, Any]], models: Sequence[str]) -> None:
-    times = [cell[key] / _MS for cell in cells for key in ("predicted_ns", "measured_ns")] or [1.0, 10.0]
+def _scatter(axis: Axes, cells: Sequence[CellRow], models: Sequence[str]) -> None:
+    times = [time / _MS for cell in cells for time in (cell.predicted_ns, cell.measured_ns)] or [1.0, 10.0]
     low, high = min(times) / 1.25, max(times) * 1.25
     for share, colour in BANDS:
         axis.fill_between(
@@ -76,14 +84,10 @@ def _scatter(axis: Axes, cells: Sequence[Mapping[str, Any]], models: Sequence[st
         )
     axis.plot((low, high), (low, high), color=FAINT, linewidth=0.9, zorder=1)
     for cell in cells:
-        quartiles = [time / _MS for time in cell["measured_quartiles_ns"]]
-        axis.plot(quartiles, [cell["predicted_ns"] / _MS] * 2, color=_colour(cell), linewidth=1.1, alpha=0.6, zorder=2)
-        _dot(axis, cell["measured_ns"] / _MS, cell["predicted_ns"] / _MS, cell, models, 46)
-    axis.set_xscale("log")
-    axis.set_yscale("log")
-    axis.set_xlim(low, high)
-    axis.set_ylim(low, high)
-    axis.set_aspect("equal")
+        quartiles = [time / _MS for time in cell.measured_quartiles_ns]
+        axis.plot(quartiles, [cell.predicted_ns / _MS] * 2, color=_colour(cell), linewidth=1.1, alpha=0.6, zorder=2)
+        _dot(axis, cell.measured_ns / _MS, cell.predicted_ns / _MS, cell, models, 46)
+    axis.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
     ticks = _ticks(low, high)
     for line in (axis.xaxis, axis.yaxis):
         line.set_major_locator(FixedLocator(ticks))
@@ -105,20 +109,20 @@ def _ticks(low: float, high: float) -> list[float]:
     return found
 
 
-def _strips(axis: Axes, cells: Sequence[Mapping[str, Any]], models: Sequence[str], methods: Sequence[str]) -> None:
+def _strips(axis: Axes, cells: Sequence[CellRow], models: Sequence[str], methods: Sequence[str]) -> None:
     """One row per method: every cell's signed error, the median as a bar."""
-    largest = max([0.14, *(abs(cell["error"]) for cell in cells)]) * 1.08
+    largest = max([0.14, *(abs(cell.error) for cell in cells)]) * 1.08
     for share, colour in BANDS:
         axis.axvspan(-100 * share, 100 * share, color=colour, linewidth=0, zorder=0)
         axis.text(100 * share, -0.6, f"±{100 * share:.0f} %", fontsize=8, color=FAINT, ha="center", va="bottom")
     axis.axvline(0, color=FAINT, linewidth=0.9, zorder=1)
     for row, method in enumerate(methods):
-        here = [cell for cell in cells if cell["method"] == method]
+        here = [cell for cell in cells if cell.method == method]
         for index, cell in enumerate(here):
             # Spread over the row, model by model, so that equal errors stay apart.
             offset = 0.3 * (2 * (index + 0.5) / len(here) - 1)
-            _dot(axis, 100 * cell["error"], row + offset, cell, models, 36)
-        errors = sorted(100 * cell["error"] for cell in here)
+            _dot(axis, 100 * cell.error, row + offset, cell, models, 36)
+        errors = sorted(100 * cell.error for cell in here)
         middle = (errors[(len(errors) - 1) // 2] + errors[len(errors) // 2]) / 2
         axis.plot((middle, middle), (row - 0.38, row + 0.38), color=INK, linewidth=2.2, zorder=2, solid_capstyle="butt")
         axis.text(
@@ -131,20 +135,19 @@ def _strips(axis: Axes, cells: Sequence[Mapping[str, Any]], models: Sequence[str
             va="center",
         )
     axis.set_yticks(range(len(methods)), methods, fontsize=10)
-    axis.set_ylim(len(methods) - 0.45, -0.55)
-    axis.set_xlim(-100 * largest, 100 * largest)
+    axis.set(ylim=(len(methods) - 0.45, -0.55), xlim=(-100 * largest, 100 * largest))
     axis.set_xlabel("error of the predicted makespan, % (bar and number: median)", fontsize=10, color=INK)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _at: f"{value:+g}".replace("-", "−") if value else "0"))
     _plain(axis)
 
 
-def _dot(axis: Axes, x: float, y: float, cell: Mapping[str, Any], models: Sequence[str], size: float) -> None:
-    marker = MARKERS[models.index(cell["model"]) % len(MARKERS)]
+def _dot(axis: Axes, x: float, y: float, cell: CellRow, models: Sequence[str], size: float) -> None:
+    marker = MARKERS[models.index(cell.model) % len(MARKERS)]
     axis.scatter([x], [y], s=size, marker=marker, color=_colour(cell), edgecolors="white", linewidths=0.7, zorder=3)
 
 
-def _colour(cell: Mapping[str, Any]) -> str:
-    return METHOD_COLOURS.get(cell["method"], INK)
+def _colour(cell: CellRow) -> str:
+    return METHOD_COLOURS.get(cell.method, INK)
 
 
 def _legend(figure: Figure, axis: Axes, models: Sequence[str], methods: Sequence[str]) -> None:
@@ -166,3 +169,25 @@ def _plain(axis: Axes) -> None:
     for name, spine in axis.spines.items():
         spine.set_color(IDLE_EDGE)
         spine.set_visible(name in ("left", "bottom"))
+
+
+def worst_files(result: ValidateResult) -> dict[str, bytes]:
+    """The worst cells, predicted above measured: ``worst.png``, and ``trace.json.gz`` for Perfetto."""
+    journal: Journal = result.journal
+    panels: list[Panel] = []
+    lines: list[tuple[str, Timeline]] = []
+    tasks: dict[str, TaskGraph] = {}
+    for row in worst_rows(result.cells):
+        name = row.name
+        prediction = journal.predictions[name]
+        problem = problem_again(prediction)
+        tasks[name] = problem.tasks
+        predicted = simulate(problem, prediction.schedule, semantics=prediction.costs.semantics)
+        measured = timeline_of(prediction, median_step(journal.steps[name]))
+        lines += [(name, predicted), (name, measured)]
+        panels.append(Panel(name, predicted, f"predicted {format_ns(predicted.makespan)}"))
+        words = f"measured {format_ns(measured.makespan)} · off by {percent(row.error, sign=True)}: {reason(row.terms)}"
+        panels.append(Panel(name, measured, words))
+    chart = draw_gantt(panels[: 2 * DRAWN], "The cells that were predicted worst")
+    about = {"device": journal.host.device, "executor": journal.host.executor}
+    return {"worst.png": chart, "trace.json.gz": trace_bytes(trace_document(lines, tasks=tasks, about=about))}

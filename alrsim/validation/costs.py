@@ -1,19 +1,15 @@
 """The costs that a prediction was made from, as a value on disk: enough to predict again without torch or the model."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import permutations
-from typing import cast
 
 from alrsim.errors import FileError
 from alrsim.hardware.machine import Machine
 from alrsim.hardware.topology import Link, Listed
 from alrsim.hardware.unit import Unit
-from alrsim.schedule.schedule import Schedule
-from alrsim.simulation.engine import simulate
 from alrsim.tasks.problem import ContentionModel, CostKey, Problem, Semantics, cost_key
 from alrsim.tasks.scratch import with_scratch
 from alrsim.tasks.taskgraph import TaskGraph
-from alrsim.timeline.timeline import Timeline
 from alrsim.units import Bytes, Ns
 
 Row = tuple[Ns, ...]
@@ -80,13 +76,13 @@ class Costs:
     cost_model: str
     machine: ListedMachine
     rows: tuple[CostRow, ...]
-    semantics: str = "link"
+    semantics: Semantics = "link"
     loss_unit: int | None = None
     overhead: Ns = 0
     neighbours: int = 1
 
 
-def costs_of(problem: Problem, semantics: str) -> Costs:
+def costs_of(problem: Problem, semantics: Semantics) -> Costs:
     """What a problem's durations say, by kind of task.
 
     Raises:
@@ -123,10 +119,4 @@ def problem_of(costs: Costs, tasks: TaskGraph, *, where: str = "costs") -> Probl
         alone, busy = tuple(row.alone for row in rows), tuple(row.busy for row in rows)
         contention = ContentionModel(alone, busy, costs.overhead, costs.neighbours)
     durations = tuple(row.durations for row in rows)
-    problem = Problem(tasks, costs.machine.machine, durations, costs.cost_model, costs.loss_unit)
-    return problem if contention is None else replace(problem, contention=contention)
-
-
-def predict(problem: Problem, schedule: Schedule, semantics: str) -> Timeline:
-    """Simulate under the transfer semantics of an executor."""
-    return simulate(problem, schedule, semantics=cast(Semantics, semantics))
+    return Problem(tasks, costs.machine.machine, durations, costs.cost_model, costs.loss_unit, contention=contention)

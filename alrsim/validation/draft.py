@@ -7,19 +7,15 @@ from functools import cached_property
 from alrsim.errors import OptionError
 from alrsim.execution.executor import Batch, Prepared
 from alrsim.execution.session import Limits
-from alrsim.graph.stages import StageGraph
-from alrsim.hardware.machine import Machine
 from alrsim.hardware.profile import load_machine
-from alrsim.rules.options import RuleOptions
 from alrsim.schedule.schedule import Lane, Schedule
 from alrsim.steps.draft import Draft as StepDraft
 from alrsim.steps.draft import Workload, draft_step
 from alrsim.steps.measuring import Bench, JobKey, Running, job_key, open_bench
 from alrsim.steps.measuring import prepare_draft as prepare_step
 from alrsim.steps.method import parse_method
-from alrsim.steps.model import Model, load_model
+from alrsim.steps.model import load_model
 from alrsim.steps.options import StepOptions
-from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.validation.cells import CALIBRATION_MICROBATCHES, FORMATS, Cell, ModelSpec
 
 PROFILE = "cpu-2core"
@@ -34,13 +30,7 @@ class Opened:
     """
 
     spec: ModelSpec
-    model: Model
     bench: Bench
-
-    @property
-    def dataset(self) -> str:
-        """Name of the data set."""
-        return self.bench.dataset
 
 
 @dataclass(frozen=True)
@@ -49,21 +39,6 @@ class Draft:
 
     cell: Cell
     step: StepDraft
-
-    @property
-    def stages(self) -> StageGraph:
-        """The stages that the model was cut into."""
-        return self.step.stages
-
-    @property
-    def options(self) -> RuleOptions:
-        """Of the cell's rule."""
-        return self.step.options
-
-    @property
-    def tasks(self) -> TaskGraph:
-        """All tasks of the step."""
-        return self.step.tasks
 
     @property
     def key(self) -> JobKey:
@@ -75,7 +50,7 @@ class Draft:
     def reference(self) -> Schedule:
         """The tasks in reference order on the first unit: what a calibration runs
         (:func:`alrsim.execution.measuring.calibrate.calibration_job`)."""
-        tasks = tuple(task.id for task in self.tasks.tasks)
+        tasks = tuple(task.id for task in self.step.tasks.tasks)
         idle = tuple(Lane(f"u{unit}", ()) for unit in range(1, self.cell.units))
         return Schedule((Lane("u0", tasks), *idle), "reference order")
 
@@ -84,13 +59,8 @@ def open_model(spec: ModelSpec, microbatches: int, seed: int) -> Opened:
     """Load a model and draw data for steps of up to so many micro-batches (digits where they fit, else random)."""
     model = load_model(spec.name, option=dict(spec.options))
     most = max(microbatches, CALIBRATION_MICROBATCHES)
-    work = Workload(model, find_host(1), StepOptions(microbatches=most, batch=spec.samples * most))
-    return Opened(spec, model, open_bench(work, Running("threads", Limits(), 1, seed)))
-
-
-def find_host(units: int) -> Machine:
-    """This host's units."""
-    return load_machine(PROFILE, units)
+    work = Workload(model, load_machine(PROFILE, 1), StepOptions(microbatches=most, batch=spec.samples * most))
+    return Opened(spec, open_bench(work, Running("threads", Limits(), 1, seed)))
 
 
 def draft(opened: Opened, cell: Cell) -> Draft:
@@ -103,7 +73,7 @@ def draft(opened: Opened, cell: Cell) -> Draft:
             **({"precision": FORMATS[cell.formats]} if cell.formats else {}),
         }
     )
-    work = Workload(opened.model, find_host(cell.units), asked)
+    work = Workload(opened.bench.work.model, load_machine(PROFILE, cell.units), asked)
     return Draft(cell, draft_step(work, parse_method(cell.method)))
 
 
@@ -128,10 +98,10 @@ def require_disjoint(calibrations: Iterable[Draft], cells: Iterable[Draft], sche
     Raises:
         OptionError: a calibration runs the step, or the schedule, of a cell.
     """
-    steps = {(one.key, one.options.microbatches): one.cell.name for one in cells}
+    steps = {(one.key, one.step.options.microbatches): one.cell.name for one in cells}
     digests = {schedule.digest: name for name, schedule in schedules.items()}
     for one in calibrations:
-        name = steps.get((one.key, one.options.microbatches)) or digests.get(one.reference.digest)
+        name = steps.get((one.key, one.step.options.microbatches)) or digests.get(one.reference.digest)
         if name is not None:
             raise OptionError(
                 f"its costs would be measured on the very step that they shall predict ({one.cell.name})",

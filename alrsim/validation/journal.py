@@ -23,6 +23,9 @@ CLOCK = "clock"
 """The note that says how the units' clocks were aligned."""
 _FIX = "give another --out, or delete the file to measure anew"
 
+PREDICTIONS, STEPS = TypeAdapter(list[Prediction]), TypeAdapter(dict[str, list[Step]])
+"""To plain JSON and back."""
+
 T = TypeVar("T")
 
 
@@ -89,16 +92,13 @@ class Journal:
 
     def dump(self) -> dict[str, Any]:
         """What is in it, as plain JSON."""
-        steps = {name: [_plain(Step, step) for step in turns] for name, turns in self.steps.items()}
-        return {"predictions": plain_predictions(list(self.predictions.values())), "steps": steps}
+        predictions = PREDICTIONS.dump_python(list(self.predictions.values()), mode="json")
+        return {"predictions": predictions, "steps": STEPS.dump_python(self.steps, mode="json")}
 
     def load(self, document: Mapping[str, Any]) -> None:
         """Hold what :meth:`dump` gave, of another process."""
-        self.predictions = {one.cell.name: one for one in predictions_from(document["predictions"])}
-        self.steps = {
-            name: [TypeAdapter(Step).validate_python(step) for step in turns]
-            for name, turns in document["steps"].items()
-        }
+        self.predictions = {one.cell.name: one for one in PREDICTIONS.validate_python(document["predictions"])}
+        self.steps = STEPS.validate_python(document["steps"])
 
     def close(self) -> None:
         if self.file is not None:
@@ -114,16 +114,6 @@ class Journal:
             os.fsync(self.file.fileno())
         except OSError as error:
             raise FileError(f"cannot write: {error.strerror}", where=str(self.path)) from None
-
-
-def plain_predictions(found: Sequence[Prediction]) -> list[dict[str, Any]]:
-    """As plain JSON."""
-    return [_plain(Prediction, one) for one in found]
-
-
-def predictions_from(document: Sequence[Any]) -> list[Prediction]:
-    """The inverse of :func:`plain_predictions`."""
-    return [TypeAdapter(Prediction).validate_python(one) for one in document]
 
 
 def open_journal(folder: Path | None, header: Header) -> Journal:

@@ -9,14 +9,16 @@ from alrsim.errors import FileError
 from alrsim.graph.stages import StageGraph
 from alrsim.rules.options import RuleOptions
 from alrsim.schedule.schedule import Schedule
+from alrsim.simulation.engine import simulate
 from alrsim.steps.chain import build_tasks
-from alrsim.tasks.problem import Problem
+from alrsim.steps.method import parse_method
+from alrsim.tasks.problem import Problem, Semantics
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.timeline.memory import peak_memory
 from alrsim.timeline.timeline import Span, Timeline
 from alrsim.units import Bytes, Ns
 from alrsim.validation.cells import Cell
-from alrsim.validation.costs import Costs, costs_of, predict, problem_of
+from alrsim.validation.costs import Costs, costs_of, problem_of
 from alrsim.validation.shares import time_shares
 
 
@@ -102,19 +104,14 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def tasks_of(one: Prediction) -> TaskGraph:
-    """The tasks of the step, built by the rule again."""
-    return build_tasks(one.stages, one.rule, one.options)
-
-
 def problem_again(one: Prediction) -> Problem:
-    """The problem on the recorded costs."""
-    return problem_of(one.costs, tasks_of(one), where=one.cell.name)
+    """The problem on the recorded costs, its tasks built by the rule again."""
+    return problem_of(one.costs, build_tasks(one.stages, one.rule, one.options), where=one.cell.name)
 
 
 def predicted(draft: Prediction, problem: Problem) -> Prediction:
     """Fill in what the simulator says of a prediction's problem."""
-    timeline = predict(problem, draft.schedule, draft.costs.semantics)
+    timeline = simulate(problem, draft.schedule, semantics=draft.costs.semantics)
     terms = timeline.facts.to_json().get("terms_ns", ())
     return replace(
         draft,
@@ -133,12 +130,12 @@ def blank_prediction(
     stages: StageGraph,
     schedule: Schedule,
     problem: Problem,
-    semantics: str,
+    semantics: Semantics,
     calibration: str,
 ) -> Prediction:
     """A prediction whose times have not been asked for yet."""
-    costs = costs_of(problem, semantics)
-    return Prediction(cell, at, cell.rule, options, model_options, stages, schedule, costs, calibration, 0, {}, {})
+    costs, rule = costs_of(problem, semantics), parse_method(cell.method).rule
+    return Prediction(cell, at, rule, options, model_options, stages, schedule, costs, calibration, 0, {}, {})
 
 
 def step_of(turn: int, schedule: Schedule, tasks: TaskGraph, timeline: Timeline) -> Step:

@@ -1,15 +1,11 @@
 """A scored run as a result: every number of it by name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from alrsim.documents import Document, Live
 from alrsim.units import Bytes, Ns
-from alrsim.validation.cells import Cell
-from alrsim.validation.host import host_document
-from alrsim.validation.journal import Journal
-from alrsim.validation.score import CLEAR, GroupScore, Row, Score, goals
 from alrsim.validation.statistics import Spread
 
 
@@ -31,7 +27,9 @@ class Order:
     """Whether methods were predicted in the right order.
 
     Attributes:
+        kendall_tau: Mean over the groups.
         margin: Methods that differ by more than this are clear pairs.
+        clear_pairs: Over all groups, each once.
     """
 
     kendall_tau: float | None
@@ -43,7 +41,11 @@ class Order:
 
 @dataclass(frozen=True)
 class GoalRow:
-    """What was aimed at, and what was reached."""
+    """What a quiet host should reach, and what was reached.
+
+    Attributes:
+        value: What was reached; ``None``: nothing to judge by, as ``met``.
+    """
 
     goal: str
     limit: float
@@ -62,7 +64,13 @@ class Ratio:
 
 @dataclass(frozen=True)
 class GroupRow:
-    """Methods of one job side by side."""
+    """Methods of one job side by side.
+
+    Attributes:
+        first: What the speed-ups are over.
+        kendall_tau: Agreement of the orders; ``None`` where it is undefined.
+        speedups: Method by cell name, without the first.
+    """
 
     name: str
     first: str
@@ -72,7 +80,18 @@ class GroupRow:
 
 @dataclass(frozen=True)
 class CellRow:
-    """One cell, predicted and measured; see :class:`alrsim.validation.score.Row`."""
+    """One cell, predicted and measured. Errors are relative to what was measured, negative: predicted too small.
+
+    Attributes:
+        measured_ns: Median over the repeats, as ``peak_memory_bytes``.
+        measured_quartiles_ns: First and third.
+        terms: What each term adds to the makespan error of the median repeat.
+        kinds: Relative error of the time of all tasks of a kind, in the median repeat.
+        prediction_parts: What the predicted makespan is made of along its critical path, as the simulator says.
+        peak_memory_error: By unit.
+        cpu_share: Median share of their cores that the tasks had.
+        busy_repeats: Repeats in which other programs kept the host busy.
+    """
 
     name: str
     model: str
@@ -96,6 +115,13 @@ class CellRow:
     cpu_share: float
     busy_repeats: int
 
+    @property
+    def fullest_error(self) -> float | None:
+        """Of the largest peak of any unit, which decides what fits. Peaks of the others hang on the moment at which
+        messages come: one that comes a little earlier lies beside another buffer."""
+        largest = max(self.peak_memory_bytes.values(), default=0)
+        return max(self.predicted_peak_memory_bytes.values(), default=0) / largest - 1 if largest else None
+
 
 @dataclass(frozen=True)
 class ValidateResult(Document):
@@ -105,9 +131,11 @@ class ValidateResult(Document):
     Attributes:
         planned: Names of the cells that are asked for.
         steps_left: Steps that are still to be measured.
-        classes: Makespan error by class of cells.
+        speedup_error: Of ratios, each over the first method of its group.
+        fullest_unit_memory_error: Of the peak bytes of each cell's fullest unit.
+        peak_memory_error: Of peak bytes, one per cell and unit.
+        classes: Makespan errors by method, then by model.
         notes: What the run noted besides.
-        score: Live: the score.
         journal: Live: what the run wrote down.
     """
 
@@ -132,89 +160,4 @@ class ValidateResult(Document):
     groups: tuple[GroupRow, ...]
     cells: tuple[CellRow, ...]
     notes: Mapping[str, Any]
-    score: Live = field(default=None, repr=False, compare=False)
     journal: Live = field(default=None, repr=False, compare=False)
-
-
-def validate_result(score: Score, journal: Journal, cells: Sequence[Cell]) -> ValidateResult:
-    """Everything.
-
-    Args:
-        cells: Those that are asked for.
-    """
-    header = journal.header
-    wrong = tuple(WrongPair(pair.faster, pair.slower, pair.ratio) for pair in score.pairs if not pair.right)
-    busy, verdict = host_verdict(score, journal)
-    return ValidateResult(
-        grid=header.grid,
-        repeats=header.repeats,
-        warmup=header.warmup,
-        host=host_document(journal.host),
-        host_busy=busy,
-        host_verdict=verdict,
-        planned=tuple(cell.name for cell in cells),
-        steps_left=journal.left(cells),
-        makespan_error=score.makespan,
-        speedup_error=score.speedup,
-        fullest_unit_memory_error=score.fullest,
-        peak_memory_error=score.memory,
-        order=Order(score.tau, CLEAR, len(score.pairs), len(score.pairs) - len(wrong), wrong),
-        goals=tuple(GoalRow(one.text, one.limit, one.value, one.met) for one in goals(score)),
-        classes=dict(score.classes),
-        groups=tuple(_group(group) for group in score.groups),
-        cells=tuple(_cell(row) for row in score.rows),
-        notes=dict(journal.notes),
-        score=score,
-        journal=journal,
-    )
-
-
-def _group(group: GroupScore) -> GroupRow:
-    ratios = {name: Ratio(one, other, one / other - 1) for name, (one, other) in group.speedups.items()}
-    return GroupRow(group.name, group.first, group.tau, ratios)
-
-
-def _cell(row: Row) -> CellRow:
-    cell = row.cell
-    return CellRow(
-        name=cell.name,
-        model=cell.model,
-        method=cell.method,
-        units=cell.units,
-        microbatches=cell.microbatches,
-        copies=cell.copies,
-        formats=cell.formats,
-        predicted_at=row.predicted_at,
-        predicted_ns=row.predicted_ns,
-        measured_ns=row.makespan_ns,
-        measured_quartiles_ns=row.quartiles_ns,
-        repeats=row.repeats,
-        error=row.error,
-        terms=dict(row.terms),
-        kinds=dict(row.kinds),
-        prediction_parts=row.parts,
-        peak_memory_bytes=dict(row.peaks),
-        predicted_peak_memory_bytes=dict(row.predicted_peaks),
-        peak_memory_error=dict(row.peak_errors),
-        cpu_share=row.cpu_share,
-        busy_repeats=row.busy,
-    )
-
-
-def host_verdict(score: Score, journal: Journal) -> tuple[bool, str]:
-    """Whether other programs kept the host busy while calibrating or measuring, as far as the tasks' own processor
-    time and the calibration's reference kernel tell; and a sentence."""
-    busy, all_ = sum(row.busy for row in score.rows), sum(row.repeats for row in score.rows)
-    lowest = min((row.cpu_share for row in score.rows), default=1.0)
-    found = [value for value in journal.notes.values() if isinstance(value, dict) and value.get("busy")]
-    words = []
-    if found:
-        words.append(f"the host was busy during {len(found)} calibrations ({found[0].get('host', '')})")
-    if busy:
-        words.append(f"the host was busy in {busy} of {all_} measured steps (a cell had {lowest:.0%} of its cores)")
-    if words:
-        return True, "; ".join(words) + "; measure again on a quiet host before trusting these errors"
-    return (
-        False,
-        f"the host was quiet while calibrating and measuring: every cell had at least {lowest:.0%} of its cores",
-    )

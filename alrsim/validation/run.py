@@ -1,29 +1,35 @@
 """A validation run: per model calibrate, predict and write down, then measure in turns and write down."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
+
+import torch
 
 from alrsim.cost.calibrated import calibrated_problem
-from alrsim.execution.executor import Scheduled
+from alrsim.execution.executor import Scheduled, sequential
+from alrsim.execution.executors import find_executor
 from alrsim.execution.measuring.calibrate import calibrate_all
-from alrsim.execution.session import Limits
+from alrsim.execution.measuring.timelines import measured_facts, measured_timeline
+from alrsim.execution.measuring.tracking import measure_scratch
+from alrsim.execution.session import Limits, Session
 from alrsim.execution.workers.agreement import same_on_all_ranks
 from alrsim.progress import stretch
 from alrsim.steps.chain import build_schedule
 from alrsim.steps.measuring import JobKey
-from alrsim.validation.bench import calibration_note, open_runner
+from alrsim.timeline.timeline import Timeline
 from alrsim.validation.cells import MODELS, Cell, Grid, ModelSpec
 from alrsim.validation.draft import (
     Draft,
     Opened,
     calibration_draft,
     draft,
-    find_host,
     open_model,
     prepare_draft,
     require_disjoint,
 )
-from alrsim.validation.journal import CLOCK, Journal, plain_predictions, predictions_from
+from alrsim.validation.journal import CLOCK, PREDICTIONS, Journal
 from alrsim.validation.records import Prediction, blank_prediction, now, predicted, problem_again, step_of
 from alrsim.warning import warn
 
@@ -46,6 +52,66 @@ class Plan:
     check_gradients: bool = False
     calibration_repeats: int = 7
     models: Mapping[str, ModelSpec] = field(default_factory=lambda: MODELS)
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs jobs, one step at a time, and gives a timeline of each."""
+
+    jobs: Sequence[Scheduled]
+    session: Session
+    overhead: int
+    warmup: int
+
+    @property
+    def clock(self) -> str:
+        """How the units' clocks are aligned, and what is left of their difference."""
+        facts = self.session.facts
+        left = f", residual {facts.clock_skew_ns} ns" if facts.clock_skew_ns else ""
+        return f"{facts.clock or 'unknown'}{left}"
+
+    @property
+    def resident(self) -> dict[str, Any]:
+        """What the system says of the processes' memory, by the executor's own names."""
+        return {name: value for name, value in self.session.facts.to_json().items() if "rss" in name}
+
+    def run(self, index: int) -> Timeline:
+        """One step of a job.
+
+        Raises:
+            RunError, InterruptedRun: as the executor's session.
+        """
+        job = self.jobs[index]
+        record = self.session.run(index)
+        prepared = job.prepared
+        times = record.times
+        facts = measured_facts(prepared.job, job.schedule, times, [max(times.end)], self.warmup, self.overhead)
+        return measured_timeline(
+            prepared.job,
+            prepared.ledger,
+            job.problem,
+            job.schedule,
+            times,
+            facts.joined(self.session.facts),
+            record.transfers,
+        )
+
+    def differing_gradients(self, index: int) -> list[str]:
+        """Parameters whose gradient in the job's last run is not, bit for bit, that of the reference order."""
+        prepared = self.jobs[index].prepared
+        job = prepared.job
+        expected = sequential(job.program, job.graph, prepared.batch, job.options, job.settings).gradients
+        found = self.session.results(index).gradients
+        return [name for name, value in expected.items() if name not in found or not torch.equal(found[name], value)]
+
+
+@contextmanager
+def open_runner(jobs: Sequence[Scheduled], executor: str, limits: Limits, warmup: int) -> Iterator[Runner]:
+    """Workers for all jobs, gone at the end whatever happens."""
+    for job in jobs:
+        measure_scratch(job.prepared)  # not timed; what a measured timeline says of memory needs it
+    with find_executor(executor)(jobs, limits) as session:
+        yield Runner(jobs, session, session.overhead(400), warmup)
 
 
 def run_validation(plan: Plan, journal: Journal) -> None:
@@ -89,18 +155,19 @@ def _predict_all(plan: Plan, journal: Journal, opened: Opened, drafts: Sequence[
             progress=lambda count, _all: advance(f"step {count}"),
         )
     table = dict(zip(calibrations, costs, strict=True))
-    journal.note(f"calibration of {opened.spec.name}", calibration_note(costs))
+    note = {"busy": costs[0].host.busy, "host": costs[0].host.words, "summary": costs[0].summary}
+    journal.note(f"calibration of {opened.spec.name}", note | {"slowdown": [round(one.slowdown, 4) for one in costs]})
     found = []
     for one in drafts:
-        machine = find_host(one.cell.units)
-        problem = calibrated_problem(one.tasks, machine, one.options, table[one.key])
-        schedule = build_schedule(problem, one.step.method.scheduler, one.step.work.asked).schedule
+        step = one.step
+        problem = calibrated_problem(step.tasks, step.work.machine, step.options.precision, table[one.key])
+        schedule = build_schedule(problem, step.method.scheduler, step.work.asked).schedule
         blank = blank_prediction(
             one.cell,
             now(),
-            one.options,
+            step.options,
             opened.spec.options,
-            one.stages,
+            step.stages,
             schedule,
             problem,
             table[one.key].semantics,
@@ -109,7 +176,7 @@ def _predict_all(plan: Plan, journal: Journal, opened: Opened, drafts: Sequence[
         found.append(predicted(blank, problem))
     require_disjoint(calibrations.values(), drafts, {one.cell.name: one.schedule for one in found})
     if plan.executor == "torchrun":  # ranks have measured other costs, and must run the same schedules
-        found = predictions_from(same_on_all_ranks(plain_predictions(found)))
+        found = PREDICTIONS.validate_python(same_on_all_ranks(PREDICTIONS.dump_python(found, mode="json")))
     for prediction in found:
         journal.predict(prediction)
 

@@ -1,156 +1,91 @@
 """From what a run wrote down to errors: one row per cell, one result per group, and the whole."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from statistics import median
+from typing import Any
 
 from alrsim.tasks.token import KINDS
-from alrsim.units import Bytes, Ns
+from alrsim.units import Ns
 from alrsim.validation.cells import Cell, Group, groups_of
 from alrsim.validation.journal import Journal
 from alrsim.validation.records import Prediction, Step, median_peaks, median_step
+from alrsim.validation.result import CellRow, GoalRow, GroupRow, Order, Ratio, ValidateResult, WrongPair
 from alrsim.validation.shares import differences
-from alrsim.validation.statistics import Pair, Spread, clear_pairs, order_agreement, quartiles, spread
+from alrsim.validation.statistics import Spread, clear_pairs, order_agreement, quartiles, spread
 
 CLEAR = 0.05
 """Methods that differ by more than this, measured, should be predicted in the right order."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One cell, predicted and measured. Errors are relative to what was measured, negative: predicted too small.
+def score(journal: Journal, cells: Sequence[Cell]) -> ValidateResult:
+    """Score the cells that have been measured completely.
 
-    Attributes:
-        makespan_ns: Median over the repeats, as ``peaks``.
-        quartiles_ns: First and third.
-        peak_errors: By unit.
-        terms: What each term adds to the makespan error of the median repeat.
-        kinds: Relative error of the time of all tasks of a kind, in the median repeat.
-        parts: What the predicted makespan is made of along its critical path, as the simulator says.
-        cpu_share: Median share of their cores that the tasks had.
-        busy: Repeats in which other programs kept the host busy.
+    Args:
+        cells: Those that are asked for.
     """
-
-    cell: Cell
-    predicted_ns: Ns
-    makespan_ns: Ns
-    quartiles_ns: tuple[Ns, Ns]
-    repeats: int
-    error: float
-    peaks: Mapping[str, Bytes]
-    predicted_peaks: Mapping[str, Bytes]
-    peak_errors: Mapping[str, float]
-    terms: Mapping[str, float]
-    kinds: Mapping[str, float]
-    parts: tuple[str, ...]
-    cpu_share: float
-    busy: int
-    predicted_at: str
-
-    @property
-    def fullest_error(self) -> float | None:
-        """Of the largest peak of any unit, which decides what fits. Peaks of the others hang on the moment at which
-        messages come: one that comes a little earlier lies beside another buffer."""
-        largest = max(self.peaks.values(), default=0)
-        return max(self.predicted_peaks.values(), default=0) / largest - 1 if largest else None
-
-
-@dataclass(frozen=True)
-class GroupScore:
-    """Methods of one job side by side.
-
-    Attributes:
-        first: What the speed-ups are over.
-        speedups: Method by cell name: ``(predicted, measured)``; without the first.
-        tau: Agreement of the orders; ``None`` where it is undefined.
-    """
-
-    name: str
-    first: str
-    speedups: Mapping[str, tuple[float, float]]
-    tau: float | None
-
-
-@dataclass(frozen=True)
-class Score:
-    """A run, scored.
-
-    Attributes:
-        speedup: Of ratios, each over the first method of its group.
-        fullest: Of the peak bytes of each cell's fullest unit.
-        memory: Of peak bytes, one per cell and unit.
-        pairs: That differ clearly, over all groups, each once.
-        classes: Makespan errors by method, then by model.
-    """
-
-    rows: tuple[Row, ...]
-    groups: tuple[GroupScore, ...]
-    makespan: Spread | None
-    speedup: Spread | None
-    fullest: Spread | None
-    memory: Spread | None
-    pairs: tuple[Pair, ...]
-    classes: Mapping[str, Spread]
-
-    @property
-    def tau(self) -> float | None:
-        """Mean over the groups."""
-        found = [group.tau for group in self.groups if group.tau is not None]
-        return sum(found) / len(found) if found else None
-
-
-def score(journal: Journal, cells: Sequence[Cell]) -> Score:
-    """Score the cells that have been measured completely."""
     whole = [cell for cell in cells if journal.left([cell]) == 0]
     rows = {cell.name: row_of(journal.predictions[cell.name], journal.steps[cell.name]) for cell in whole}
-    groups = [group for group in groups_of(whole) if len(group.cells) > 1]
+    groups = groups_of(whole)
     scores = tuple(_group_score(group, rows) for group in groups)
-    ratios = {(group.first, name): one / other - 1 for group in scores for name, (one, other) in group.speedups.items()}
-    pairs = {
-        (pair.faster, pair.slower): pair
-        for group in groups
-        for pair in clear_pairs(
-            {cell.name: rows[cell.name].predicted_ns for cell in group.cells},
-            {cell.name: rows[cell.name].makespan_ns for cell in group.cells},
-            CLEAR,
-        )
-    }
-    every = list(rows.values())
-    return Score(
-        tuple(every),
-        scores,
-        spread([row.error for row in every]),
-        spread(list(ratios.values())),
-        spread([row.fullest_error for row in every if row.fullest_error is not None]),
-        spread([error for row in every for error in row.peak_errors.values()]),
-        tuple(pairs.values()),
-        _classes(every),
+    ratios = {(group.first, name): ratio.error for group in scores for name, ratio in group.speedups.items()}
+    order = _order(groups, scores, rows)
+    every = tuple(rows.values())
+    makespan, speedup = spread([row.error for row in every]), spread(list(ratios.values()))
+    fullest = spread([row.fullest_error for row in every if row.fullest_error is not None])
+    busy, verdict = _host_verdict(every, journal.notes)
+    header = journal.header
+    return ValidateResult(
+        grid=header.grid,
+        repeats=header.repeats,
+        warmup=header.warmup,
+        host=asdict(journal.host),
+        host_busy=busy,
+        host_verdict=verdict,
+        planned=tuple(cell.name for cell in cells),
+        steps_left=journal.left(cells),
+        makespan_error=makespan,
+        speedup_error=speedup,
+        fullest_unit_memory_error=fullest,
+        peak_memory_error=spread([error for row in every for error in row.peak_memory_error.values()]),
+        order=order,
+        goals=_goals(makespan, speedup, fullest, order),
+        classes=_classes(every),
+        groups=scores,
+        cells=every,
+        notes=dict(journal.notes),
+        journal=journal,
     )
 
 
-def row_of(prediction: Prediction, steps: Sequence[Step]) -> Row:
+def row_of(prediction: Prediction, steps: Sequence[Step]) -> CellRow:
     """One cell."""
-    middle, peaks = median_step(steps), median_peaks(steps)
+    cell, middle, peaks = prediction.cell, median_step(steps), median_peaks(steps)
     makespans = [step.makespan_ns for step in steps]
     low, _, high = quartiles(makespans)
     taken = round(median(makespans))
-    units = len(prediction.schedule.lanes)
-    return Row(
-        prediction.cell,
-        prediction.makespan_ns,
-        taken,
-        (round(low), round(high)),
-        len(steps),
-        prediction.makespan_ns / taken - 1,
-        peaks,
-        prediction.peaks,
-        {unit: prediction.peaks.get(unit, 0) / size - 1 for unit, size in peaks.items() if size},
-        differences(prediction.shares, middle.shares, units, middle.makespan_ns),
-        kind_errors(prediction.shares, middle.shares),
-        prediction.terms,
-        median(step.cpu_share for step in steps),
-        sum(any("host busy" in flag for flag in step.flags) for step in steps),
-        prediction.at,
+    return CellRow(
+        name=cell.name,
+        model=cell.model,
+        method=cell.method,
+        units=cell.units,
+        microbatches=cell.microbatches,
+        copies=cell.copies,
+        formats=cell.formats,
+        predicted_at=prediction.at,
+        predicted_ns=prediction.makespan_ns,
+        measured_ns=taken,
+        measured_quartiles_ns=(round(low), round(high)),
+        repeats=len(steps),
+        error=prediction.makespan_ns / taken - 1,
+        terms=differences(prediction.shares, middle.shares, len(prediction.schedule.lanes), middle.makespan_ns),
+        kinds=kind_errors(prediction.shares, middle.shares),
+        prediction_parts=prediction.terms,
+        peak_memory_bytes=peaks,
+        predicted_peak_memory_bytes=dict(prediction.peaks),
+        peak_memory_error={unit: prediction.peaks.get(unit, 0) / size - 1 for unit, size in peaks.items() if size},
+        cpu_share=median(step.cpu_share for step in steps),
+        busy_repeats=sum(any("host busy" in flag for flag in step.flags) for step in steps),
     )
 
 
@@ -160,50 +95,74 @@ def kind_errors(predicted: Mapping[str, Ns], measured: Mapping[str, Ns]) -> dict
     return {kind: predicted.get(kind, 0) / measured[kind] - 1 for kind in KINDS if measured.get(kind)}
 
 
-def _group_score(group: Group, rows: Mapping[str, Row]) -> GroupScore:
-    first, *others = (rows[cell.name] for cell in group.cells)
-    speedups = {
-        row.cell.name: (first.predicted_ns / row.predicted_ns, first.makespan_ns / row.makespan_ns) for row in others
+def _group_score(group: Group, rows: Mapping[str, CellRow]) -> GroupRow:
+    every = [rows[cell.name] for cell in group.cells]
+    predicted, measured = [row.predicted_ns for row in every], [row.measured_ns for row in every]
+    speedups = {}
+    for row in every[1:]:
+        one, other = predicted[0] / row.predicted_ns, measured[0] / row.measured_ns
+        speedups[row.name] = Ratio(one, other, one / other - 1)
+    return GroupRow(group.name, every[0].name, order_agreement(predicted, measured), speedups)
+
+
+def _order(groups: Sequence[Group], scores: Sequence[GroupRow], rows: Mapping[str, CellRow]) -> Order:
+    """Whether methods that differ clearly were predicted in the right order, over all groups, each pair once."""
+    pairs = {
+        (pair.faster, pair.slower): pair
+        for group in groups
+        for pair in clear_pairs(
+            {cell.name: rows[cell.name].predicted_ns for cell in group.cells},
+            {cell.name: rows[cell.name].measured_ns for cell in group.cells},
+            CLEAR,
+        )
     }
-    every = [first, *others]
-    tau = order_agreement([row.predicted_ns for row in every], [row.makespan_ns for row in every])
-    return GroupScore(group.name, first.cell.name, speedups, tau)
+    wrong = tuple(WrongPair(pair.faster, pair.slower, pair.ratio) for pair in pairs.values() if not pair.right)
+    agreed = [group.kendall_tau for group in scores if group.kendall_tau is not None]
+    tau = sum(agreed) / len(agreed) if agreed else None
+    return Order(tau, CLEAR, len(pairs), len(pairs) - len(wrong), wrong)
 
 
-def _classes(rows: Sequence[Row]) -> dict[str, Spread]:
-    found: dict[str, list[float]] = {}
-    for row in rows:
-        found.setdefault(row.cell.method, []).append(row.error)
-    for row in rows:
-        found.setdefault(row.cell.model, []).append(row.error)
-    return {name: one for name, errors in found.items() if (one := spread(errors)) is not None}
+def _classes(rows: Sequence[CellRow]) -> dict[str, Spread | None]:
+    names = dict.fromkeys([*(row.method for row in rows), *(row.model for row in rows)])
+    return {name: spread([row.error for row in rows if name in (row.method, row.model)]) for name in names}
 
 
-@dataclass(frozen=True)
-class Goal:
-    """What a quiet host should reach.
-
-    Attributes:
-        value: What was reached; ``None``: nothing to judge by.
-    """
-
-    text: str
-    limit: float
-    value: float | None
-
-    @property
-    def met(self) -> bool | None:
-        return None if self.value is None else self.value <= self.limit
-
-
-def goals(score: Score) -> tuple[Goal, ...]:
+def _goals(
+    makespan: Spread | None, speedup: Spread | None, fullest: Spread | None, order: Order
+) -> tuple[GoalRow, ...]:
     """Beside every result; a table says what was met and what was not."""
-    wrong = sum(not pair.right for pair in score.pairs)
-    memory = None if score.fullest is None else max(abs(score.fullest.least), abs(score.fullest.most))
+    aimed: list[tuple[str, float, float | None]] = [
+        ("median makespan error", 0.05, makespan.median if makespan else None),
+        ("95th percentile of it", 0.12, makespan.p95 if makespan else None),
+        ("median speed-up error", 0.04, speedup.median if speedup else None),
+        (
+            "share of clear pairs ordered wrong",
+            0.0,
+            len(order.wrong) / order.clear_pairs if order.clear_pairs else None,
+        ),
+        (
+            "largest error of the fullest unit's peak memory",
+            0.03,
+            max(abs(fullest.least), abs(fullest.most)) if fullest else None,
+        ),
+    ]
+    return tuple(GoalRow(text, limit, value, None if value is None else value <= limit) for text, limit, value in aimed)
+
+
+def _host_verdict(rows: Sequence[CellRow], notes: Mapping[str, Any]) -> tuple[bool, str]:
+    """Whether other programs kept the host busy while calibrating or measuring, as far as the tasks' own processor
+    time and the calibration's reference kernel tell; and a sentence."""
+    busy, all_ = sum(row.busy_repeats for row in rows), sum(row.repeats for row in rows)
+    lowest = min((row.cpu_share for row in rows), default=1.0)
+    found = [value for value in notes.values() if isinstance(value, dict) and value.get("busy")]
+    words = []
+    if found:
+        words.append(f"the host was busy during {len(found)} calibrations ({found[0].get('host', '')})")
+    if busy:
+        words.append(f"the host was busy in {busy} of {all_} measured steps (a cell had {lowest:.0%} of its cores)")
+    if words:
+        return True, "; ".join(words) + "; measure again on a quiet host before trusting these errors"
     return (
-        Goal("median makespan error", 0.05, score.makespan.median if score.makespan else None),
-        Goal("95th percentile of it", 0.12, score.makespan.p95 if score.makespan else None),
-        Goal("median speed-up error", 0.04, score.speedup.median if score.speedup else None),
-        Goal("share of clear pairs ordered wrong", 0.0, wrong / len(score.pairs) if score.pairs else None),
-        Goal("largest error of the fullest unit's peak memory", 0.03, memory),
+        False,
+        f"the host was quiet while calibrating and measuring: every cell had at least {lowest:.0%} of its cores",
     )

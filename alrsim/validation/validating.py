@@ -1,5 +1,7 @@
 """``validate``: predict a grid of training steps, measure them, and say how far the predictions were off."""
 
+import os
+import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +16,15 @@ from alrsim.steps.measuring import Running, join_ranks, running_of
 from alrsim.steps.options import RUN, ExecutorOptions
 from alrsim.validation import tables
 from alrsim.validation.cells import GRIDS, Cell, Grid, pick_cells, with_units
-from alrsim.validation.chart import draw_scatter
-from alrsim.validation.host import find_host_facts
+from alrsim.validation.chart import draw_scatter, worst_files
 from alrsim.validation.journal import Header, Journal, open_journal
-from alrsim.validation.result import ValidateResult, validate_result
+from alrsim.validation.records import Host
+from alrsim.validation.result import ValidateResult
 from alrsim.validation.run import Plan, run_validation
-from alrsim.validation.score import goals, score
+from alrsim.validation.score import score
 from alrsim.validation.trace import recorded_runs, trace_bytes, trace_name
-from alrsim.validation.worst import worst_files
 from alrsim.verbs import verb
+from alrsim.version import __version__
 from alrsim.warning import warn
 
 
@@ -78,10 +80,10 @@ def validate(*, asked: ValidateOptions) -> ValidateResult:
     folder = asked.out or Path("out") / f"validation-{grid.name}"
     if asked.list:
         header = Header(grid.name, grid.repeats, grid.warmup, find_host_facts(running.executor, asked.seed))
-        return _result(Journal(None, header), chosen)
+        return score(Journal(None, header), chosen)
     join_ranks(running, chosen[0].units)
     journal = _measure(grid, chosen, running, folder, check_gradients=asked.check_gradients)
-    result = _result(journal, chosen)
+    result = score(journal, chosen)
     if _writes():
         record = asked.record or folder / "traces"
         record.mkdir(parents=True, exist_ok=True)
@@ -119,8 +121,35 @@ def _measure(grid: Grid, cells: tuple[Cell, ...], running: Running, folder: Path
     return journal
 
 
-def _result(journal: Journal, cells: tuple[Cell, ...]) -> ValidateResult:
-    return validate_result(score(journal, cells), journal, cells)
+def find_host_facts(executor: str, seed: int, threads: int = 1) -> Host:
+    """This host, with what measures on it."""
+    import torch
+
+    from alrsim.execution.measuring.timelines import device_name
+    from alrsim.execution.workers.thread_workers import core_count
+
+    kind = "cuda" if executor == "cuda" else "cpu"
+    device = torch.cuda.get_device_name() if kind == "cuda" else device_name()
+    return Host(kind, device, core_count(), torch.__version__, __version__, find_commit(), executor, threads, seed)
+
+
+def find_commit() -> str:
+    """The commit of the source tree, with ``-dirty`` where files differ; empty for an installed package."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return ""
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return found.stdout.strip()
 
 
 def validate_text(result: ValidateResult) -> str:
@@ -128,18 +157,17 @@ def validate_text(result: ValidateResult) -> str:
     if not result.cells:
         count = f"{len(result.planned)} cells, {result.repeats} measured steps each after {result.warmup} to warm up"
         return "\n".join([*result.planned, count])
-    found = result.score
-    classes = [tables.error_cells(*one) for one in found.classes.items()]
+    found = tables.tables_of(result)
     return "\n".join(
         [
-            tables.headline(result.to_dict()),
-            to_text(plain_table(tables.CELL_COLUMNS, tables.cell_rows(found))),
-            to_text(plain_table(tables.CLASS_COLUMNS, classes)),
-            to_text(plain_table(tables.ERROR_COLUMNS, tables.summary_rows(found))),
-            tables.order_line(found),
+            tables.headline(result),
+            to_text(plain_table(*found["cells"])),
+            to_text(plain_table(*found["classes"])),
+            to_text(plain_table(*found["errors"])),
+            tables.order_line(result),
             "\nWorst cells, and which terms of the makespan were off:",
-            to_text(plain_table(tables.WORST_COLUMNS, tables.worst_cells(found), left=5)),
-            to_text(plain_table(tables.GOAL_COLUMNS, [tables.goal_cells(goal) for goal in goals(found)])),
+            to_text(plain_table(*found["worst"], left=5)),
+            to_text(plain_table(*found["goals"])),
             result.host_verdict,
         ]
     )
@@ -157,20 +185,18 @@ def draw_validation(result: ValidateResult, axes: Any = None) -> Any:
     measured = [row.measured_ns / 1e6 for row in result.cells]
     axes.scatter(measured, [row.predicted_ns / 1e6 for row in result.cells], s=16)
     axes.plot(measured, measured, color="#999999", linewidth=0.8)
-    axes.set_xlabel("measured, ms")
-    axes.set_ylabel("predicted, ms")
+    axes.set(xlabel="measured, ms", ylabel="predicted, ms")
     return axes
 
 
 def validate_files(result: ValidateResult) -> dict[str, bytes]:
     """Tables as markdown, the errors as a picture, the worst cells as chart and trace."""
-    if result.score is None or not result.cells:
+    if result.journal is None or not result.cells:
         return {}
-    document = result.to_dict()
     return {
-        "validate.md": tables.markdown(result.score, document).encode(),
-        "scatter.png": draw_scatter(document),
-        **worst_files(result.score, result.journal),
+        "validate.md": tables.markdown(result).encode(),
+        "scatter.png": draw_scatter(result),
+        **worst_files(result),
     }
 
 

@@ -97,7 +97,7 @@ def test_costs_make_a_problem_with_the_semantics_of_their_executor(job):
     from alrsim.hardware.machine import abstract_machine
 
     costs = calibrated(job)
-    problem = calibrated_problem(job.job.graph, abstract_machine(2), OPTIONS, costs)
+    problem = calibrated_problem(job.job.graph, abstract_machine(2), OPTIONS.precision, costs)
     assert costs.semantics == "blocking"
     assert problem.contention is not None
     assert problem.contention.overhead == 4_321

@@ -76,7 +76,7 @@ def test_the_plan_holds_its_target_in_every_layer(wide, scope):
     assert RULES["lr"](found.stages, options).tasks
     cosines = []
     for seed in range(12):
-        gradient = Sampler(found, options, replace(SMALL, seed=50)).planned(seed)
+        gradient = Sampler(found, options, replace(SMALL, seed=50)).gradient(0, seed)
         cosines.append([cosine(gradient[start:end], truth[start:end]) for start, end in found.parts[:-1]])
     means = np.mean(cosines, axis=0)
     assert (means > 0.8 - 0.1).all()

@@ -12,7 +12,7 @@ from alrsim.errors import ExecutionError
 from alrsim.estimators.variance_law import Array
 from alrsim.execution.executor import sequential
 from alrsim.execution.job import Settings
-from alrsim.quality.beale import beale, estimated, exact, walk, walk_all
+from alrsim.quality.beale import beale, estimated, exact, walk
 from alrsim.quality.curves import LAYER_MEAN, OVERALL, Quality, measure_quality
 from alrsim.quality.reference import true_gradient, warm_start
 from alrsim.quality.sampler import Sampler, Subject, subject_of
@@ -164,7 +164,7 @@ def test_the_walkers_estimates_have_the_gradient_as_their_mean(method: Any) -> N
 
 def test_bp_walks_down_and_every_walk_is_its_seeds() -> None:
     terms = TrajectoryOptions(steps=120, runs=3)
-    walks = walk_all(terms)
+    walks = {method: walk(method, terms) for method in ("bp", "lr", "alr")}
     assert walks["bp"].losses[-1, 0] < 0.01 * walks["bp"].losses[0, 0]
     assert all(walk.path.shape == (121, 1 if name == "bp" else 3, 2) for name, walk in walks.items())
     assert np.array_equal(walks["lr"].path, walk("lr", terms).path)

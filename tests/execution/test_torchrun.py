@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from alrsim.cost.costs import HostLoad, LinkFit, MeasuredCosts
-from alrsim.cost.costs_json import costs_from_json, costs_to_json
+from alrsim.cost.costs import HostLoad, LinkFit, MeasuredCosts, costs_from_json, costs_to_json
 from alrsim.errors import AlrsimError, ExecutionError, OptionError
 from alrsim.execution.executor import Scheduled, execute_all, prepare, sequential
 from alrsim.execution.kernels.registry import KERNELS

@@ -201,7 +201,7 @@ def test_other_rules_options_and_stages_are_not_found(profile: Profile) -> None:
 
 def test_a_calibrated_problem_has_measured_times_links_and_contention() -> None:
     costs, tasks = planted(4, 2), lr_tasks(4, 2)
-    problem = calibrated_problem(tasks, machine_from(load_profile("cpu-2core"), 2), OPTIONS, costs)
+    problem = calibrated_problem(tasks, machine_from(load_profile("cpu-2core"), 2), OPTIONS.precision, costs)
     contention = problem.contention
     assert contention is not None
     for index, task in enumerate(tasks.tasks):
@@ -218,13 +218,13 @@ def test_a_calibrated_problem_has_measured_times_links_and_contention() -> None:
 
 
 def test_pairs_that_were_not_measured_get_the_slowest_link() -> None:
-    problem = calibrated_problem(lr_tasks(4, 2), abstract_machine(3), OPTIONS, planted(4, 2))
+    problem = calibrated_problem(lr_tasks(4, 2), abstract_machine(3), OPTIONS.precision, planted(4, 2))
     assert link_table(problem.machine)[1, 2].latency_ns == 2000  # of 0 -> 1, the lower bandwidth
 
 
 def test_a_task_that_was_not_measured_is_an_error() -> None:
     with pytest.raises(OptionError, match="was not measured"):
-        calibrated_problem(lr_tasks(4, 4), abstract_machine(2), replace(OPTIONS, copies=4), planted(4, 2))
+        calibrated_problem(lr_tasks(4, 4), abstract_machine(2), OPTIONS.precision, planted(4, 2))
 
 
 def test_a_roofline_is_corrected_and_gets_the_executors_overhead() -> None:

@@ -10,7 +10,8 @@ from alrsim.graph.stages import chain
 from alrsim.hardware.machine import abstract_machine
 from alrsim.planner.candidate import DEFAULT_MODES, MODES, Candidate, options_of
 from alrsim.planner.explain import bottleneck, with_twin
-from alrsim.planner.gradient import cosine, default_model, measured_per_dim, most_noise, noise_of
+from alrsim.planner.gradient import cosine, measured_per_dim, most_noise, noise_of
+from alrsim.planner.options import PlanOptions
 from alrsim.planner.search import covers
 from alrsim.planner.sized_model import Source, between
 from alrsim.planner.space import Space, candidates, microbatch_counts
@@ -27,7 +28,7 @@ STORED, ALR = MODES["stored"], MODES["alr"]
 
 def noise(stages, rule, elements=8, per_dim=1.0, **options):
     graph = chain(stages, elements=elements)
-    return noise_of(default_model(graph, per_dim), segmentation_of(rule, graph, RuleOptions(**options)))
+    return noise_of(graph, segmentation_of(rule, graph, RuleOptions(**options)), per_dim)
 
 
 def test_noise_of_a_whole_net_is_one_per_dimension_when_every_stage_injects():
@@ -96,7 +97,9 @@ def test_the_space_is_the_product_of_its_choices():
     assert sum(one.rule == "bp" for one in listed) == 2 * 2
     assert sum(one.rule == "lr" for one in listed) == 2 * (1 + 2) * 2  # 1 copy in 1 group, 4 copies in 1 or 4
     with pytest.raises(OptionError, match="rules: 'magic' is not a choice"):
-        Space(("magic",), (1,), cuts)
+        PlanOptions.take({"rules": "magic"})
+    with pytest.raises(OptionError, match="modes: 'magic' is not a choice"):
+        PlanOptions.take({"modes": "magic"})
     assert microbatch_counts(24, 3) == (1, 2, 3, 4, 6, 8, 12)
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from alrsim.errors import FileError
 from alrsim.schedulers import SCHEDULERS
+from alrsim.simulation.engine import simulate
 from alrsim.tasks.problem import ContentionModel, Problem, cost_key
 from alrsim.tasks.scratch import with_scratch
-from alrsim.validation.costs import costs_of, listed, predict, problem_of
+from alrsim.validation.costs import costs_of, listed, problem_of
 from tests.linked import every_link
 
 
@@ -37,7 +38,7 @@ def test_and_so_does_its_prediction(textbook: Any) -> None:
     problem = loaded(textbook(2, 2, 4, "lr", f=5, g=4, transfer=2, loss=True, l=1))
     schedule = SCHEDULERS["lr-free"].function(problem)
     again = problem_of(costs_of(problem, "blocking"), textbook(2, 2, 4, "lr", loss=True).tasks)
-    assert predict(again, schedule, "blocking") == predict(problem, schedule, "blocking")
+    assert simulate(again, schedule, semantics="blocking") == simulate(problem, schedule, semantics="blocking")
 
 
 def test_tasks_without_a_recorded_cost_are_refused(textbook: Any) -> None:

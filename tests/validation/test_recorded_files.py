@@ -17,11 +17,11 @@ from alrsim.hardware.machine import abstract_machine
 from alrsim.rules import RULES
 from alrsim.rules.options import RuleOptions
 from alrsim.schedulers import SCHEDULERS
+from alrsim.simulation.engine import simulate
 from alrsim.tasks.problem import Problem
 from alrsim.validation.cells import Cell
-from alrsim.validation.costs import predict
 from alrsim.validation.records import Host, blank_prediction, predicted, step_of
-from alrsim.validation.replayed import accepted, replay_run
+from alrsim.validation.replaying import accepted, replay_run
 from alrsim.validation.trace import RecordedRun, find_traces, read_trace, trace_bytes, trace_name
 
 HOST = Host("cuda", "H100", 16, "2.9", "0.1.0", "abc", "cuda", 1, 0, "events")
@@ -37,7 +37,7 @@ def small_run(slower: int = 1) -> RecordedRun:
     schedule = SCHEDULERS["gpipe"].function(problem)
     blank = blank_prediction(cell, "2026-01-01T00:00:00Z", options, (), stages, schedule, problem, "link", "c0ffee")
     measured = replace(problem, durations=tuple(tuple(slower * time for time in row) for row in problem.durations))
-    line = replace(predict(measured, schedule, "link"), source="measured")
+    line = replace(simulate(measured, schedule, semantics="link"), source="measured")
     step = replace(step_of(0, schedule, tasks, line), at="2026-01-01T00:00:01Z")
     return RecordedRun(HOST, predicted(blank, problem), step, (step.makespan_ns,), step.peaks)
 
@@ -60,8 +60,7 @@ def test_a_replay_predicts_the_same_to_the_nanosecond(written: Path) -> None:
     again = replay_run(written)
     assert again.now == again.run.prediction
     assert again.error_now == again.error_then == 0
-    assert not again.changed
-    assert not again.worse
+    assert again.verdict == "same"
     assert accepted(again) is None, "nothing to write"
 
 
@@ -71,7 +70,7 @@ def test_a_prediction_that_gets_worse_is_noticed_and_not_accepted(tmp_path: Path
     path = tmp_path / "better.trace.json.gz"
     path.write_bytes(trace_bytes(replace(run, prediction=prediction)))
     better = replay_run(path)
-    assert (better.changed, better.worse) == (True, False)
+    assert better.verdict == "better"
     data = accepted(better)
     assert data is not None
     path.write_bytes(data)
@@ -81,7 +80,7 @@ def test_a_prediction_that_gets_worse_is_noticed_and_not_accepted(tmp_path: Path
     lucky = replace(slow.prediction, makespan_ns=slow.step.makespan_ns - 1)
     path.write_bytes(trace_bytes(replace(slow, prediction=lucky)))
     worse = replay_run(path)
-    assert (worse.changed, worse.worse) == (True, True)
+    assert worse.verdict == "worse"
     assert accepted(worse) is None
 
 

@@ -14,8 +14,8 @@ from alrsim.tasks.problem import Problem
 from alrsim.validation.cells import Cell, groups_of
 from alrsim.validation.journal import Header, Journal
 from alrsim.validation.records import Host, Prediction, Step, blank_prediction
-from alrsim.validation.result import host_verdict, validate_result
-from alrsim.validation.score import Score, goals, score
+from alrsim.validation.result import Ratio, ValidateResult
+from alrsim.validation.score import score
 from alrsim.validation.tables import made_of, markdown, percent
 
 HOST = Host("cpu", "test", 2, "0", "0", "", "threads", 1, 0)
@@ -54,50 +54,53 @@ KNOWN = {GPIPE: (1100, [1000, 900, 1300]), FIXED: (950, [1000, 980, 1020]), FREE
 
 
 @pytest.fixture
-def known() -> tuple[Journal, Score]:
-    journal = journal_of(KNOWN)
-    return journal, score(journal, tuple(KNOWN))
+def known() -> ValidateResult:
+    return score(journal_of(KNOWN), tuple(KNOWN))
 
 
-def test_errors_are_relative_to_the_median_measurement(known: tuple[Journal, Score]) -> None:
-    rows = {row.cell: row for row in known[1].rows}
-    assert rows[GPIPE].makespan_ns == 1000
-    assert rows[GPIPE].quartiles_ns == (950, 1150)
+def test_errors_are_relative_to_the_median_measurement(known: ValidateResult) -> None:
+    rows = dict(zip(KNOWN, known.cells, strict=True))
+    assert rows[GPIPE].measured_ns == 1000
+    assert rows[GPIPE].measured_quartiles_ns == (950, 1150)
     assert [rows[cell].error for cell in KNOWN] == pytest.approx([0.10, -0.05, -0.10])
-    found = known[1].makespan
+    found = known.makespan_error
     assert found is not None
     assert (found.median, found.bias) == pytest.approx((0.10, -0.05))
     assert rows[GPIPE].terms == pytest.approx({"F": (1100 - 1010) / 2000, "wait": (1100 - 990) / 2000})
     assert rows[GPIPE].kinds == pytest.approx({"F": 1100 / 1010 - 1})
 
 
-def test_speedups_are_over_the_first_method_of_the_group(known: tuple[Journal, Score]) -> None:
-    (group,) = known[1].groups
+def test_speedups_are_over_the_first_method_of_the_group(known: ValidateResult) -> None:
+    (group,) = known.groups
     assert group.first == GPIPE.name
-    assert group.speedups[FIXED.name] == pytest.approx((1100 / 950, 1.0))
-    assert group.speedups[FREE.name] == pytest.approx((1100 / 720, 1.25))
-    assert known[1].speedup is not None
-    assert known[1].speedup.most == pytest.approx(1100 / 720 / 1.25 - 1)
+    assert _pair(group.speedups[FIXED.name]) == pytest.approx((1100 / 950, 1.0))
+    assert _pair(group.speedups[FREE.name]) == pytest.approx((1100 / 720, 1.25))
+    assert known.speedup_error is not None
+    assert known.speedup_error.most == pytest.approx(1100 / 720 / 1.25 - 1)
     # gpipe and lr-fixed tie, measured: one of three pairs is undecided, two agree. 2 / sqrt(3 * 2).
-    assert group.tau == pytest.approx(2 / 6**0.5)
-    assert {(pair.faster, pair.slower) for pair in known[1].pairs} == {(FREE.name, GPIPE.name), (FREE.name, FIXED.name)}
-    assert all(pair.right for pair in known[1].pairs)
+    assert group.kendall_tau == pytest.approx(2 / 6**0.5)
+    assert (known.order.clear_pairs, known.order.right, known.order.wrong) == (2, 2, ())
 
 
-def test_peaks_are_medians_and_units_without_memory_do_not_count(known: tuple[Journal, Score]) -> None:
-    assert known[1].memory is not None
-    assert known[1].memory.count == 3
-    assert known[1].memory.median == pytest.approx(1 - 990 / 1001)
+def _pair(ratio: Ratio) -> tuple[float, float]:
+    return ratio.predicted, ratio.measured
 
 
-def test_the_fullest_unit_is_judged_whichever_it_is(known: tuple[Journal, Score]) -> None:
-    row = replace(known[1].rows[0], peaks={"u0": 100, "u1": 80}, predicted_peaks={"u0": 70, "u1": 102})
+def test_peaks_are_medians_and_units_without_memory_do_not_count(known: ValidateResult) -> None:
+    assert known.peak_memory_error is not None
+    assert known.peak_memory_error.count == 3
+    assert known.peak_memory_error.median == pytest.approx(1 - 990 / 1001)
+
+
+def test_the_fullest_unit_is_judged_whichever_it_is(known: ValidateResult) -> None:
+    peaks = {"u0": 100, "u1": 80}
+    row = replace(known.cells[0], peak_memory_bytes=peaks, predicted_peak_memory_bytes={"u0": 70, "u1": 102})
     assert row.fullest_error == pytest.approx(0.02)
-    assert replace(row, peaks={"u0": 0}).fullest_error is None
+    assert replace(row, peak_memory_bytes={"u0": 0}).fullest_error is None
 
 
-def test_goals_are_met_or_missed_and_never_asserted(known: tuple[Journal, Score]) -> None:
-    found = {goal.text: goal.met for goal in goals(known[1])}
+def test_goals_are_met_or_missed_and_never_asserted(known: ValidateResult) -> None:
+    found = {goal.goal: goal.met for goal in known.goals}
     assert found == {
         "median makespan error": False,
         "95th percentile of it": True,
@@ -105,15 +108,15 @@ def test_goals_are_met_or_missed_and_never_asserted(known: tuple[Journal, Score]
         "share of clear pairs ordered wrong": True,
         "largest error of the fullest unit's peak memory": True,
     }
-    assert {goal.met for goal in goals(score(journal_of({}), ()))} == {None}
+    assert {goal.met for goal in score(journal_of({}), ()).goals} == {None}
 
 
 def test_a_cell_that_was_not_measured_completely_has_no_score() -> None:
     journal = journal_of({GPIPE: (1100, [1000, 1000]), FREE: KNOWN[FREE]})
     found = score(journal, (GPIPE, FREE))
-    assert [row.cell for row in found.rows] == [FREE]
+    assert [row.name for row in found.cells] == [FREE.name]
     assert found.groups == ()
-    assert validate_result(found, journal, [GPIPE, FREE]).steps_left == 1
+    assert found.steps_left == 1
 
 
 def test_backpropagation_stands_in_every_group_and_counts_once() -> None:
@@ -122,26 +125,25 @@ def test_backpropagation_stands_in_every_group_and_counts_once() -> None:
     two = replace(GPIPE, method="bp:1f1b")
     journal = journal_of({GPIPE: (100, [100] * 3), two: (90, [80] * 3), FREE: (70, [60] * 3), MORE: (300, [400] * 3)})
     found = score(journal, (GPIPE, two, FREE, MORE))
-    assert found.speedup is not None
-    assert found.speedup.count == 3, "1f1b over gpipe stands in two groups and is one ratio"
-    assert len(found.pairs) == 5, "all but lr-free with 1 copy against lr-free with 4"
+    assert found.speedup_error is not None
+    assert found.speedup_error.count == 3, "1f1b over gpipe stands in two groups and is one ratio"
+    assert found.order.clear_pairs == 5, "all but lr-free with 1 copy against lr-free with 4"
 
 
-def test_a_busy_host_is_told(known: tuple[Journal, Score]) -> None:
-    assert host_verdict(known[1], known[0]) == (
+def test_a_busy_host_is_told(known: ValidateResult) -> None:
+    assert (known.host_busy, known.host_verdict) == (
         False,
         "the host was quiet while calibrating and measuring: every cell had at least 100% of its cores",
     )
-    journal = journal_of(KNOWN, share=0.5)
-    busy, words = host_verdict(score(journal, tuple(KNOWN)), journal)
-    assert busy
-    assert "busy in 9 of 9 measured steps (a cell had 50% of its cores)" in words
+    found = score(journal_of(KNOWN, share=0.5), tuple(KNOWN))
+    assert found.host_busy
+    assert "busy in 9 of 9 measured steps (a cell had 50% of its cores)" in found.host_verdict
 
 
-def test_the_report_says_all_of_it(known: tuple[Journal, Score]) -> None:
-    text = markdown(known[1], validate_result(known[1], known[0], ()).to_dict())
+def test_the_report_says_all_of_it(known: ValidateResult) -> None:
+    text = markdown(known)
     assert "| makespan | 3 | 10.0 % | 10.0 % | −5.0 % | −10.0 % | +10.0 % |" in text
     assert "ordered right 2 of 2" in text
     assert "| median makespan error | 5 % | 10.0 % | missed |" in text
-    assert made_of(known[1].rows[0]) == "compute 3.0, transfer 0.5 ms"
+    assert made_of(known.cells[0]) == "compute 3.0, transfer 0.5 ms"
     assert (percent(-0.0312), percent(0.5, 0, sign=True), percent(None)) == ("−3.1 %", "+50 %", "–")

@@ -1,19 +1,23 @@
 """Tables for the terminal. They show the same numbers as the JSON, rounded."""
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from io import StringIO
 from typing import Any
-
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from alrsim.reports.bound import status_words
 from alrsim.reports.result import BUBBLES, CompareResult, MeasuredResult, MethodResult
 from alrsim.reports.step_result import StepResult
 from alrsim.reports.timescale import scale_for
 from alrsim.units import Bytes, format_bytes, format_ns
+
+_STATE = random.getstate()  # rich draws a number when it is loaded, of the caller's random numbers
+from rich.box import SIMPLE_HEAD  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+random.setstate(_STATE)
 
 MOST_UNITS = 64
 """Units that a table of one step has rows for."""

@@ -8,6 +8,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 import alrsim as al
+from alrsim.errors import OptionError
 
 
 def refused(call: Callable[[], Any]) -> None:
@@ -24,6 +26,8 @@ def refused(call: Callable[[], Any]) -> None:
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE)
+
+TRACE = min((Path(__file__).parents[2] / "traces").rglob("*.json.gz"), key=lambda one: one.stat().st_size)
 
 VERBS: dict[str, Callable[[], Any]] = {
     "compare": lambda: al.compare("mlp", "h100", units=2, methods=["bp:1f1b", "lr:lr-fixed"]),
@@ -36,6 +40,15 @@ VERBS: dict[str, Callable[[], Any]] = {
     "calibrate": lambda: al.calibrate(al.step("mlp", "cpu-2core"), executor="threads", repeats=1),
     "figure2": lambda: al.figure2(),
     "sweep": lambda: al.sweep("compare", {"units": [1, 2]}, {"model": "mlp", "hardware": "h100"}, workers=1),
+    "plan": lambda: al.plan(durations="f=1,b=1,w=1", units=2),
+    "explain": lambda: al.explain(al.textbook("bp:1f1b", f=1, b=1, units=2)),
+    "gradcheck": lambda: al.gradcheck("mlp", option={"hidden": "8"}, methods=["lr"], copies=[2], draws=2, batch=4),
+    "trajectory": lambda: al.trajectory(steps=10),
+    "train": lambda: al.train("mlp", option={"hidden": "8"}, steps=2),
+    "validate": lambda: al.validate(list=True),
+    "replay": lambda: al.replay(TRACE),
+    "reproduce": lambda: al.reproduce(list=True),
+    "load": lambda: al.load_machine("h100"),
     "an error": lambda: refused(lambda: al.compare("nothing")),
     "an error while running": lambda: refused(lambda: al.execute("mlp", method="bp:gpipe", batch=7)),
 }
@@ -99,3 +112,24 @@ def test_an_error_names_the_keyword_and_what_would_do() -> None:
     with pytest.raises(al.AlrsimError, match="zb-h1") as wrong:
         al.compare("mlp", methods=["bp:zb-h"])
     assert wrong.value.field == "methods"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"units": "2"}, "units: is '2', must be a whole number"),
+        ({"units": True}, "units: is True, must be a whole number"),
+        ({"units": 2.0}, "units: is 2.0, must be a whole number"),
+        ({"microbatches": [2]}, r"microbatches: is \[2\], must be a whole number"),
+        ({"update": 1}, "update: is 1, must be True or False"),
+        ({"measure": "yes"}, "measure: is 'yes', must be True or False"),
+    ],
+)
+def test_a_keyword_of_the_wrong_type_is_named(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        al.compare("mlp", **given)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    result = al.simulate(durations="f=1,b=1", method="bp:1f1b", units=np.int64(2), microbatches=np.int32(2))
+    assert result.makespan == 6

@@ -14,7 +14,7 @@ from math import ceil
 from typing import TypeVar
 
 from alrsim.hardware.machine import Machine
-from alrsim.schedule.lower import Delays
+from alrsim.schedule.lower import Delays, at_homes
 from alrsim.schedule.schedule import Schedule
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import NONE
@@ -130,7 +130,7 @@ def heads_and_tails(problem: Problem, units: Sequence[int]) -> tuple[list[Ns], l
     delays, graph = Delays(problem), problem.tasks
     release = [0] * len(graph.tasks)
     before: list[list[tuple[int, int]]] = []
-    home = _homes(problem, units)
+    home = at_homes(graph, units)
     for position, task in enumerate(graph.tasks):
         row = [(other, 0) for other in task.after]
         for index in task.reads:
@@ -144,17 +144,6 @@ def heads_and_tails(problem: Problem, units: Sequence[int]) -> tuple[list[Ns], l
         before.append(row)
     ticks = [row[unit] for row, unit in zip(problem.durations, units, strict=True)]
     return heads(ticks, before, release), tails(ticks, before)
-
-
-def _homes(problem: Problem, units: Sequence[int]) -> list[int]:
-    """As :func:`alrsim.schedule.lower.homes`, from units per task."""
-    placed: dict[int, int] = {}
-    for task, unit in zip(problem.tasks.tasks, units, strict=True):
-        if task.id.kind == "U" or task.id.stage not in placed:
-            placed[task.id.stage] = unit
-    last = problem.tasks.stages
-    fallback = placed.get(last - 1, 0)
-    return [placed.get(stage, fallback) for stage in range(last + 1)]
 
 
 def head_tail_bound(problem: Problem, units: Sequence[int]) -> Ns:

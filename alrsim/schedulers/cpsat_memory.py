@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from alrsim.schedule.lower import Delays
+from alrsim.schedule.lower import Delays, at_homes
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import NONE
 
@@ -44,12 +44,8 @@ class _Book:
     def __init__(self, model: "Model") -> None:
         self.model, self.delays = model, Delays(model.problem)
         self.rows: list[list[tuple[Any, int]]] = [[] for _ in model.problem.machine.units]
-        self.homes: dict[int, int] = {}
-        for index, task in enumerate(model.problem.tasks.tasks):
-            if task.id.kind == "U" or task.id.stage not in self.homes:
-                self.homes[task.id.stage] = index
-        last = model.problem.tasks.stages
-        self.homes.setdefault(last, self.homes.get(last - 1, 0))
+        graph = model.problem.tasks
+        self.homes = at_homes(graph, range(len(graph.tasks)))
 
     def plain(self, index: int) -> None:
         """A buffer that is no waiting term of a sum: the original, and a copy on every unit that reads it."""

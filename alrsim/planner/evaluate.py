@@ -19,7 +19,7 @@ from alrsim.schedulers.caps import Caps, Timed, caps_of
 from alrsim.schedulers.heft import heft_solution
 from alrsim.schedulers.initial_schedules import Maker, tried
 from alrsim.schedulers.list_schedule import list_with
-from alrsim.schedulers.placement import Placement, contiguous_blocks, with_loss
+from alrsim.schedulers.placement import Placement, contiguous_blocks
 from alrsim.steps.chain import build_tasks, predict
 from alrsim.steps.options import PredictionOptions
 from alrsim.tasks.problem import CostModel, Problem, price
@@ -270,8 +270,8 @@ def _makers(problem: Problem, setting: Setting, caps: Caps, given: tuple[int, ..
     if setting.target == "memory":
         yield from _lean_makers(problem, setting.search, caps)
     if given is not None:
-        yield partial(list_with, problem, with_loss(problem, given), "critical-path", caps)
-        yield partial(list_with, problem, with_loss(problem, given), "backward-first", deep)
+        yield partial(list_with, problem, problem.with_loss(given), "critical-path", caps)
+        yield partial(list_with, problem, problem.with_loss(given), "backward-first", deep)
     yield partial(list_with, problem, blocks, "critical-path", caps)
     yield partial(list_with, problem, blocks, "backward-first", deep)
     usual = ("zb-h1", "zb-v") if "W" in kinds else ("lr-fixed", "lr-free") if "G" in kinds else ("1f1b", "gpipe")
@@ -284,7 +284,7 @@ def _makers(problem: Problem, setting: Setting, caps: Caps, given: tuple[int, ..
             yield lambda: heft_solution(problem, options).schedule
         if unlike or setting.target == "energy":
             for unit in _unlike_units(problem):
-                yield partial(list_with, problem, with_loss(problem, [unit] * stages), "depth-first", caps)
+                yield partial(list_with, problem, problem.with_loss([unit] * stages), "depth-first", caps)
         if setting.search.placement == "free":
             yield partial(SCHEDULERS["serial"].function, problem)
 
@@ -304,7 +304,7 @@ def _spread(problem: Problem, search: SearchOptions) -> Sequence[Placement]:
             unit = min(range(units), key=lambda index: (load[index], index))
             placed[stage] = unit
             load[unit] += sizes[stage]
-        found.append(with_loss(problem, placed))
+        found.append(problem.with_loss(placed))
     return found
 
 

@@ -127,6 +127,13 @@ def heads_and_tails(problem: Problem, units: Sequence[int]) -> tuple[list[Ns], l
 
     Ways between units are charged as on an idle network.
     """
+    before, release = placed_inputs(problem, units)
+    ticks = [row[unit] for row, unit in zip(problem.durations, units, strict=True)]
+    return heads(ticks, before, release), tails(ticks, before)
+
+
+def placed_inputs(problem: Problem, units: Sequence[int]) -> tuple[list[list[tuple[int, Ns]]], list[Ns]]:
+    """What each task waits for on the unit where it runs, and when what is there from the start has reached that."""
     delays, graph = Delays(problem), problem.tasks
     release = [0] * len(graph.tasks)
     before: list[list[tuple[int, int]]] = []
@@ -142,8 +149,7 @@ def heads_and_tails(problem: Problem, units: Sequence[int]) -> tuple[list[Ns], l
             else:
                 row.append((buffer.producer, lag))
         before.append(row)
-    ticks = [row[unit] for row, unit in zip(problem.durations, units, strict=True)]
-    return heads(ticks, before, release), tails(ticks, before)
+    return before, release
 
 
 def head_tail_bound(problem: Problem, units: Sequence[int]) -> Ns:

@@ -104,7 +104,7 @@ def columns_of(lowered: Lowered, semantics: Semantics) -> Columns:
             lag.append(delay[message] if direct else 0)
         needs.append(need)
         lags.append(lag)
-    lane_first = _offsets([len(lane) for lane in lowered.lanes])
+    lane_first = offsets([len(lane) for lane in lowered.lanes])
     return assemble(
         1,
         items,
@@ -147,7 +147,7 @@ def assemble(
     routes = [[channel for channel in way.route if channel in slow] for way in ways]
     latency = [way.delay if latent else way.latency for way in ways]
     sends = np.bincount([way.source for way in ways if way.source != NONE], minlength=len(unit))
-    send_first = _offsets(sends if not latent else sends * 0)
+    send_first = offsets(sends if not latent else sends * 0)
     if not latent:
         send_first += sum(way.source == NONE for way in ways)
     return Columns(
@@ -155,16 +155,16 @@ def assemble(
         rows,
         np.array(unit, dtype=np.int32),
         np.asarray(duration, dtype=np.int64),
-        _offsets([len(need) for need in needs]),
+        offsets([len(need) for need in needs]),
         _flat(needs).astype(np.int32),
         _flat(lags),
-        _offsets([len(row) for row in gathers]),
+        offsets([len(row) for row in gathers]),
         _flat(gathers).astype(np.int32),
         send_first,
         np.array(initial, dtype=np.int64),
         np.array([way.hold for way in ways], dtype=np.int64),
         np.array(latency, dtype=np.int64),
-        _offsets([len(route) for route in routes]),
+        offsets([len(route) for route in routes]),
         _flat(routes).astype(np.int32),
         np.array([way.source for way in ways], dtype=np.int32),
         channels,
@@ -174,7 +174,8 @@ def assemble(
     )
 
 
-def _offsets(counts: Sequence[int] | Ticks) -> Ticks:
+def offsets(counts: Sequence[int] | Ticks) -> Ticks:
+    """Where each of rows of so many members begins among the members of all, and where the last ends."""
     first = np.zeros(len(counts) + 1, dtype=np.int64)
     np.cumsum(np.asarray(counts, dtype=np.int64), out=first[1:])
     return first

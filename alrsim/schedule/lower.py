@@ -7,6 +7,7 @@ way to one other unit, however many tasks read it there.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 
 from alrsim.allocation import collector_paused
 from alrsim.errors import ScheduleError
@@ -159,18 +160,12 @@ class Delays:
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
-        self._links: dict[tuple[int, int], Link | None] = {}
+        self._link = cache(problem.machine.link)
         self._known: dict[tuple[int, int, int], int] = {}
 
     def joined(self, source: int, target: int) -> bool:
         """Whether a link leads from one unit to another one."""
         return self._link(source, target) is not None
-
-    def _link(self, source: int, target: int) -> Link | None:
-        pair = (source, target)
-        if pair not in self._links:
-            self._links[pair] = self._problem.machine.link(source, target)
-        return self._links[pair]
 
     def link(self, buffer: int, source: int, target: int) -> Link:
         """The link that joins two units.
@@ -201,8 +196,7 @@ class Delays:
         key = (size, source, target)
         delay = self._known.get(key)
         if delay is None:
-            link = self.link(buffer, source, target)
-            delay = self._known[key] = link.delay_ns(size)
+            delay = self._known[key] = self.link(buffer, source, target).delay_ns(size)
         return delay
 
 

@@ -1,7 +1,7 @@
 """A scheduling problem: which tasks, on which machine, and how long each takes on each unit."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -132,6 +132,18 @@ class Problem:
         """Per task: its time on the unit where it is fastest."""
         least = {id(row): min(row) for row in {id(row): row for row in self.durations}.values()}
         return [least[id(row)] for row in self.durations]
+
+    @property
+    def one_stage_each(self) -> tuple[int, ...]:
+        """Unit per stage, the loss module last, with one stage on each unit in order; a loss unit of its own is skipped
+        while there are units enough."""
+        stages, every = self.tasks.stages, range(len(self.machine.units))
+        others = [unit for unit in every if unit != self.loss_unit]
+        return self.with_loss((others if len(others) >= stages else every)[:stages])
+
+    def with_loss(self, placed: Sequence[int]) -> tuple[int, ...]:
+        """Units of the stages and of the loss module: on the problem's loss unit, else where the last stage is."""
+        return (*placed, placed[-1] if self.loss_unit is None else self.loss_unit)
 
     @property
     def shortest(self) -> tuple[tuple[Ns, ...], ...]:

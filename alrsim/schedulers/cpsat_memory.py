@@ -181,8 +181,11 @@ class _Book:
         cp, horizon = self.model.cp, self.model.horizon
         if here is False:
             return
-        length = cp.new_int_var(0, horizon, "")
-        if here is True:
-            self.rows[unit].append((cp.new_interval_var(start, length, end, ""), size))
-        else:
-            self.rows[unit].append((cp.new_optional_interval_var(start, length, end, here, ""), size))
+        self.rows[unit].append((interval(cp, start, cp.new_int_var(0, horizon, ""), end, here), size))
+
+
+def interval(cp: Any, start: Any, length: Any, end: Any, here: Any) -> Any:
+    """From ``start`` to ``end``, if a literal or constant is true."""
+    if here is True:
+        return cp.new_interval_var(start, length, end, "")
+    return cp.new_optional_interval_var(start, length, end, here, "")

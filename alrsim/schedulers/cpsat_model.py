@@ -12,7 +12,7 @@ from typing import Any
 from alrsim.schedule.bounds import heads, heads_and_tails, tails
 from alrsim.schedule.lower import Delays, at_homes
 from alrsim.schedulers.caps import Caps, Timed, slots_of
-from alrsim.schedulers.cpsat_memory import add_bytes
+from alrsim.schedulers.cpsat_memory import add_bytes, interval
 from alrsim.schedulers.cpsat_symmetry import can_be_ordered, moves_are_free
 from alrsim.schedulers.search import SearchOptions
 from alrsim.tasks.problem import Problem
@@ -268,8 +268,8 @@ def _keep_ascending(model: Model) -> None:
 
 def _cap_live(model: Model) -> None:
     assert model.caps.live is not None
-    cp, rows = model.cp, list[list[Any]]()
-    rows = [[] for _ in model.caps.live]
+    cp = model.cp
+    rows: list[list[Any]] = [[] for _ in model.caps.live]
     for slot in slots_of(model.problem):
         first = model.start[slot.forwards[0]]
         if len(slot.forwards) > 1:
@@ -281,10 +281,7 @@ def _cap_live(model: Model) -> None:
             cp.add(last >= model.end[task])
         size = cp.new_int_var(0, model.horizon, "")
         for unit, literal in model.on[slot.forwards[0]].items():
-            if literal is True:
-                rows[unit].append(cp.new_interval_var(first, size, last, ""))
-            else:
-                rows[unit].append(cp.new_optional_interval_var(first, size, last, literal, ""))
+            rows[unit].append(interval(cp, first, size, last, literal))
     for unit, (row, cap) in enumerate(zip(rows, model.caps.live, strict=True)):
         if row:
             cp.add_cumulative(row, [1] * len(row), cap + model.slack.get((unit, "live micro-batches"), 0))

@@ -110,7 +110,7 @@ def improve(problem: Problem, start: Timed, options: SearchOptions, *, steps: in
         if longest > now and random.random() >= exp((now - longest) / heat):
             continue
         if caps.any or longest < best.makespan:
-            made = _timed(problem, candidate)
+            made = timed(problem, _schedule(problem, candidate.lanes, candidate.task))
             if made.shortages(caps):
                 continue
             best = min(best, made, key=lambda found: found.makespan)
@@ -129,8 +129,8 @@ def _movable(problem: Problem, options: SearchOptions) -> frozenset[int]:
     )
 
 
-def _timed(problem: Problem, order: _Order) -> Timed:
-    return timed(problem, schedule_of(problem, [[order.task[item] for item in lane] for lane in order.lanes], "search"))
+def _schedule(problem: Problem, lanes: Sequence[Sequence[int]], task: Sequence[int]) -> Schedule:
+    return schedule_of(problem, [[task[item] for item in lane] for lane in lanes], "search")
 
 
 def _order_of(lowered: Lowered) -> _Order:
@@ -203,8 +203,7 @@ def _to_other_unit(problem: Problem, state: _Order, item: int, starts: Sequence[
     lanes = [[other for other in lane if other != item] for lane in state.lanes]
     place = sum(starts[other] < starts[item] for other in lanes[target])
     lanes[target].insert(place, item)
-    schedule = schedule_of(problem, [[state.task[i] for i in lane] for lane in lanes], "search")
     try:
-        return _order_of(lower(problem, schedule))
+        return _order_of(lower(problem, _schedule(problem, lanes, state.task)))
     except ScheduleError:  # no link leads there
         return None

@@ -10,8 +10,7 @@ from alrsim.hardware.topology import Link, Listed
 from alrsim.hardware.unit import Unit
 from alrsim.schedule.schedule import Schedule
 from alrsim.simulation.engine import simulate
-from alrsim.tasks.problem import ContentionModel, CostKey, Problem, Semantics, cost_key
-from alrsim.tasks.scratch import with_scratch
+from alrsim.tasks.problem import ContentionModel, CostKey, Problem, Semantics, cost_key, with_scratch
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.timeline.timeline import Timeline
 from alrsim.units import Bytes, Ns

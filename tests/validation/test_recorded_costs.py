@@ -7,8 +7,7 @@ import pytest
 
 from alrsim.errors import FileError
 from alrsim.schedulers import SCHEDULERS
-from alrsim.tasks.problem import ContentionModel, Problem, cost_key
-from alrsim.tasks.scratch import with_scratch
+from alrsim.tasks.problem import ContentionModel, Problem, cost_key, with_scratch
 from alrsim.validation.costs import costs_of, listed, predict, problem_of
 from tests.linked import every_link
 

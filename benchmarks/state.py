@@ -15,7 +15,7 @@ from alrsim.experiments.measures.memory import predicted_state, recorded_state
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.schedulers import schedule
 from alrsim.simulation.engine import simulate
-from alrsim.tasks.scratch import with_scratch
+from alrsim.tasks.problem import with_scratch
 from alrsim.timeline.memory import peak_memory
 from benchmarks.measure import say
 from benchmarks.stepbench import Model, Variant, draft_of, open_bench, prepared_of, serial_problem

@@ -7,8 +7,7 @@ from alrsim.cost.models import measured_model
 from alrsim.hardware.machine import Machine
 from alrsim.hardware.precision import PrecisionPlan
 from alrsim.hardware.topology import Remade, Speed, Topology
-from alrsim.tasks.problem import ContentionModel, Problem, price
-from alrsim.tasks.scratch import with_scratch
+from alrsim.tasks.problem import ContentionModel, Problem, price, with_scratch
 from alrsim.tasks.taskgraph import TaskGraph
 
 CALIBRATED = "calibrated"

@@ -110,17 +110,8 @@ def prepared_on(prepared: Prepared, device: torch.device) -> Prepared:
 
 def lane_items(graph: TaskGraph, schedule: Schedule) -> list[list[tuple[int, ...]]]:
     """Items per lane: single tasks, or fused pairs that run back to back."""
-    second = dict(schedule.overlaps)
-    absorbed = set(second.values())
     index = graph.index
-    return [
-        [
-            (index[task], index[second[task]]) if task in second else (index[task],)
-            for task in lane.tasks
-            if task not in absorbed
-        ]
-        for lane in schedule.lanes
-    ]
+    return [[tuple([index[task] for task in fused]) for fused in lane] for lane in schedule.fused_lanes()]
 
 
 def division_of(job: Scheduled, transport: Transport = "buffered") -> Division:

@@ -19,7 +19,7 @@ from alrsim.schedulers.caps import Caps, Timed, caps_of
 from alrsim.schedulers.heft import heft_solution
 from alrsim.schedulers.initial_schedules import Maker, tried
 from alrsim.schedulers.list_schedule import list_with
-from alrsim.schedulers.placement import Placement, contiguous_blocks, with_loss
+from alrsim.schedulers.placement import Placement, contiguous_blocks
 from alrsim.steps.chain import build_tasks, predict
 from alrsim.steps.options import PredictionOptions
 from alrsim.tasks.problem import CostModel, Problem, price
@@ -254,7 +254,7 @@ def _lean_makers(problem: Problem, search: SearchOptions, caps: Caps) -> Iterato
 def _makers(problem: Problem, setting: Setting, caps: Caps, given: tuple[int, ...] | None) -> Iterator[Maker]:
     units, stages = len(problem.machine.units), problem.tasks.stages
     kinds = {task.id.kind for task in problem.tasks.tasks}
-    placements = [*([] if given is None else [with_loss(problem, given)]), contiguous_blocks(problem)]
+    placements = [*([] if given is None else [problem.with_loss(given)]), contiguous_blocks(problem)]
     deep = Caps((units * max(1, -(-stages // units)),) * units, caps.bytes) if caps.live is None else caps
 
     if setting.target == "memory":
@@ -272,7 +272,7 @@ def _makers(problem: Problem, setting: Setting, caps: Caps, given: tuple[int, ..
             yield lambda: heft_solution(problem, options).schedule
         if unlike or setting.target == "energy":
             for unit in _unlike_units(problem):
-                yield partial(list_with, problem, with_loss(problem, [unit] * stages), "depth-first", caps)
+                yield partial(list_with, problem, problem.with_loss([unit] * stages), "depth-first", caps)
         if setting.search.placement == "free":
             yield partial(SCHEDULERS["serial"].function, problem)
 
@@ -292,7 +292,7 @@ def _spread(problem: Problem, search: SearchOptions) -> Sequence[Placement]:
             unit = min(range(units), key=lambda index: (load[index], index))
             placed[stage] = unit
             load[unit] += sizes[stage]
-        found.append(with_loss(problem, placed))
+        found.append(problem.with_loss(placed))
     return found
 
 

@@ -14,7 +14,7 @@ of it is done, so they stand at it, both of them, and it happens. By induction e
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from typing import Literal
 
@@ -125,10 +125,8 @@ def _events(lanes: Sequence[Sequence[int]], messages: Sequence[Message]) -> list
         for reader in message.readers:
             missing[1, reader] += 1
     level = dict.fromkeys(after, 0)
-    ready: list[tuple[int, tuple[int, int]]] = []
-    for event, count in missing.items():
-        if not count:
-            heappush(ready, (0, event))
+    ready = [(0, event) for event, count in missing.items() if not count]
+    heapify(ready)
     order = []
     while ready:
         _, event = heappop(ready)

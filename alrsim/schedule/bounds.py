@@ -14,7 +14,7 @@ from math import ceil
 from typing import TypeVar
 
 from alrsim.hardware.machine import Machine
-from alrsim.schedule.lower import Delays
+from alrsim.schedule.lower import Delays, at_homes
 from alrsim.schedule.schedule import Schedule
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import NONE
@@ -127,10 +127,17 @@ def heads_and_tails(problem: Problem, units: Sequence[int]) -> tuple[list[Ns], l
 
     Ways between units are charged as on an idle network.
     """
+    before, release = placed_inputs(problem, units)
+    ticks = [row[unit] for row, unit in zip(problem.durations, units, strict=True)]
+    return heads(ticks, before, release), tails(ticks, before)
+
+
+def placed_inputs(problem: Problem, units: Sequence[int]) -> tuple[list[list[tuple[int, Ns]]], list[Ns]]:
+    """What each task waits for on the unit where it runs, and when what is there from the start has reached that."""
     delays, graph = Delays(problem), problem.tasks
     release = [0] * len(graph.tasks)
     before: list[list[tuple[int, int]]] = []
-    home = _homes(problem, units)
+    home = at_homes(graph, units)
     for position, task in enumerate(graph.tasks):
         row = [(other, 0) for other in task.after]
         for index in task.reads:
@@ -142,19 +149,7 @@ def heads_and_tails(problem: Problem, units: Sequence[int]) -> tuple[list[Ns], l
             else:
                 row.append((buffer.producer, lag))
         before.append(row)
-    ticks = [row[unit] for row, unit in zip(problem.durations, units, strict=True)]
-    return heads(ticks, before, release), tails(ticks, before)
-
-
-def _homes(problem: Problem, units: Sequence[int]) -> list[int]:
-    """As :func:`alrsim.schedule.lower.homes`, from units per task."""
-    placed: dict[int, int] = {}
-    for task, unit in zip(problem.tasks.tasks, units, strict=True):
-        if task.id.kind == "U" or task.id.stage not in placed:
-            placed[task.id.stage] = unit
-    last = problem.tasks.stages
-    fallback = placed.get(last - 1, 0)
-    return [placed.get(stage, fallback) for stage in range(last + 1)]
+    return before, release
 
 
 def head_tail_bound(problem: Problem, units: Sequence[int]) -> Ns:

@@ -11,10 +11,9 @@ from collections.abc import Container
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from alrsim.errors import OptionError, ScheduleError
-from alrsim.schedule.lane_columns import Index
+from alrsim.schedule.lane_columns import Index, offsets
 from alrsim.schedule.lower import Delays
 from alrsim.schedule.lowered_columns import LaneColumns
 from alrsim.tasks.repeated import RepeatedProblem
@@ -22,8 +21,6 @@ from alrsim.tasks.token import NONE
 
 NAMES = ("gpipe", "1f1b", "lr-fixed")
 _GRADIENTS = frozenset("BIWGC")
-
-Items = npt.NDArray[np.int32]
 
 
 def column_lanes(problem: RepeatedProblem, name: str) -> LaneColumns:
@@ -46,9 +43,7 @@ def column_lanes(problem: RepeatedProblem, name: str) -> LaneColumns:
         lanes[problem.units[-1]] = _loss_lane(pipeline)
     if name == "lr-fixed":
         _require_fed(pipeline)
-    first = np.zeros(len(lanes) + 1, dtype=np.int64)
-    np.cumsum([len(lane) for lane in lanes], out=first[1:])
-    return LaneColumns(first, np.concatenate(lanes), name)
+    return LaneColumns(offsets([len(lane) for lane in lanes]), np.concatenate(lanes), name)
 
 
 @dataclass(frozen=True)
@@ -148,7 +143,7 @@ def _require_used(
         raise _refused(name, "the loss module's update may fill a gap")
 
 
-def _stage_lane(pipeline: _Pipeline, stage: int, name: str) -> Items:
+def _stage_lane(pipeline: _Pipeline, stage: int, name: str) -> Index:
     copies = pipeline.problem.microbatches
     forwards = _items(pipeline, pipeline.forwards[stage])
     gradients = _items(pipeline, pipeline.gradients[stage])
@@ -161,11 +156,11 @@ def _stage_lane(pipeline: _Pipeline, stage: int, name: str) -> Items:
     return np.concatenate(parts)
 
 
-def _loss_lane(pipeline: _Pipeline) -> Items:
+def _loss_lane(pipeline: _Pipeline) -> Index:
     return np.concatenate([_items(pipeline, pipeline.losses).ravel(), _singles(pipeline, pipeline.once[-1])])
 
 
-def _items(pipeline: _Pipeline, rows: list[int]) -> Items:
+def _items(pipeline: _Pipeline, rows: list[int]) -> Index:
     """Items of rows, one line for each micro-batch."""
     copies = pipeline.problem.microbatches
     return np.array(rows, dtype=np.int32)[None, :] * np.int32(copies) + np.arange(copies, dtype=np.int32)[:, None]

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from alrsim.compiled import available, machine_code
 from alrsim.errors import DeadlockError
+from alrsim.schedule.lane_columns import offsets
 from alrsim.schedule.lower import Lowered
 from alrsim.tasks.token import NONE
 
@@ -128,12 +129,15 @@ def compile_arrays(lowered: Lowered) -> Arrays:
     lag = np.concatenate(
         [np.zeros(len(local), dtype=np.int64), np.repeat(np.array([delays[i] for i in sent], dtype=np.int64), fan)]
     )
-    order = np.argsort(source, kind="stable")
-    first = np.zeros(items + 1, dtype=np.int64)
-    first[1:] = np.cumsum(np.bincount(source, minlength=items))
     waits = np.bincount(target, minlength=items).astype(np.int64)
     duration, earliest = np.array(lowered.duration, dtype=np.int64), np.array(release, dtype=np.int64)
-    return Arrays(duration, earliest, first, target[order], lag[order], waits)
+    return Arrays(duration, earliest, *by_source(source, target, lag, items), waits)
+
+
+def by_source(source: Ticks, target: Ticks, lag: Ticks, count: int) -> tuple[Ticks, Ticks, Ticks]:
+    """Edges by what they come from, in their order: where those of each of ``count`` sources begin, targets, lags."""
+    order = np.argsort(source, kind="stable")
+    return offsets(np.bincount(source, minlength=count)), target[order], lag[order]
 
 
 def follow(lanes: Sequence[Sequence[int]], items: int) -> Ticks:

@@ -16,7 +16,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
-from alrsim.schedule.lower import Lowered
+from alrsim.schedule.lower import Lowered, slow_channels
 from alrsim.tasks.problem import Semantics
 from alrsim.tasks.token import NONE
 
@@ -190,9 +190,7 @@ class EventGraph:
     @cached_property
     def _slow(self) -> set[int]:
         """Channels that something holds for a time."""
-        if self.semantics == "latency":
-            return set()
-        return {channel for message in self.lowered.messages if message.hold for channel in message.route}
+        return slow_channels(self.lowered.messages, self.semantics)
 
     @cached_property
     def _queued(self) -> dict[int, int]:

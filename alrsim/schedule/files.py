@@ -116,14 +116,8 @@ def parse_document(text: str, where: str) -> Any:
 
 def plain(schedule: Schedule) -> dict[str, str]:
     """``{unit: "0F0 0F3+3B1 ..."}``: :meth:`Schedule.as_dict` with overlaps kept."""
-    partner = dict(schedule.overlaps)
-    absorbed = set(partner.values())
-    return {
-        lane.unit: " ".join(
-            f"{task}+{partner[task]}" if task in partner else str(task) for task in lane.tasks if task not in absorbed
-        )
-        for lane in schedule.lanes
-    }
+    rows = zip(schedule.lanes, schedule.fused_lanes(), strict=True)
+    return {lane.unit: " ".join("+".join(map(str, fused)) for fused in row) for lane, row in rows}
 
 
 def _read_lane(unit: str, row: Any, where: str, overlaps: list[tuple[TaskId, TaskId]]) -> Lane:

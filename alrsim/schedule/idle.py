@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from alrsim.schedule.event_graph import EventGraph, Reason, Times
 from alrsim.tasks.token import NONE
@@ -103,7 +103,7 @@ def idle_stretches(graph: EventGraph, limits: Sequence[Limit] = ()) -> tuple[Idl
     full = _full_cores(times, graph.cores) if graph.shares_cores and graph.cores is not None else []
     for unit, lane in enumerate(graph.lowered.lanes):
         inputs = [_last_input(graph, item) for item in lane]
-        earliest = _suffix_minimum([ready for ready, _ in inputs])
+        earliest = [*accumulate((ready for ready, _ in reversed(inputs)), min)][::-1]  # of it and all behind it
         free = 0
         for place, item in enumerate(lane):
             ready, last = inputs[place]
@@ -123,13 +123,6 @@ def _last_input(graph: EventGraph, item: int) -> tuple[int, Reason | None]:
     """When everything that an item reads is there, and what comes last."""
     last = max(graph.inputs(item), key=lambda reason: graph.time(reason.moment), default=None)
     return (0, None) if last is None else (graph.time(last.moment), last)
-
-
-def _suffix_minimum(values: Sequence[int]) -> list[int]:
-    found = list(values)
-    for place in range(len(found) - 2, -1, -1):
-        found[place] = min(found[place], found[place + 1])
-    return found
 
 
 def _others(

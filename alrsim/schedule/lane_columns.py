@@ -13,14 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from alrsim.allocation import collector_paused
-from alrsim.schedule.lower import Lowered
+from alrsim.schedule.lower import Lowered, Message, shared_channels, slow_channels
 from alrsim.tasks.problem import Semantics
 from alrsim.tasks.token import NONE
 
 Ticks = npt.NDArray[np.int64]
 Index = npt.NDArray[np.int32]
-
-MAX_ITEMS = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -86,23 +84,6 @@ class Columns:
         return bool(self.shared.any())
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
-    """What a message occupies.
-
-    Attributes:
-        source: Row that makes it, ``NONE`` if it is there from the start.
-        source_unit: Where it leaves.
-        hold: See :class:`alrsim.schedule.lower.Message`.
-    """
-
-    source: int
-    source_unit: int
-    hold: int
-    latency: int
-    route: Sequence[int]
-
-
 @collector_paused()
 def columns_of(lowered: Lowered, semantics: Semantics) -> Columns:
     """A lowered schedule as columns, one row per item."""
@@ -123,8 +104,7 @@ def columns_of(lowered: Lowered, semantics: Semantics) -> Columns:
             lag.append(delay[message] if direct else 0)
         needs.append(need)
         lags.append(lag)
-    ways = [Way(m.source, m.source_unit, m.hold, m.latency, m.route) for m in lowered.messages]
-    lane_first = _offsets([len(lane) for lane in lowered.lanes])
+    lane_first = offsets([len(lane) for lane in lowered.lanes])
     return assemble(
         1,
         items,
@@ -133,8 +113,8 @@ def columns_of(lowered: Lowered, semantics: Semantics) -> Columns:
         needs,
         lags,
         [],
-        ways,
-        [index for index, way in enumerate(ways) if way.source == NONE],
+        lowered.messages,
+        [index for index, source in enumerate(sources) if source == NONE],
         len(lowered.channels),
         semantics,
         lane_first,
@@ -150,21 +130,24 @@ def assemble(
     needs: list[list[int]],
     lags: list[list[int]],
     gathers: list[list[int]],
-    ways: list[Way],
+    ways: Sequence[Message],
     initial: list[int],
     channels: int,
     semantics: Semantics,
     lane_first: Ticks,
     lane: Index,
 ) -> Columns:
-    """Columns from lists per row; ``needs`` and ``lags`` of rows that are repeated, ``gathers`` of the others."""
+    """Columns from lists per row; ``needs`` and ``lags`` of rows that are repeated, ``gathers`` of the others.
+
+    Args:
+        ways: The messages; their sources are rows.
+    """
     latent = semantics == "latency"
-    # A message that holds nothing for any time needs no channel, unless it may have to queue behind one that does.
-    slow = set() if latent else {channel for way in ways if way.hold for channel in way.route}
+    slow = slow_channels(ways, semantics)
     routes = [[channel for channel in way.route if channel in slow] for way in ways]
-    latency = [way.hold * len(way.route) + way.latency if latent else way.latency for way in ways]
+    latency = [way.delay if latent else way.latency for way in ways]
     sends = np.bincount([way.source for way in ways if way.source != NONE], minlength=len(unit))
-    send_first = _offsets(sends if not latent else sends * 0)
+    send_first = offsets(sends if not latent else sends * 0)
     if not latent:
         send_first += sum(way.source == NONE for way in ways)
     return Columns(
@@ -172,40 +155,27 @@ def assemble(
         rows,
         np.array(unit, dtype=np.int32),
         np.asarray(duration, dtype=np.int64),
-        _offsets([len(need) for need in needs]),
+        offsets([len(need) for need in needs]),
         _flat(needs).astype(np.int32),
         _flat(lags),
-        _offsets([len(row) for row in gathers]),
+        offsets([len(row) for row in gathers]),
         _flat(gathers).astype(np.int32),
         send_first,
         np.array(initial, dtype=np.int64),
         np.array([way.hold for way in ways], dtype=np.int64),
         np.array(latency, dtype=np.int64),
-        _offsets([len(route) for route in routes]),
+        offsets([len(route) for route in routes]),
         _flat(routes).astype(np.int32),
         np.array([way.source for way in ways], dtype=np.int32),
         channels,
-        _shared(ways, routes, channels),
+        np.array(shared_channels(ways, routes, channels), dtype=np.bool_),
         lane_first,
         lane,
     )
 
 
-def _shared(ways: list[Way], routes: list[list[int]], channels: int) -> npt.NDArray[np.bool_]:
-    """Channels that several units or several other channels feed."""
-    feeder = [NONE] * channels
-    shared = np.zeros(channels, dtype=np.bool_)
-    for way, route in zip(ways, routes, strict=True):
-        before = way.source_unit
-        for channel in route:
-            if feeder[channel] not in (NONE, before):
-                shared[channel] = True
-            feeder[channel] = before
-            before = -2 - channel
-    return shared
-
-
-def _offsets(counts: Sequence[int] | Ticks) -> Ticks:
+def offsets(counts: Sequence[int] | Ticks) -> Ticks:
+    """Where each of rows of so many members begins among the members of all, and where the last ends."""
     first = np.zeros(len(counts) + 1, dtype=np.int64)
     np.cumsum(np.asarray(counts, dtype=np.int64), out=first[1:])
     return first

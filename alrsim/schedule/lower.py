@@ -4,14 +4,17 @@ An *item* is what a unit runs without a break: one task, or a fused pair of them
 way to one other unit, however many tasks read it there.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 
 from alrsim.allocation import collector_paused
 from alrsim.errors import ScheduleError
 from alrsim.hardware.machine import Link
 from alrsim.schedule.schedule import Schedule
-from alrsim.tasks.problem import Problem
+from alrsim.tasks.problem import Problem, Semantics
+from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.tasks.token import NONE
 
 
@@ -89,11 +92,11 @@ def lower(problem: Problem, schedule: Schedule, *, overlap: Fraction = Fraction(
     for index, lane in enumerate(lanes):
         for item in lane:
             unit[item] = index
-    duration = [_item_duration(problem, members, unit[item], overlap) for item, members in enumerate(items)]
+    duration = [item_ticks(problem.durations, members, unit[item], overlap) for item, members in enumerate(items)]
     home = homes(problem, schedule)
     preds: list[list[int]] = [[] for _ in items]
     needs: list[list[int]] = [[] for _ in items]
-    wire = _Wire(problem)
+    wire = Wire(problem)
     buffers, tasks = problem.tasks.buffers, problem.tasks.tasks
     for item, members in enumerate(items):
         here = unit[item]
@@ -120,41 +123,36 @@ def lower(problem: Problem, schedule: Schedule, *, overlap: Fraction = Fraction(
 
 def homes(problem: Problem, schedule: Schedule) -> list[int]:
     """The unit of each stage's parameters: where its update runs, else where its first forward runs."""
+    return at_homes(problem.tasks, [schedule.unit_of[task.id] for task in problem.tasks.tasks])
+
+
+def at_homes(graph: TaskGraph, values: Sequence[int]) -> list[int]:
+    """Of a number per task, such as its unit, that of the task by which each stage's parameters are, the loss module
+    last: the stage's update, else its first forward. A loss module without tasks is with the last stage."""
     placed: dict[int, int] = {}
-    unit_of, last = schedule.unit_of, problem.tasks.stages
-    for task in problem.tasks.tasks:
-        stage, kind = task.id.stage, task.id.kind
-        if task.id in unit_of and (kind == "U" or stage not in placed):
-            placed[stage] = unit_of[task.id]
-    fallback = placed.get(last - 1, 0)
-    return [placed.get(stage, fallback) for stage in range(last + 1)]
+    for task, value in zip(graph.tasks, values, strict=True):
+        if task.id.kind == "U" or task.id.stage not in placed:
+            placed[task.id.stage] = value
+    fallback = placed.get(graph.stages - 1, 0)
+    return [placed.get(stage, fallback) for stage in range(graph.stages + 1)]
 
 
 def _items(problem: Problem, schedule: Schedule) -> tuple[list[list[int]], dict[int, int], list[tuple[int, ...]]]:
     index = problem.tasks.index
-    partner = dict(schedule.overlaps)
-    absorbed = set(partner.values())
     lanes: list[list[int]] = []
     items: list[tuple[int, ...]] = []
-    item_of: dict[int, int] = {}
-    for lane in schedule.lanes:
-        members = []
-        for task in lane.tasks:
-            if task in absorbed:
-                continue
-            group = (index[task],) if task not in partner else (index[task], index[partner[task]])
-            for member in group:
-                item_of[member] = len(items)
-            members.append(len(items))
-            items.append(group)
-        lanes.append(members)
-    return lanes, item_of, items
+    for lane in schedule.fused_lanes():
+        lanes.append([*range(len(items), len(items) + len(lane))])
+        items += [tuple([index[task] for task in group]) for group in lane]
+    return lanes, {member: item for item, group in enumerate(items) for member in group}, items
 
 
-def _item_duration(problem: Problem, members: tuple[int, ...], unit: int, overlap: Fraction) -> int:
+def item_ticks(rows: Sequence[Sequence[int]], members: tuple[int, ...], unit: int, overlap: Fraction) -> int:
+    """Ticks of an item on a unit, from those of every task on every unit: a fused pair takes ``overlap`` times the sum
+    of both, rounded to a tick."""
     if len(members) == 1:
-        return problem.durations[members[0]][unit]
-    return round(overlap * sum(problem.durations[member][unit] for member in members))
+        return rows[members[0]][unit]
+    return round(overlap * sum(rows[member][unit] for member in members))
 
 
 class Delays:
@@ -162,18 +160,12 @@ class Delays:
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
-        self._links: dict[tuple[int, int], Link | None] = {}
+        self._link = cache(problem.machine.link)
         self._known: dict[tuple[int, int, int], int] = {}
 
     def joined(self, source: int, target: int) -> bool:
         """Whether a link leads from one unit to another one."""
         return self._link(source, target) is not None
-
-    def _link(self, source: int, target: int) -> Link | None:
-        pair = (source, target)
-        if pair not in self._links:
-            self._links[pair] = self._problem.machine.link(source, target)
-        return self._links[pair]
 
     def link(self, buffer: int, source: int, target: int) -> Link:
         """The link that joins two units.
@@ -204,13 +196,44 @@ class Delays:
         key = (size, source, target)
         delay = self._known.get(key)
         if delay is None:
-            link = self.link(buffer, source, target)
-            delay = self._known[key] = link.delay_ns(size)
+            delay = self._known[key] = self.link(buffer, source, target).delay_ns(size)
         return delay
 
 
-class _Wire:
-    """Collects messages while lowering, one per (buffer, destination unit)."""
+def slow_channels(messages: Sequence[Message], semantics: Semantics) -> set[int]:
+    """Channels that some message holds for a time: none under ``latency``.
+
+    A message that holds nothing for any time needs no channel, unless it may have to queue behind one that does.
+    """
+    return set() if semantics == "latency" else {channel for one in messages if one.hold for channel in one.route}
+
+
+def shared_channels(messages: Sequence[Message], routes: Sequence[Sequence[int]], channels: int) -> list[bool]:
+    """Per channel, whether several units or several other channels feed it, so that requests of one instant can tie.
+
+    What a single feeder hands over comes in its own order, so there is nothing to decide.
+
+    Args:
+        routes: The channels that each message occupies for a time.
+    """
+    feeder, shared = [NONE] * channels, [False] * channels
+    for message, route in zip(messages, routes, strict=True):
+        before = message.source_unit
+        for channel in route:
+            if feeder[channel] not in (NONE, before):
+                shared[channel] = True
+            feeder[channel] = before
+            before = -2 - channel
+    return shared
+
+
+class Wire:
+    """Collects messages while lowering, one per (buffer, destination unit).
+
+    Attributes:
+        messages: In the order in which they were first asked for.
+        channels: Number by name of those that they occupy.
+    """
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -221,6 +244,15 @@ class _Wire:
         self.ways: dict[tuple[int, int, int], tuple[int, int, tuple[int, ...]]] = {}
 
     def message(self, source: int, source_unit: int, target: int, buffer: int) -> int:
+        """The number of the message that takes a buffer to a unit.
+
+        Args:
+            source: What produces it, ``NONE`` if it is there from the start.
+            source_unit: Where it leaves.
+
+        Raises:
+            ScheduleError: no link joins the units.
+        """
         key = (buffer, target)
         known = self.known.get(key)
         if known is None:

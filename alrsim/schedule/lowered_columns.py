@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from alrsim.errors import ScheduleError
-from alrsim.hardware.machine import Link
-from alrsim.schedule.lane_columns import Columns, Index, Ticks, Way, assemble
-from alrsim.schedule.lower import Delays
+from alrsim.schedule.lane_columns import Columns, Index, Ticks, assemble
+from alrsim.schedule.lower import Wire
 from alrsim.tasks.problem import Semantics
 from alrsim.tasks.repeated import RepeatedProblem
 from alrsim.tasks.token import NONE
@@ -63,7 +62,7 @@ def lower_columns(problem: RepeatedProblem, lanes: LaneColumns, semantics: Seman
     """
     _check_lanes(problem, lanes)
     graph, unit, rows, copies = problem.graph, problem.unit, problem.rows, problem.microbatches
-    crossed, delays = crossings(problem), Delays(problem.one)
+    crossed, wire = crossings(problem), Wire(problem.one)
     number = {(one.buffer, one.target): position for position, one in enumerate(crossed)}
     needs: list[list[int]] = []
     lags: list[list[int]] = []
@@ -76,7 +75,7 @@ def lower_columns(problem: RepeatedProblem, lanes: LaneColumns, semantics: Seman
                 local.update([producer] if producer != NONE else [])
             elif semantics == "latency" and producer != NONE:  # waits for the source and the way
                 need.append(producer)
-                lag.append(delays.between(index, home, unit[row]))
+                lag.append(wire.delays.between(index, home, unit[row]))
             else:
                 need.append(-1 - number[index, unit[row]])
                 lag.append(0)
@@ -85,7 +84,9 @@ def lower_columns(problem: RepeatedProblem, lanes: LaneColumns, semantics: Seman
         else:
             needs.append([*sorted(local), *need])
             lags.append([0] * len(local) + lag)
-    ways, channels = _ways(problem, crossed, delays)
+    for one in crossed:
+        wire.message(one.source, problem.home(one.buffer), one.target, one.buffer)
+    ways = wire.messages
     early = [(crossed[m].target, copy, m) for m, way in enumerate(ways) if way.source == NONE for copy in range(copies)]
     return assemble(
         copies,
@@ -97,24 +98,11 @@ def lower_columns(problem: RepeatedProblem, lanes: LaneColumns, semantics: Seman
         gathers,
         ways,
         [message * copies + copy for _, copy, message in sorted(early)],
-        channels,
+        len(wire.channels),
         semantics,
         lanes.first,
         lanes.items,
     )
-
-
-def _ways(problem: RepeatedProblem, crossed: list[Crossing], delays: Delays) -> tuple[list[Way], int]:
-    """What the messages occupy, and how many channels there are."""
-    units, names, ways = problem.one.machine.units, dict[str, int](), list[Way]()
-    for one in crossed:
-        home = problem.home(one.buffer)
-        link: Link = delays.link(one.buffer, home, one.target)
-        channels = link.channels or (f"{units[home].name}->{units[one.target].name}",)
-        route = tuple(names.setdefault(name, len(names)) for name in channels)
-        hold = link.hold_ns(problem.graph.buffers[one.buffer].bytes)
-        ways.append(Way(one.source, home, hold, link.latency_ns, route))
-    return ways, len(names)
 
 
 def _check_lanes(problem: RepeatedProblem, lanes: LaneColumns) -> None:

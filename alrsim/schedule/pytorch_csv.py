@@ -9,13 +9,13 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from alrsim.errors import ScheduleError
 from alrsim.files import write_atomically
-from alrsim.schedule.rows import complete_rows
+from alrsim.schedule.rows import complete_rows, some
 from alrsim.schedule.schedule import Lane, Schedule
 from alrsim.tasks.token import KIND_NAMES, NONE, Kind, TaskId
 
@@ -23,7 +23,6 @@ _CELL = re.compile(r"(?P<stage>[0-9]{1,9})(?P<what>[A-Z_]+?)(?P<microbatch>[0-9]
 _OVERLAP = re.compile(r"\((?P<first>[^;()]*);(?P<second>[^;()]*)\)OVERLAP_F_B")
 _COMPUTE: dict[str, Kind] = {"F": "F", "B": "B", "I": "I", "W": "W"}
 _MOVES = ("SEND_F", "RECV_F", "SEND_B", "RECV_B", "UNSHARD", "RESHARD")
-_SHOWN = 6
 
 
 @dataclass(frozen=True)
@@ -102,19 +101,11 @@ def format_pytorch_csv(schedule: Schedule) -> str:
     where = f"schedule {schedule.name}".rstrip()
     _refuse_unwritable(schedule, tokens, where)
     have = set(tokens)
-    partner = dict(schedule.overlaps)
-    absorbed = set(partner.values())
     out = io.StringIO()
-    writer = csv.writer(out)
-    for lane in schedule.lanes:
-        cells = []
-        for task in lane.tasks:
-            if task in partner:
-                first, second = _word(task, have), _word(partner[task], have)
-                cells.append(f"({first};{second})OVERLAP_F_B")
-            elif task not in absorbed:
-                cells.append(_word(task, have))
-        writer.writerow(cells)
+    rows = ([[_word(task, have) for task in fused] for fused in lane] for lane in schedule.fused_lanes())
+    csv.writer(out).writerows(
+        [word if not more else f"({word};{more[0]})OVERLAP_F_B" for word, *more in row] for row in rows
+    )
     return out.getvalue()
 
 
@@ -191,14 +182,14 @@ def _refuse_unwritable(schedule: Schedule, tokens: Sequence[TaskId], where: str)
         kinds = sorted({task.kind for task in strange})
         words = ", ".join(f"{kind} ({KIND_NAMES[kind]})" for kind in kinds)
         raise ScheduleError(
-            f"PyTorch's CSV has no action for {words}: {_some(map(str, strange))}",
+            f"PyTorch's CSV has no action for {words}: {some(map(str, strange))}",
             where=where,
             fix="write rule bp or bp-split without loss and update tasks, or use alrsim's own format",
         )
     grouped = [task for task in tokens if task.group != NONE]
     if grouped:
         raise ScheduleError(
-            f"PyTorch's CSV has no copy groups: {_some(map(str, grouped))}", where=where, fix="use alrsim's own format"
+            f"PyTorch's CSV has no copy groups: {some(map(str, grouped))}", where=where, fix="use alrsim's own format"
         )
     rank_of: dict[int, str] = {}
     for lane in schedule.lanes:
@@ -217,8 +208,3 @@ def _refuse_unwritable(schedule: Schedule, tokens: Sequence[TaskId], where: str)
 def _word(task: TaskId, have: set[TaskId]) -> str:
     alone = task.kind in "IW" and task._replace(kind="W" if task.kind == "I" else "I") not in have
     return str(task._replace(kind="B")) if alone else str(task)
-
-
-def _some(items: Iterable[str]) -> str:
-    every = list(items)
-    return ", ".join(every[:_SHOWN]) + (f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else "")

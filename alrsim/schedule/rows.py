@@ -69,7 +69,7 @@ def _faults(tokens: list[TaskId], stages: int, microbatches: int) -> list[str]:
     ]
     unknown = [str(task) for task in counts if task.microbatch >= microbatches]
     lists = (("missing", missing), ("double", double), ("unknown", unknown))
-    return [f"{what} {_some(items)}" for what, items in lists if items]
+    return [f"{what} {some(items)}" for what, items in lists if items]
 
 
 def _late_stages(tokens: list[TaskId], microbatches: int) -> set[int]:
@@ -81,6 +81,7 @@ def _late_stages(tokens: list[TaskId], microbatches: int) -> set[int]:
     return {stage for stage, found in forwards.items() if sorted(found) == list(range(1, microbatches + 1))}
 
 
-def _some(items: Iterable[str]) -> str:
+def some(items: Iterable[str]) -> str:
+    """The first few, and how many more there are."""
     every = list(items)
     return ", ".join(every[:_SHOWN]) + (f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else "")

@@ -48,6 +48,15 @@ class Schedule:
         """``{unit: "0F0 0F1 ..."}``, the form of the JSON output."""
         return {lane.unit: " ".join(map(str, lane.tasks)) for lane in self.lanes}
 
+    def fused_lanes(self) -> list[list[tuple[TaskId, ...]]]:
+        """Per unit, what it runs without a break: one task, or a pair of ``overlaps`` at the place of its first."""
+        partner = dict(self.overlaps)
+        absorbed = set(partner.values())
+        return [
+            [(task, partner[task]) if task in partner else (task,) for task in lane.tasks if task not in absorbed]
+            for lane in self.lanes
+        ]
+
     def without(self, kinds: "Collection[Kind] | str") -> "Schedule":
         """The same order without the tasks of some kinds."""
         lanes = (Lane(lane.unit, tuple(task for task in lane.tasks if task.kind not in kinds)) for lane in self.lanes)

@@ -51,7 +51,8 @@ def auto_solution(problem: Problem, options: SearchOptions) -> Solution:
         exact = False
     if not known:
         if exact:
-            return _finish(cpsat.cpsat_solution(problem, _narrow(options)))
+            narrow = replace(options, gradients=None) if options.placement in ("stages", "free") else options
+            return _finish(cpsat.cpsat_solution(problem, narrow))
         raise _nothing_fits(problem, options)
     if len(problem.durations) <= _SEARCHABLE:
         known = _search(problem, known, options, deadline)
@@ -82,10 +83,6 @@ def _nothing_fits(problem: Problem, options: SearchOptions) -> ScheduleError:
 
 def _finish(found: Solution) -> Solution:
     return Solution(Schedule(found.schedule.lanes, "auto"), found.proof)
-
-
-def _narrow(options: SearchOptions) -> SearchOptions:
-    return replace(options, gradients=None) if options.placement in ("stages", "free") else options
 
 
 def _search(problem: Problem, known: list[Timed], options: SearchOptions, deadline: float) -> list[Timed]:

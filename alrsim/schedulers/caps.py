@@ -6,6 +6,7 @@ last gradient of it. A stage without gradient tasks holds nothing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 
 from alrsim.errors import OptionError
 from alrsim.schedule.evaluate import evaluate
@@ -121,22 +122,13 @@ class Timed:
     def shortages(self, caps: Caps) -> list[tuple[str, int, int, str]]:
         """``(unit, demand, capacity, "bytes" or "live micro-batches")`` of every unit that holds too much."""
         names = [unit.name for unit in self.problem.machine.units]
-        found = []
+        found: list[tuple[str, int, int | None, str]] = []
         if caps.live is not None:
             peaks = live_peaks(self.problem, self.units, self.starts, self.ends)
-            found += [
-                (name, peak, cap, "live micro-batches")
-                for name, peak, cap in zip(names, peaks, caps.live, strict=True)
-                if peak > cap
-            ]
+            found += zip(names, peaks, caps.live, repeat("live micro-batches"), strict=False)
         if caps.bytes is not None:
-            held = byte_peaks(self)
-            found += [
-                (name, held[name], cap, "bytes")
-                for name, cap in zip(names, caps.bytes, strict=True)
-                if cap is not None and held[name] > cap
-            ]
-        return found
+            found += zip(names, byte_peaks(self).values(), caps.bytes, repeat("bytes"), strict=False)
+        return [(name, peak, cap, what) for name, peak, cap, what in found if cap is not None and peak > cap]
 
 
 def timed(problem: Problem, schedule: Schedule) -> Timed:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from alrsim.schedule.lower import Delays
+from alrsim.schedule.lower import Delays, at_homes
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import NONE
 
@@ -44,12 +44,8 @@ class _Book:
     def __init__(self, model: "Model") -> None:
         self.model, self.delays = model, Delays(model.problem)
         self.rows: list[list[tuple[Any, int]]] = [[] for _ in model.problem.machine.units]
-        self.homes: dict[int, int] = {}
-        for index, task in enumerate(model.problem.tasks.tasks):
-            if task.id.kind == "U" or task.id.stage not in self.homes:
-                self.homes[task.id.stage] = index
-        last = model.problem.tasks.stages
-        self.homes.setdefault(last, self.homes.get(last - 1, 0))
+        graph = model.problem.tasks
+        self.homes = at_homes(graph, range(len(graph.tasks)))
 
     def plain(self, index: int) -> None:
         """A buffer that is no waiting term of a sum: the original, and a copy on every unit that reads it."""
@@ -185,8 +181,11 @@ class _Book:
         cp, horizon = self.model.cp, self.model.horizon
         if here is False:
             return
-        length = cp.new_int_var(0, horizon, "")
-        if here is True:
-            self.rows[unit].append((cp.new_interval_var(start, length, end, ""), size))
-        else:
-            self.rows[unit].append((cp.new_optional_interval_var(start, length, end, here, ""), size))
+        self.rows[unit].append((interval(cp, start, cp.new_int_var(0, horizon, ""), end, here), size))
+
+
+def interval(cp: Any, start: Any, length: Any, end: Any, here: Any) -> Any:
+    """From ``start`` to ``end``, if a literal or constant is true."""
+    if here is True:
+        return cp.new_interval_var(start, length, end, "")
+    return cp.new_optional_interval_var(start, length, end, here, "")

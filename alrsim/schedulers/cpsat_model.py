@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from alrsim.schedule.bounds import heads_and_tails
-from alrsim.schedule.lower import Delays
+from alrsim.schedule.bounds import heads, heads_and_tails, tails
+from alrsim.schedule.lower import Delays, at_homes
 from alrsim.schedulers.caps import Caps, Timed, slots_of
-from alrsim.schedulers.cpsat_memory import add_bytes
+from alrsim.schedulers.cpsat_memory import add_bytes, interval
 from alrsim.schedulers.cpsat_symmetry import can_be_ordered, moves_are_free
 from alrsim.schedulers.search import SearchOptions
 from alrsim.tasks.problem import Problem
@@ -130,8 +130,8 @@ def _build(problem: Problem, allowed: Sequence[Task], together: bool, caps: Caps
     from ortools.sat.python import cp_model
 
     cp = cp_model.CpModel()
-    heads, tails = _windows(problem, allowed)
-    starts = [cp.new_int_var(head, max(head, horizon - tail), "") for head, tail in zip(heads, tails, strict=True)]
+    windows = zip(*_windows(problem, allowed), strict=True)
+    starts = [cp.new_int_var(head, max(head, horizon - tail), "") for head, tail in windows]
     model = Model(cp, problem, allowed, caps, horizon, starts, [], [], {})
     pool = not together and not caps.any and _is_pool(problem, allowed)
     _place(model, together, pool)
@@ -152,17 +152,12 @@ def _windows(problem: Problem, allowed: Sequence[Task]) -> tuple[list[int], list
     """Earliest starts, and ticks from the start of a task to the end of the step at least."""
     units = [row[0] if len(row) == 1 else NONE for row in allowed]
     if NONE not in units:
-        heads, tails = heads_and_tails(problem, units)
-        return heads, [tail + row[unit] for tail, row, unit in zip(tails, problem.durations, units, strict=True)]
+        early, late = heads_and_tails(problem, units)
     least = [min(row[unit] for unit in where) for row, where in zip(problem.durations, allowed, strict=True)]
-    heads, tails = [0] * len(least), list(least)
-    for task in range(len(least)):
-        for other, _ in problem.tasks.dependencies(task):
-            heads[task] = max(heads[task], heads[other] + least[other])
-    for task in reversed(range(len(least))):
-        for other, _ in problem.tasks.dependencies(task):
-            tails[other] = max(tails[other], least[other] + tails[task])
-    return heads, tails
+    if NONE in units:
+        before = [[(other, 0) for other, _ in problem.tasks.dependencies(task)] for task in range(len(least))]
+        early, late = heads(least, before), tails(least, before)
+    return early, [tail + ticks for tail, ticks in zip(late, least, strict=True)]
 
 
 def _is_pool(problem: Problem, allowed: Sequence[Task]) -> bool:
@@ -224,7 +219,7 @@ def _separate(model: Model, pool: bool) -> None:
 def _follow(model: Model, pool: bool) -> None:
     """Dependencies, with the way that the units of both ends imply."""
     graph, cp = model.problem.tasks, model.cp
-    homes = _home_tasks(model.problem)
+    homes = at_homes(graph, range(len(graph.tasks)))
     for index, task in enumerate(graph.tasks):
         for other in task.after:
             cp.add(model.start[index] >= model.end[other])
@@ -232,7 +227,7 @@ def _follow(model: Model, pool: bool) -> None:
             producer = graph.buffers[buffer].producer
             if producer != NONE:
                 cp.add(model.start[index] >= model.end[producer])
-            source = producer if producer != NONE else homes.get(graph.buffers[buffer].stage, index)
+            source = producer if producer != NONE else homes[graph.buffers[buffer].stage]
             if not pool and source != index:
                 _travel(model, buffer, source, index, 0 if producer == NONE else model.end[producer])
 
@@ -257,18 +252,6 @@ def _travel(model: Model, buffer: int, source: int, target: int, left: Any) -> N
                     rule.only_enforce_if(both)
 
 
-def _home_tasks(problem: Problem) -> dict[int, int]:
-    """The task whose unit is the home of a stage's parameters (:func:`alrsim.schedule.lower.homes`)."""
-    found: dict[int, int] = {}
-    for index, task in enumerate(problem.tasks.tasks):
-        if task.id.kind == "U" or task.id.stage not in found:
-            found[task.id.stage] = index
-    last = problem.tasks.stages
-    if last not in found and last - 1 in found:
-        found[last] = found[last - 1]
-    return found
-
-
 def _keep_ascending(model: Model) -> None:
     last: dict[tuple[int, str, int], int] = {}
     tasks = model.problem.tasks.tasks
@@ -285,8 +268,8 @@ def _keep_ascending(model: Model) -> None:
 
 def _cap_live(model: Model) -> None:
     assert model.caps.live is not None
-    cp, rows = model.cp, list[list[Any]]()
-    rows = [[] for _ in model.caps.live]
+    cp = model.cp
+    rows: list[list[Any]] = [[] for _ in model.caps.live]
     for slot in slots_of(model.problem):
         first = model.start[slot.forwards[0]]
         if len(slot.forwards) > 1:
@@ -298,10 +281,7 @@ def _cap_live(model: Model) -> None:
             cp.add(last >= model.end[task])
         size = cp.new_int_var(0, model.horizon, "")
         for unit, literal in model.on[slot.forwards[0]].items():
-            if literal is True:
-                rows[unit].append(cp.new_interval_var(first, size, last, ""))
-            else:
-                rows[unit].append(cp.new_optional_interval_var(first, size, last, literal, ""))
+            rows[unit].append(interval(cp, first, size, last, literal))
     for unit, (row, cap) in enumerate(zip(rows, model.caps.live, strict=True)):
         if row:
             cp.add_cumulative(row, [1] * len(row), cap + model.slack.get((unit, "live micro-batches"), 0))

@@ -6,6 +6,7 @@ links) go one after the other to the unit where they would end first, into the e
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import cache
 
 from alrsim.errors import ScheduleError
 from alrsim.schedule.bounds import tails
@@ -42,7 +43,7 @@ def heft_solution(problem: Problem, options: SearchOptions) -> Solution:
     lanes = _place(problem, options)
     made = timed(problem, schedule_of(problem, lanes, "heft"))
     if options.placement in (None, "free"):
-        alone = timed(problem, schedule_of(problem, _single(problem), "heft"))
+        alone = timed(problem, Schedule(serial(problem).lanes, "heft"))
         made = min(made, alone, key=lambda found: found.makespan)
     shortages = made.shortages(caps_of(problem, options))
     if shortages:
@@ -50,37 +51,25 @@ def heft_solution(problem: Problem, options: SearchOptions) -> Solution:
     return Solution(made.schedule)
 
 
-def _single(problem: Problem) -> list[list[int]]:
-    index = problem.tasks.index
-    return [[index[task] for task in lane.tasks] for lane in serial(problem).lanes]
-
-
 def upward_ranks(problem: Problem) -> list[float]:
     """Mean duration of a task plus the longest mean way from its end to the end of the step."""
-    ways = _MeanWays(problem)
+    sorts = problem.machine.topology.sorts()
+
+    @cache
+    def mean_way(size: int) -> float:
+        ways = (speed.delay_ns(size, hops) * count for (speed, hops), count in sorts.items())
+        return sum(ways) / sum(sorts.values())
+
+    sizes = [buffer.bytes for buffer in problem.tasks.buffers]
     before = [
-        [(other, ways.of(buffer)) for other, buffer in problem.tasks.dependencies(task)]
+        [
+            (other, mean_way(sizes[buffer]) if buffer != NONE and sorts else 0.0)
+            for other, buffer in problem.tasks.dependencies(task)
+        ]
         for task in range(len(problem.durations))
     ]
     means = [sum(row) / len(row) for row in problem.durations]
     return [mean + tail for mean, tail in zip(means, tails(means, before), strict=True)]
-
-
-class _MeanWays:
-    """Mean transfer time of a buffer over all links."""
-
-    def __init__(self, problem: Problem) -> None:
-        self._problem, self._sorts = problem, problem.machine.topology.sorts()
-        self._known: dict[int, float] = {}
-
-    def of(self, buffer: int) -> float:
-        if buffer == NONE or not self._sorts:
-            return 0.0
-        size = self._problem.tasks.buffers[buffer].bytes
-        if size not in self._known:
-            ways = (speed.delay_ns(size, hops) * count for (speed, hops), count in self._sorts.items())
-            self._known[size] = sum(ways) / sum(self._sorts.values())
-        return self._known[size]
 
 
 def _place(problem: Problem, options: SearchOptions) -> list[list[int]]:

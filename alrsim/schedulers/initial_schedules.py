@@ -11,7 +11,7 @@ from alrsim.schedulers.heft import heft_solution
 from alrsim.schedulers.list_schedule import PRIORITIES, list_with
 from alrsim.schedulers.lr_free import FREE_KINDS, lr_fixed, lr_free
 from alrsim.schedulers.pipelines import gpipe, interleaved, one_f_one_b, serial, zb_h1, zb_v
-from alrsim.schedulers.placement import Placement, contiguous_blocks, with_loss
+from alrsim.schedulers.placement import Placement, contiguous_blocks
 from alrsim.schedulers.search import SearchOptions
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import Kind
@@ -99,7 +99,7 @@ def placements(problem: Problem, options: SearchOptions) -> list[Placement]:
     units, stages = len(problem.machine.units), problem.tasks.stages
     if stages <= units:
         return [blocks]
-    turns = with_loss(problem, [stage % units for stage in range(stages)])
+    turns = problem.with_loss([stage % units for stage in range(stages)])
     period = 2 * units
-    vee = with_loss(problem, [min(stage % period, period - 1 - stage % period) for stage in range(stages)])
+    vee = problem.with_loss([min(stage % period, period - 1 - stage % period) for stage in range(stages)])
     return list(dict.fromkeys([blocks, turns, vee]))

@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from alrsim.allocation import collector_paused
 from alrsim.compiled import machine_code
+from alrsim.schedule.evaluate import by_source
+from alrsim.schedule.lane_columns import offsets
 from alrsim.schedule.lower import Delays
 from alrsim.schedulers.placement import Placement
 from alrsim.tasks.problem import Problem
@@ -77,10 +79,7 @@ def columns_of(problem: Problem, placement: Placement) -> Inputs | None:
         > _MOST
     ):
         return None
-    order = np.argsort(sources, kind="stable")
-    first = np.zeros(count + 1, np.int64)
-    np.cumsum(np.bincount(sources, minlength=count), out=first[1:])
-    return Inputs(unit, duration, release, first, targets[order], lags[order])
+    return Inputs(unit, duration, release, *by_source(sources, targets, lags, count))
 
 
 def _flat(rows: Sequence[tuple[int, ...]]) -> tuple[Ints, Ints]:
@@ -124,8 +123,7 @@ def lanes_of(inputs: Inputs, keys: Sequence[Ints], units: int) -> list[list[int]
     rank = np.empty(count, np.int64)
     rank[by_rank] = np.arange(count, dtype=np.int64)
     pending = np.bincount(inputs.after, minlength=count).astype(np.int64)
-    room = np.zeros(units + 1, np.int64)
-    np.cumsum(np.bincount(inputs.unit, minlength=units), out=room[1:])
+    room = offsets(np.bincount(inputs.unit, minlength=units))
     lanes, filled = np.zeros(count, np.int64), room[:-1].copy()
     _dispatch(
         inputs.unit, inputs.duration, inputs.release.copy(), inputs.first, inputs.after, inputs.lag,

@@ -7,8 +7,7 @@ import numpy as np
 
 from alrsim.compiled import available
 from alrsim.errors import ScheduleError
-from alrsim.schedule.bounds import tails
-from alrsim.schedule.lower import Delays
+from alrsim.schedule.bounds import placed_inputs, tails
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers.caps import Caps, Gate, caps_of, timed
 from alrsim.schedulers.dispatch import Key, Plan, dispatch, schedule_of
@@ -176,13 +175,6 @@ PRIORITIES: dict[str, Callable[[Problem, Placement], list[Key]]] = {
 
 def path_to_end(problem: Problem, placement: Placement) -> list[int]:
     """Ticks of the longest path from the start of each task to the end of the step, lanes ignored."""
-    delays, units = Delays(problem), [placement[task.id.stage] for task in problem.tasks.tasks]
-    before = [
-        [
-            (other, 0 if buffer == NONE else delays.between(buffer, units[other], unit))
-            for other, buffer in problem.tasks.dependencies(task)
-        ]
-        for task, unit in enumerate(units)
-    ]
+    units = [placement[task.id.stage] for task in problem.tasks.tasks]
     ticks = [row[unit] for row, unit in zip(problem.durations, units, strict=True)]
-    return [tick + tail for tick, tail in zip(ticks, tails(ticks, before), strict=True)]
+    return [tick + tail for tick, tail in zip(ticks, tails(ticks, placed_inputs(problem, units)[0]), strict=True)]

@@ -16,7 +16,7 @@ from time import monotonic
 from alrsim.errors import ScheduleError
 from alrsim.schedule.bounds import makespan_bound, placed_bound
 from alrsim.schedule.evaluate import Arrays, compile_arrays, follow, run
-from alrsim.schedule.lower import lower
+from alrsim.schedule.lower import Lowered, lower
 from alrsim.schedule.schedule import Schedule
 from alrsim.schedulers.caps import Timed, caps_of, timed
 from alrsim.schedulers.dispatch import schedule_of
@@ -93,7 +93,7 @@ def improve(problem: Problem, start: Timed, options: SearchOptions, *, steps: in
     movable = _movable(problem, options)
     best = start
     bound = makespan_bound(problem) if movable else placed_bound(problem, start.units)
-    state = _order_of(problem, start)
+    state = _order_of(start.lowered)
     begun, ended, _ = run(state.arrays, follow(state.lanes, len(state.task)))
     now = start.makespan
     for step in range(steps):
@@ -110,7 +110,7 @@ def improve(problem: Problem, start: Timed, options: SearchOptions, *, steps: in
         if longest > now and random.random() >= exp((now - longest) / heat):
             continue
         if caps.any or longest < best.makespan:
-            made = _timed(problem, candidate)
+            made = timed(problem, _schedule(problem, candidate.lanes, candidate.task))
             if made.shortages(caps):
                 continue
             best = min(best, made, key=lambda found: found.makespan)
@@ -129,12 +129,11 @@ def _movable(problem: Problem, options: SearchOptions) -> frozenset[int]:
     )
 
 
-def _timed(problem: Problem, order: _Order) -> Timed:
-    return timed(problem, schedule_of(problem, [[order.task[item] for item in lane] for lane in order.lanes], "search"))
+def _schedule(problem: Problem, lanes: Sequence[Sequence[int]], task: Sequence[int]) -> Schedule:
+    return schedule_of(problem, [[task[item] for item in lane] for lane in lanes], "search")
 
 
-def _order_of(problem: Problem, made: Timed) -> _Order:
-    lowered = made.lowered
+def _order_of(lowered: Lowered) -> _Order:
     arrays = compile_arrays(lowered)
     before: list[list[tuple[int, int]]] = [[] for _ in lowered.tasks]
     first, after, delay = arrays.first.tolist(), arrays.after.tolist(), arrays.delay.tolist()
@@ -204,10 +203,7 @@ def _to_other_unit(problem: Problem, state: _Order, item: int, starts: Sequence[
     lanes = [[other for other in lane if other != item] for lane in state.lanes]
     place = sum(starts[other] < starts[item] for other in lanes[target])
     lanes[target].insert(place, item)
-    schedule = schedule_of(problem, [[state.task[i] for i in lane] for lane in lanes], "search")
     try:
-        lowered = lower(problem, schedule)
+        return _order_of(lower(problem, _schedule(problem, lanes, state.task)))
     except ScheduleError:  # no link leads there
         return None
-    made = Timed(problem, schedule, lowered, [], [], [])
-    return _order_of(problem, made)

@@ -1,6 +1,5 @@
 """Where stages live: one unit for each stage, the loss module last. Parameters, updates and forwards stay there."""
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 from alrsim.cost.runs import even_runs
@@ -25,7 +24,7 @@ def one_stage_per_unit(problem: Problem, name: str) -> Placement:
             fix=f"cut the model into {units} stages (balanced:{units}), or use serial, list, lr-fixed or lr-free, "
             "which take any number of stages",
         )
-    return _one_each(problem)
+    return problem.one_stage_each
 
 
 def round_robin(problem: Problem, name: str) -> Placement:
@@ -41,7 +40,7 @@ def round_robin(problem: Problem, name: str) -> Placement:
             where=f"scheduler {name}",
             fix=f"cut the model into {2 * units} or {3 * units} stages (balanced:{2 * units}), or use 1f1b",
         )
-    return with_loss(problem, [stage % units for stage in range(stages)])
+    return problem.with_loss([stage % units for stage in range(stages)])
 
 
 def v_shape(problem: Problem, name: str) -> Placement:
@@ -57,7 +56,7 @@ def v_shape(problem: Problem, name: str) -> Placement:
             where=f"scheduler {name}",
             fix=f"cut the model into {2 * units} stages (balanced:{2 * units})",
         )
-    return with_loss(problem, [min(stage, 2 * units - 1 - stage) for stage in range(stages)])
+    return problem.with_loss([min(stage, 2 * units - 1 - stage) for stage in range(stages)])
 
 
 def contiguous_blocks(problem: Problem) -> Placement:
@@ -68,7 +67,7 @@ def contiguous_blocks(problem: Problem) -> Placement:
     """
     stages = problem.tasks.stages
     if stages <= len(problem.machine.units):
-        return _one_each(problem)
+        return problem.one_stage_each
     loads = stage_loads(problem)
     extra = [0] * len(loads)
     for unit, row in enumerate(loads):
@@ -78,7 +77,7 @@ def contiguous_blocks(problem: Problem) -> Placement:
             extra[unit] = row[stages]
     starts = even_runs([row[:stages] for row in loads], extra, empty=True)
     placed = [unit for unit, (first, last) in enumerate(pairwise([*starts, stages])) for _ in range(first, last)]
-    return with_loss(problem, placed)
+    return problem.with_loss(placed)
 
 
 def stage_loads(problem: Problem) -> list[list[int]]:
@@ -91,17 +90,6 @@ def stage_loads(problem: Problem) -> list[list[int]]:
     return loads
 
 
-def with_loss(problem: Problem, placed: Sequence[int]) -> Placement:
-    """Add the loss module: on the problem's loss unit, else where the last stage is."""
-    return (*placed, placed[-1] if problem.loss_unit is None else problem.loss_unit)
-
-
 def depth(problem: Problem, placement: Placement) -> int:
     """Rows of the pipeline: the stages, and the loss module where it has a unit of its own."""
     return problem.tasks.stages + (placement[-1] not in placement[:-1])
-
-
-def _one_each(problem: Problem) -> Placement:
-    stages, every = problem.tasks.stages, range(len(problem.machine.units))
-    others = [unit for unit in every if unit != problem.loss_unit]
-    return with_loss(problem, (others if len(others) >= stages else list(every))[:stages])

@@ -21,7 +21,7 @@ from alrsim.schedule.lowered_columns import LaneColumns, crossings, lower_column
 from alrsim.schedule.schedule import Lane, Schedule
 from alrsim.simulation.column_memory import peak_bytes
 from alrsim.simulation.engine import simulate
-from alrsim.simulation.fast import complete, run_columns
+from alrsim.simulation.fast import clock_refusal, complete, run_columns
 from alrsim.tasks.problem import Problem, Semantics
 from alrsim.tasks.repeated import RepeatedProblem
 from alrsim.tasks.taskgraph import Category, Summary
@@ -180,19 +180,13 @@ def schedule_at_scale(make: Make, microbatches: int, scheduler: str, *, objects:
 
 def _refusal(one: Problem, microbatches: int, scheduler: str) -> str:
     """Why a step cannot go this way, in words that follow "and"; empty if it can."""
-    machine = one.machine
     if scheduler not in NAMES:
         return f"the order of scheduler {scheduler} is not known before time starts"
-    if machine.shared_cores is not None and machine.shared_cores < len(machine.units):
-        return f"{len(machine.units)} units share {machine.shared_cores} cores"
-    if one.contention is not None:
-        return "how long a task takes depends on who else is at work"
     # No time is later than if everything ran one after the other.
-    sorts, sent = (
-        machine.topology.sorts(),
-        Counter(buffer.bytes for buffer in one.tasks.buffers for _ in buffer.readers),
-    )
+    sent = Counter(buffer.bytes for buffer in one.tasks.buffers for _ in buffer.readers)
+    sorts = one.machine.topology.sorts()
     ways = sum(max((speed.delay_ns(size, hops) for speed, hops in sorts), default=0) * sent[size] for size in sent)
-    if (sum(max(row) * count for row, count in one.rows.items()) + ways) * microbatches > np.iinfo(np.int64).max:
-        return "times may need more than 64 bits"
-    return "" if available() else "numba, which compiles the loops for so many, is not installed"
+    ticks = (sum(max(row) * count for row, count in one.rows.items()) + ways) * microbatches
+    return clock_refusal(one, ticks) or (
+        "" if available() else "numba, which compiles the loops for so many, is not installed"
+    )

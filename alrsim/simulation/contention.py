@@ -14,7 +14,7 @@ from typing import cast
 
 from simpy import Environment, Event
 
-from alrsim.schedule.lower import Lowered
+from alrsim.schedule.lower import Lowered, item_ticks
 from alrsim.tasks.problem import ContentionModel
 
 _WHOLE = 1 << 64
@@ -28,21 +28,10 @@ def stretches(model: ContentionModel, lowered: Lowered, overlap: Fraction = Frac
     """
     found = []
     for item, members in enumerate(lowered.tasks):
-        alone, busy = (_sum(rows, members, lowered.unit[item], overlap) for rows in (model.alone, model.busy))
+        alone, busy = (item_ticks(rows, members, lowered.unit[item], overlap) for rows in (model.alone, model.busy))
         fixed, steps = model.overhead * len(members), model.neighbours
         found.append(tuple(fixed + alone + ((busy - alone) * k + steps // 2) // steps for k in range(steps + 1)))
     return found
-
-
-def alone_ticks(model: ContentionModel, members: tuple[int, ...], unit: int, overlap: Fraction = Fraction(1)) -> int:
-    """Ticks of an item with idle neighbours, without overhead."""
-    return _sum(model.alone, members, unit, overlap)
-
-
-def _sum(rows: Sequence[Sequence[int]], members: tuple[int, ...], unit: int, overlap: Fraction) -> int:
-    if len(members) == 1:
-        return rows[members[0]][unit]
-    return round(overlap * sum(rows[member][unit] for member in members))
 
 
 class Neighbours:

@@ -22,15 +22,25 @@ from alrsim.tasks.token import NONE
 
 def refusal(problem: Problem, lowered: Lowered) -> str:
     """Why the fast engine leaves a problem to SimPy; empty if it does not."""
+    # No time is later than if everything ran one after the other.
+    ticks = sum(lowered.duration) + sum(message.delay for message in lowered.messages)
+    return clock_refusal(problem, ticks) or (
+        "" if available() else "its loops are compiled by numba, which is not installed"
+    )
+
+
+def clock_refusal(problem: Problem, ticks: int) -> str:
+    """Why the times of a problem need SimPy's clock, in words that follow "because" or "and"; empty if they do not.
+
+    Args:
+        ticks: No time is later.
+    """
     machine = problem.machine
     if machine.shared_cores is not None and machine.shared_cores < len(machine.units):
         return f"{len(machine.units)} units share {machine.shared_cores} cores"
     if problem.contention is not None:
         return "how long a task takes depends on who else is at work"
-    # No time is later than if everything ran one after the other.
-    if sum(lowered.duration) + sum(message.delay for message in lowered.messages) > np.iinfo(np.int64).max:
-        return "times may need more than 64 bits"
-    return "" if available() else "its loops are compiled by numba, which is not installed"
+    return "times may need more than 64 bits" if ticks > np.iinfo(np.int64).max else ""
 
 
 def run_fast(lowered: Lowered, *, semantics: Semantics = "link") -> Marks:

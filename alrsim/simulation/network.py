@@ -6,7 +6,7 @@ from typing import cast
 
 from simpy import Environment, Event
 
-from alrsim.schedule.lower import Message
+from alrsim.schedule.lower import Message, shared_channels, slow_channels
 from alrsim.simulation.tie_rule import Desk
 from alrsim.tasks.problem import Semantics
 
@@ -45,12 +45,10 @@ class Network:
         self._left: dict[int, Event] = {}
         self._queues: list[deque[int]] = [deque() for _ in range(channels)]
         self._busy = [False] * channels
-        contended = semantics != "latency"
-        self._latency = [m.latency if contended else m.delay for m in messages]
-        # A message that holds nothing for any time needs no channel, unless it may have to queue behind one that does.
-        slow = {channel for m in messages if m.hold for channel in m.route} if contended else set[int]()
+        self._latency = [m.delay if semantics == "latency" else m.latency for m in messages]
+        slow = slow_channels(messages, semantics)
         self._routes = [tuple(channel for channel in m.route if channel in slow) for m in messages]
-        self._shared = _shared_channels(messages, self._routes)
+        self._shared = shared_channels(messages, self._routes, channels)
 
     def send(self, message: int) -> None:
         """Hand a message over; returns at once."""
@@ -68,7 +66,7 @@ class Network:
         return event
 
     def _request(self, message: int) -> None:
-        if self._routes[message][self._hop[message]] in self._shared:
+        if self._shared[self._routes[message][self._hop[message]]]:
             self._desk.submit(message)
         else:
             self._enqueue(message)
@@ -118,17 +116,3 @@ class Network:
     def _arrive(self, message: int) -> None:
         self.arrived[message] = cast(int, self._env.now)
         self._deliver(message)
-
-
-def _shared_channels(messages: list[Message], routes: list[tuple[int, ...]]) -> set[int]:
-    """Channels that several units or several other channels feed, whose requests of one instant can tie.
-
-    What a single feeder hands over comes in its own order, so there is nothing to decide.
-    """
-    feeders: dict[int, set[tuple[str, int]]] = {}
-    for message, route in zip(messages, routes, strict=True):
-        before = ("unit", message.source_unit)
-        for channel in route:
-            feeders.setdefault(channel, set()).add(before)
-            before = ("channel", channel)
-    return {channel for channel, known in feeders.items() if len(known) > 1}

@@ -5,8 +5,7 @@ from typing import cast
 
 from alrsim.schedule.critical import steps_back
 from alrsim.schedule.event_graph import EventGraph, Times
-from alrsim.schedule.lower import Lowered
-from alrsim.simulation.contention import alone_ticks
+from alrsim.schedule.lower import Lowered, item_ticks
 from alrsim.tasks.problem import Problem, Semantics
 from alrsim.tasks.token import NONE
 from alrsim.timeline.terms import Terms
@@ -26,7 +25,7 @@ def terms(problem: Problem, graph: EventGraph, overlap: Fraction = Fraction(1)) 
             compute += ticks
         else:
             members = lowered.tasks[step.item]
-            alone = alone_ticks(model, members, lowered.unit[step.item], overlap)
+            alone = item_ticks(model.alone, members, lowered.unit[step.item], overlap)
             fixed = model.overhead * len(members)
             compute, overhead, contention = compute + alone, overhead + fixed, contention + ticks - alone - fixed
     return Terms(compute, transfer, overhead, contention)

@@ -1,8 +1,8 @@
 """A scheduling problem: which tasks, on which machine, and how long each takes on each unit."""
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Literal, get_args
@@ -11,7 +11,7 @@ from alrsim.errors import OptionError
 from alrsim.hardware.machine import Machine, Unit
 from alrsim.hardware.precision import PrecisionPlan
 from alrsim.tasks.taskgraph import Task, TaskGraph
-from alrsim.units import Ns
+from alrsim.units import Bytes, Ns
 
 Semantics = Literal["latency", "link", "blocking"]
 """What a transfer occupies: nothing, its links, or its links and the sending unit."""
@@ -30,6 +30,21 @@ def cost_key(task: Task) -> CostKey:
     The clean forward draws no noise and keeps no codes, so it is told from a noisy one of as many copies.
     """
     return task.id.stage, task.id.kind, task.copies, task.id.group == 0
+
+
+def with_scratch(graph: TaskGraph, table: Mapping[CostKey, Bytes]) -> TaskGraph:
+    """The task graph whose tasks have the scratch that a table gives by :func:`cost_key`.
+
+    Tasks that are not in the table keep what they have.
+
+    Raises:
+        OptionError: bytes that are not whole.
+    """
+    for key, size in table.items():
+        if isinstance(size, bool) or not isinstance(size, int):
+            raise OptionError(f"{key} has {size!r} bytes of scratch; need whole bytes", where="scratch table")
+    tasks = tuple(replace(task, scratch=table.get(cost_key(task), task.scratch)) for task in graph.tasks)
+    return replace(graph, tasks=tasks)
 
 
 @dataclass(frozen=True)
@@ -132,6 +147,18 @@ class Problem:
         """Per task: its time on the unit where it is fastest."""
         least = {id(row): min(row) for row in {id(row): row for row in self.durations}.values()}
         return [least[id(row)] for row in self.durations]
+
+    @property
+    def one_stage_each(self) -> tuple[int, ...]:
+        """Unit per stage, the loss module last, with one stage on each unit in order; a loss unit of its own is skipped
+        while there are units enough."""
+        stages, every = self.tasks.stages, range(len(self.machine.units))
+        others = [unit for unit in every if unit != self.loss_unit]
+        return self.with_loss((others if len(others) >= stages else every)[:stages])
+
+    def with_loss(self, placed: Sequence[int]) -> tuple[int, ...]:
+        """Units of the stages and of the loss module: on the problem's loss unit, else where the last stage is."""
+        return (*placed, placed[-1] if self.loss_unit is None else self.loss_unit)
 
     @property
     def shortest(self) -> tuple[tuple[Ns, ...], ...]:

@@ -75,11 +75,7 @@ class RepeatedProblem:
     def units(self) -> tuple[int, ...]:
         """Unit per stage, the loss module last: stage s on unit s; a loss unit of its own is skipped while there are
         units enough."""
-        stages, loss_unit = self.graph.stages, self.one.loss_unit
-        every = range(len(self.one.machine.units))
-        others = [unit for unit in every if unit != loss_unit]
-        placed = tuple((others if len(others) >= stages else every)[:stages])
-        return (*placed, placed[-1] if loss_unit is None else loss_unit)
+        return self.one.one_stage_each
 
     @cached_property
     def unit(self) -> list[int]:

@@ -7,8 +7,7 @@ from alrsim.errors import FileError
 from alrsim.hardware.machine import Machine
 from alrsim.hardware.topology import Link, Listed
 from alrsim.hardware.unit import Unit
-from alrsim.tasks.problem import ContentionModel, CostKey, Problem, Semantics, cost_key
-from alrsim.tasks.scratch import with_scratch
+from alrsim.tasks.problem import ContentionModel, CostKey, Problem, Semantics, cost_key, with_scratch
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.units import Bytes, Ns
 

@@ -12,7 +12,7 @@ from alrsim.execution.workers.thread_workers import Times
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedulers.registry import schedule
 from alrsim.simulation.engine import simulate
-from alrsim.tasks.scratch import with_scratch
+from alrsim.tasks.problem import with_scratch
 from alrsim.tasks.taskgraph import Category
 from alrsim.timeline.memory import peak_memory
 

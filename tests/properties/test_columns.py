@@ -21,9 +21,8 @@ from alrsim.simulation.at_scale import MAX_OBJECTS, Make, StepAtScale, schedule_
 from alrsim.simulation.engine import simulate
 from alrsim.simulation.fast import complete, run_columns
 from alrsim.simulation.run import run
-from alrsim.tasks.problem import Problem, Semantics, cost_key
+from alrsim.tasks.problem import Problem, Semantics, cost_key, with_scratch
 from alrsim.tasks.repeated import RepeatedProblem
-from alrsim.tasks.scratch import with_scratch
 from alrsim.tasks.taskgraph import Task, TaskGraph
 from alrsim.timeline.memory import memory_by_category, peak_memory
 from alrsim.timeline.metrics import busy, named_shares

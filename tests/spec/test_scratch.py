@@ -11,7 +11,7 @@ from alrsim.graph.stages import Edge, Stage, StageGraph
 from alrsim.schedulers.registry import schedule
 from alrsim.schedulers.search import SearchOptions
 from alrsim.simulation.engine import simulate
-from alrsim.tasks.scratch import with_scratch
+from alrsim.tasks.problem import with_scratch
 from alrsim.tasks.taskgraph import Buffer, Category, Task, TaskGraph
 from alrsim.tasks.token import parse_token
 from alrsim.timeline.facts import Facts

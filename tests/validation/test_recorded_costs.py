@@ -8,8 +8,7 @@ import pytest
 from alrsim.errors import FileError
 from alrsim.schedulers import SCHEDULERS
 from alrsim.simulation.engine import simulate
-from alrsim.tasks.problem import ContentionModel, Problem, cost_key
-from alrsim.tasks.scratch import with_scratch
+from alrsim.tasks.problem import ContentionModel, Problem, cost_key, with_scratch
 from alrsim.validation.costs import costs_of, listed, problem_of
 from tests.linked import every_link
 

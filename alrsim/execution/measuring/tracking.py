@@ -27,6 +27,7 @@ from torch.utils._pytree import tree_leaves
 from alrsim.allocation import listening
 from alrsim.execution.job import Run
 from alrsim.execution.prepared import Prepared, new_run, task_body
+from alrsim.execution.workers.thread_workers import one_thread
 from alrsim.tasks.problem import CostKey, cost_key
 from alrsim.tasks.taskgraph import Category
 from alrsim.units import Bytes
@@ -125,13 +126,9 @@ def metering(known: Iterable[Tensor], device: torch.device) -> Iterator[Meter]:
     if device.type == "cuda":
         yield AllocatorMeter(device)
         return
-    meter, threads = StorageMeter(known), torch.get_num_threads()
-    torch.set_num_threads(1)  # as a worker has, so that operators do what they do there
-    try:
-        with meter, listening(meter.beside):
-            yield meter
-    finally:
-        torch.set_num_threads(threads)
+    meter = StorageMeter(known)
+    with one_thread(), meter, listening(meter.beside):  # as a worker has, so that operators do what they do there
+        yield meter
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,10 @@ class Ledger:
                 reads[reader].append(key)
         return reads
 
+    def terms(self) -> dict[Key, tuple[int, ...]]:
+        """Tasks whose terms make up each sum, in reference order."""
+        return {key: tuple(task for task, _ in sum_.terms) for key, sum_ in self.sums.items()}
+
     def readers(self) -> dict[Key, dict[int, None]]:
         """Tasks that read each buffer and each sum."""
         found = {key: entry.readers for key, entry in self.entries.items()}

@@ -164,15 +164,15 @@ def measured_facts(
     if share < BUSY:
         flags.append(f"host busy: tasks had {share:.0%} of their cores, other programs the rest")
     quarter, _, upper = quantiles(makespans, n=4) if len(makespans) > 1 else (makespans[0],) * 3
-    settings = job.settings
+    sigma = job.settings.sigma
     return Facts(
         device=device_name(),
         torch=torch.__version__,
         threads=1,
         cores=cores,
         units=len(schedule.lanes),
-        seed=settings.seed,
-        sigma=_sigma(settings.sigma),
+        seed=job.settings.seed,
+        sigma=tuple(f"{one:g}" for one in sigma) if isinstance(sigma, tuple) else sigma,
         noise=job.options.noise,
         repeats=len(makespans),
         warmup=warmup,
@@ -184,7 +184,3 @@ def measured_facts(
         freed_memory_kept=keep_freed_memory(),
         flags=tuple(flags),
     )
-
-
-def _sigma(sigma: float | tuple[float, ...]) -> float | tuple[str, ...]:
-    return sigma if isinstance(sigma, float | int) else tuple(f"{value:g}" for value in sigma)

@@ -157,7 +157,7 @@ def tracked_peak(prepared: Prepared) -> Tracked:
     run = new_run(prepared, recording=False)
     body = task_body(prepared, run)
     before, peaks = [], []
-    with metering(_known(prepared, run), _device(prepared)) as meter:
+    with metering(_known(prepared, run), prepared.job.program.device) as meter:
         for index in range(len(prepared.job.graph.tasks)):
             before.append(meter.mark())
             body(index)
@@ -205,11 +205,6 @@ def made_bytes(prepared: Prepared, only: Category | None = None) -> list[Bytes]:
             if only in (None, Category.TEMP if rank else total.category):
                 made[task] += size
     return made
-
-
-def _device(prepared: Prepared) -> torch.device:
-    tensors = (*prepared.job.program.parameters.values(), prepared.batch.targets)
-    return tensors[0].device
 
 
 def _known(prepared: Prepared, run: Run) -> Iterator[Tensor]:

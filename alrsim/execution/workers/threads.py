@@ -109,8 +109,7 @@ def dispatch_overhead(tasks: int = 400) -> Ns:
     graph, lane = empty_lane(tasks), [(index,) for index in range(tasks)]
 
     def total() -> Ns:
-        store = Store(Ledger(), recording=False, tasks=tasks)
-        return max(run_lanes(graph, [lane], empty_body(store)).end)
+        return max(run_lanes(graph, [lane], empty_body(Store(Ledger(), recording=False, tasks=tasks))).end)
 
     return median_of_five(total) // tasks
 

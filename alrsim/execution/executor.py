@@ -1,9 +1,7 @@
 """Carry out a schedule: the same value that the simulator takes, on real tensors."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-
-from torch import Tensor
+from dataclasses import dataclass
 
 from alrsim.errors import ExecutionError
 from alrsim.execution.executors import find_executor
@@ -43,27 +41,17 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Execution:
-    """What a measured run gave.
+@dataclass(frozen=True, kw_only=True)
+class Execution(Results):
+    """What a measured run gave: what it computed, and when.
 
     Attributes:
         timeline: Of the repeat with the median makespan.
-        gradients: Of the step's mean loss, by parameter.
-        buffers: Running statistics after the step, by name.
-        parameters: After the step's update (equal to the program's own where updates are no tasks).
-        losses: Per-sample losses by loss token, ``(copies, samples)``.
         makespans: Of every repeat, in ns, in order of running.
-        sigma_gradients: Of the step's mean loss with respect to log sigma, by stage, where it was asked for.
     """
 
     timeline: Timeline
-    gradients: Mapping[str, Tensor]
-    buffers: Mapping[str, Tensor]
-    parameters: Mapping[str, Tensor]
-    losses: Mapping[str, Tensor]
     makespans: tuple[int, ...]
-    sigma_gradients: Mapping[int, float] = field(default_factory=dict)
 
 
 def execute(
@@ -200,15 +188,7 @@ def _conclude(
     timeline = measured_timeline(
         prepared.job, prepared.ledger, job.problem, job.schedule, record.times, facts.joined(session), record.transfers
     )
-    return Execution(
-        timeline,
-        results.gradients,
-        results.buffers,
-        results.parameters,
-        results.losses,
-        makespans,
-        results.sigma_gradients,
-    )
+    return Execution(**vars(results), timeline=timeline, makespans=makespans)
 
 
 def sequential(

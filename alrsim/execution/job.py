@@ -16,7 +16,7 @@ from alrsim.execution.programs.operators import LinearMap
 from alrsim.execution.programs.program import Program
 from alrsim.graph.stages import MODEL_INPUT
 from alrsim.hardware.precision import Precision
-from alrsim.rules.instances import Instance, Instances, adds_noise, forward_instances, keeps_state
+from alrsim.rules.instances import Instance, Instances, forward_instances, keeps_state
 from alrsim.rules.optimizers import OPTIMIZERS, Optimizer
 from alrsim.rules.options import RuleOptions, is_coded
 from alrsim.rules.segmentation import Segmentation, segmentation_of, settle_options
@@ -122,13 +122,6 @@ class Job:
         """Samples in the step."""
         return self.program.batch * self.options.microbatches
 
-    @property
-    def layerwise(self) -> bool:
-        return self.options.scope == "layerwise"
-
-    def has(self, id_: TaskId) -> bool:
-        return id_ in self.tokens
-
     def exits(self, stage: int) -> bool:
         """Whether noise is added to the stage's values: leaving ones, or points inside it."""
         return self.segmentation.exits(stage)
@@ -146,7 +139,7 @@ class Job:
     def state_of(self, id_: TaskId) -> Instance:
         """The forward from whose state a gradient task is computed."""
         clean = self.instances.clean
-        alone = self.segmentation.is_exact(id_.stage) or id_.group == NONE or self.layerwise
+        alone = self.segmentation.is_exact(id_.stage) or id_.group == NONE or self.options.scope == "layerwise"
         if clean is not None and alone:
             return clean
         return self.by_group[id_.group]
@@ -176,10 +169,6 @@ class Job:
     def keeps(self, stage: int, one: Instance) -> bool:
         """Whether the stage's gradient is computed from the state of this forward."""
         return keeps_state(self.segmentation, self.options, stage, one)
-
-    def enters(self, source: int, target: int, one: Instance) -> bool:
-        """Layer-wise: whether the reader adds the segment's noise to a clean value."""
-        return adds_noise(self.segmentation, source, target, one)
 
 
 @dataclass

@@ -194,10 +194,10 @@ def new_run(prepared: Prepared, *, recording: bool, view: UnitView | None = None
     last = last_dependents(job.graph) if recording else None
     store = Store(prepared.ledger, recording=recording, tasks=len(job.graph.tasks), last=last, view=view)
     parameters = {name: value.detach().requires_grad_() for name, value in job.program.parameters.items()}
-    updated = dict(parameters)
+    moved: list[str] = []
     for stage in job.program.at(1):
         if view is None or view.home[stage.index]:
-            updated.update({name: parameters[name].detach().clone() for name in stage.parameters})
+            moved += stage.parameters
         if stage.parameters and (view is None or ("grad", stage.index) in view.terms):
             store.values["grad", stage.index] = {
                 name: torch.zeros_like(parameters[name], requires_grad=False) for name in stage.parameters
@@ -206,11 +206,6 @@ def new_run(prepared: Prepared, *, recording: bool, view: UnitView | None = None
         for name, value in values.items():
             home = min(edge.target for edge in job.program.stages.edges if edge.value == name)
             store.preload(("input", name, index), value, category=Category.ACTIVATION, size=value.nbytes, stage=home)
-    state = optimizer_state({name: updated[name] for name in _moved(job, view)}, job.options.optimizer)
-    return Run(job, store, prepared.targets, parameters, updated, dict(job.program.buffers), state)
-
-
-def _moved(job: Job, view: UnitView | None) -> list[str]:
-    """Parameters that updates here may move."""
-    stages = [stage for stage in job.program.at(1) if view is None or view.home[stage.index]]
-    return [name for stage in stages for name in stage.parameters]
+    ours = {name: parameters[name].detach().clone() for name in moved}  # what updates here may move
+    state = optimizer_state(ours, job.options.optimizer)
+    return Run(job, store, prepared.targets, parameters, {**parameters, **ours}, dict(job.program.buffers), state)

@@ -18,6 +18,9 @@ from alrsim.execution.workers.packing import flatten
 Values = dict[Key, Any]
 """By key: an array, or arrays by name."""
 
+_MOVED: Key = ("parameter",)
+"""Key of the parameters that updates moved."""
+
 
 def results_of(run: Run) -> Results:
     """Of a run whose store has seen every task."""
@@ -33,28 +36,28 @@ def results_of(run: Run) -> Results:
     return Results(gradients, buffers, run.updated, losses, sigma_gradients(run))
 
 
-def unit_values(run: Run, view: UnitView) -> tuple[Values, dict[str, Any]]:
+def unit_values(run: Run, view: UnitView) -> Values:
     """What one unit computed, as arrays: kept buffers and sums by key, and the parameters that its updates moved."""
-    kept = {
+    kept: Values = {
         key: {name: _array(value) for name, value in held.items()} if isinstance(held, dict) else _array(held)
         for key, held in run.store.values.items()
         if key[0] in KEPT and (key in view.terms or key not in run.store.ledger.sums)
     }
     moved = [name for stage in run.job.program.at(1) if view.home[stage.index] for name in stage.parameters]
-    return kept, {name: _array(run.updated[name]) for name in moved}
+    return {**kept, _MOVED: {name: _array(run.updated[name]) for name in moved}}
 
 
-def joined_results(prepared: Prepared, parts: Iterable[tuple[Values, dict[str, Any]]]) -> Results:
+def joined_results(prepared: Prepared, parts: Iterable[Values]) -> Results:
     """Of all units."""
     run = new_run(prepared, recording=False)
-    for kept, moved in parts:
+    for kept in parts:
+        run.updated.update({name: torch.from_numpy(value) for name, value in kept.pop(_MOVED, {}).items()})
         for key, held in kept.items():
             run.store.values[key] = (
                 {name: torch.from_numpy(value) for name, value in held.items()}
                 if isinstance(held, dict)
                 else torch.from_numpy(held)
             )
-        run.updated.update({name: torch.from_numpy(value) for name, value in moved.items()})
     return results_of(run)
 
 

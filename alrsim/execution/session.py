@@ -55,7 +55,7 @@ class Results:
     Attributes:
         gradients: Of the step's mean loss, by parameter.
         buffers: Running statistics after the step, by name.
-        parameters: After the step's update.
+        parameters: After the step's update (equal to the program's own where updates are no tasks).
         losses: Per-sample losses by loss token, ``(copies, samples)``.
         sigma_gradients: With respect to log sigma, by stage, where it was asked for.
     """

@@ -5,8 +5,7 @@ and under any schedule the same kernels run on the same numbers and every sum ha
 for bit.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -15,8 +14,8 @@ from torch import Tensor
 from alrsim.estimators.noise import mix
 from alrsim.execution.executor import Batch, Prepared, lane_items, new_run, split_batch, task_body
 from alrsim.execution.job import Run, Settings
-from alrsim.execution.kernels.sigma_gradient import sigma_gradients
-from alrsim.execution.workers.thread_workers import run_lanes
+from alrsim.execution.results import results_of
+from alrsim.execution.workers.thread_workers import one_thread, run_lanes
 from alrsim.rules.instances import CLEAN
 from alrsim.schedule.check import check
 from alrsim.schedule.schedule import Schedule
@@ -99,29 +98,10 @@ def step_gradients(
     return _result(now, run)
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One intra-op thread, as workers have: a product split over more threads may round differently.
-
-    Around many steps at once it is free; changing the number at every step costs more than a small step.
-    """
-    before = torch.get_num_threads()
-    if before == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _result(prepared: Prepared, run: Run) -> StepResult:
-    values, job = run.store.values, prepared.job
-    gradients = {name: value for key, total in values.items() if key[0] == "grad" for name, value in total.items()}
-    moved = {str(key[1]): value for key, value in values.items() if key[0] == "stat"}
-    losses, clean = _losses(run, job.options.microbatches)
-    return StepResult(gradients, {**run.buffers, **moved}, losses, clean, sigma_gradients(run))
+    done = results_of(run)
+    losses, clean = _losses(run, prepared.job.options.microbatches)
+    return StepResult(done.gradients, done.buffers, losses, clean, done.sigma_gradients)
 
 
 def _losses(run: Run, microbatches: int) -> tuple[Tensor, bool]:

@@ -16,7 +16,8 @@ from alrsim.execution.executor import Batch
 from alrsim.execution.kernels.losses import sample_losses
 from alrsim.execution.programs.program import Program
 from alrsim.execution.programs.stage_function import StageCode
-from alrsim.execution.step import StepResult, one_thread
+from alrsim.execution.step import StepResult
+from alrsim.execution.workers.thread_workers import one_thread
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from alrsim.errors import OptionError
 from alrsim.estimators.policy import Estimator, Plan, preset
 from alrsim.execution.executor import Batch
 from alrsim.execution.job import Settings
-from alrsim.execution.step import one_thread
+from alrsim.execution.workers.thread_workers import one_thread
 from alrsim.quality.choose import suggest_plan
 from alrsim.quality.sampler import subject_of
 from alrsim.steps.chain import trainable

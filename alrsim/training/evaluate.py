@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from alrsim.datasets import Samples, Splits, chunks
 from alrsim.datasets.samples import UNLABELLED
-from alrsim.execution.step import one_thread
+from alrsim.execution.workers.thread_workers import one_thread
 
 CHUNK = 500
 """Samples that are evaluated at a time."""

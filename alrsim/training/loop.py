@@ -10,7 +10,8 @@ from alrsim.datasets import epoch_of
 from alrsim.errors import ExecutionError
 from alrsim.estimators.monitor import MEASUREMENTS, NOTHING, smoothed, steer
 from alrsim.execution.executor import Batch
-from alrsim.execution.step import StepResult, one_thread
+from alrsim.execution.step import StepResult
+from alrsim.execution.workers.thread_workers import one_thread
 from alrsim.training.evaluate import evaluate
 from alrsim.training.learner import Cost, halves
 from alrsim.training.log import Row

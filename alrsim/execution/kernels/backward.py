@@ -9,7 +9,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from alrsim.errors import ExecutionError
 from alrsim.execution.job import Run
 from alrsim.execution.kernels.inputs import read_inputs
-from alrsim.execution.kernels.losses import loss_gradient, put_loss_gradient
+from alrsim.execution.kernels.losses import loss_gradient
 from alrsim.execution.kernels.saving import Saved
 from alrsim.execution.kernels.signals import signals_of
 from alrsim.execution.kernels.sums import add_weights, put_input_gradient
@@ -24,13 +24,14 @@ def backward(run: Run, task: int, id_: TaskId) -> None:
     if id_.stage == run.job.loss_stage:
         one = run.job.by_group[id_.group]
         gradient, _ = loss_gradient(run, read_inputs(run, task, id_, one)[0].tensor, id_.microbatch, one)
-        put_loss_gradient(run, task, id_, gradient)
+        put_input_gradient(run, task, id_, run.job.program.output, gradient)
         return
     state, code, saved = _saved(run, task, id_)
     wanted = [edge for edge in saved.inputs if edge is not None]
     parameters = [get_gradient_edge(run.parameters[name]) for name in code.parameters]
     signals = signals_of(run, task, id_, state, code, saved)
-    found = _pull(saved.outputs, [*wanted, *parameters], signals, again=not _is_last(run, id_, state))
+    last = run.store.is_last(("saved", id_.stage, id_.microbatch, state.group))  # nobody else will read what F saved
+    found = _pull(saved.outputs, [*wanted, *parameters], signals, again=not last)
     _put_input_gradients(run, task, id_, state, saved, found[: len(wanted)])
     add_weights(run, task, id_, dict(zip(code.parameters, found[len(wanted) :], strict=True)))
 
@@ -40,7 +41,7 @@ def input_gradient(run: Run, task: int, id_: TaskId) -> None:
 
     A stage without parameters has only this; one whose rule gives it no W of its own adds its weights here.
     """
-    if not run.job.has(id_._replace(kind="W")):
+    if id_._replace(kind="W") not in run.job.tokens:
         backward(run, task, id_)
         return
     state, code, saved = _saved(run, task, id_)
@@ -61,7 +62,7 @@ def weight_gradient(run: Run, task: int, id_: TaskId) -> None:
 
     Where the rule has no I for the stage (nothing above it needs a gradient) W does the whole backward.
     """
-    if not run.job.has(id_._replace(kind="I")):
+    if id_._replace(kind="I") not in run.job.tokens:
         backward(run, task, id_)
         return
     _, code, saved = _saved(run, task, id_)
@@ -121,11 +122,6 @@ def _saved(run: Run, task: int, id_: TaskId) -> tuple[Instance, StageCode, Saved
     for key in saved.holds:
         run.store.touch(task, key)
     return state, run.job.program.at(state.copies)[id_.stage], saved
-
-
-def _is_last(run: Run, id_: TaskId, state: Instance) -> bool:
-    """Whether nobody else will read what the forward saved."""
-    return run.store.is_last(("saved", id_.stage, id_.microbatch, state.group))
 
 
 def _put_input_gradients(

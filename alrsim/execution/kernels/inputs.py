@@ -11,7 +11,7 @@ from alrsim.execution.kernels.noising import add_noise, add_unseen, adds_unseen,
 from alrsim.execution.kernels.sigma_gradient import put_scores
 from alrsim.execution.programs.stage_function import StageCode
 from alrsim.graph.stages import MODEL_INPUT, Edge
-from alrsim.rules.instances import CLEAN, Instance
+from alrsim.rules.instances import CLEAN, Instance, adds_noise
 from alrsim.tasks.token import TaskId
 
 
@@ -40,7 +40,7 @@ def _read(run: Run, task: int, edge: Edge, microbatch: int, one: Instance) -> In
         key = (name, edge.value, microbatch, one.group)
         return Input(store.get(task, key), key)
     value = repeat(store.get(task, ("value", edge.value, microbatch, CLEAN)), one.copies)
-    if job.enters(edge.source, edge.target, one):
+    if adds_noise(job.segmentation, edge.source, edge.target, one):
         position = [name for name, _ in job.segmentation.noised[edge.source]].index(edge.value)
         if adds_unseen(job, value):
             return Input(add_unseen(run, edge.source, microbatch, position, value, one), None)

@@ -59,6 +59,10 @@ class Ledger:
                 reads[reader].append(key)
         return reads
 
+    def terms(self) -> dict[Key, tuple[int, ...]]:
+        """Tasks whose terms make up each sum, in reference order."""
+        return {key: tuple(task for task, _ in sum_.terms) for key, sum_ in self.sums.items()}
+
     def readers(self) -> dict[Key, dict[int, None]]:
         """Tasks that read each buffer and each sum."""
         found = {key: entry.readers for key, entry in self.entries.items()}
@@ -139,7 +143,12 @@ def measured_graph(graph: TaskGraph, ledger: Ledger, resident: Mapping[int, Mapp
             add(Buffer(name, category, size, sum_.stage, task, readers, False, label(key), rank))
     scratch = ledger.scratch or [task.scratch for task in graph.tasks]
     tasks = tuple(
-        replace(task, reads=tuple(reads[index]), after=_plain(graph, index), scratch=scratch[index])
+        replace(
+            task,
+            reads=tuple(reads[index]),
+            after=tuple(dict.fromkeys(other for other, _ in graph.dependencies(index))),
+            scratch=scratch[index],
+        )
         for index, task in enumerate(graph.tasks)
     )
     return replace(graph, tasks=tasks, buffers=tuple(buffers))
@@ -159,7 +168,3 @@ def _keeping(ledger: Ledger) -> dict[Key, dict[int, None]]:
 def label(key: Key) -> str:
     """A key in words."""
     return ":".join(str(part) for part in key if part != NONE)
-
-
-def _plain(graph: TaskGraph, index: int) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(other for other, _ in graph.dependencies(index)))

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from alrsim.execution.job import Run
 from alrsim.execution.kernels.inputs import read_inputs, repeat
-from alrsim.execution.kernels.ledger import Key
+from alrsim.execution.kernels.sums import put_input_gradient
 from alrsim.rules.instances import Instance
 from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import TaskId
@@ -21,7 +21,8 @@ def loss(run: Run, task: int, id_: TaskId) -> None:
     """L: per-sample cross entropies, and for an exact head the gradient of the step's mean loss."""
     job, one = run.job, run.job.by_group[id_.group]
     logits = read_inputs(run, task, id_, one)[0].tensor
-    exact = job.segmentation.joined(_last(run), id_.stage) and not one.noisy and not job.options.loss_gradient
+    (incoming,) = job.program.stages.incoming(id_.stage)
+    exact = job.segmentation.joined(incoming.source, id_.stage) and not one.noisy and not job.options.loss_gradient
     gradient, losses = loss_gradient(run, logits, id_.microbatch, one) if exact else (None, None)
     if losses is None:
         with torch.no_grad():
@@ -32,10 +33,9 @@ def loss(run: Run, task: int, id_: TaskId) -> None:
         with torch.no_grad():
             parts = position_losses(logits, repeat(run.targets[id_.microbatch], one.copies))
         parts = parts.view(one.copies, -1, parts.shape[1])
-        key: Key = ("parts", id_.microbatch, id_.group)
-        run.store.put(task, key, parts, Category.ACTIVATION, parts.nbytes, id_.stage)
+        run.store.put(task, ("parts", id_.microbatch, id_.group), parts, Category.ACTIVATION, parts.nbytes, id_.stage)
     if gradient is not None:
-        put_loss_gradient(run, task, id_, gradient)
+        put_input_gradient(run, task, id_, job.program.output, gradient)
 
 
 def loss_gradient(run: Run, logits: Tensor, microbatch: int, one: Instance) -> tuple[Tensor, Tensor]:
@@ -60,12 +60,6 @@ def _class_gradient(logits: Tensor, targets: Tensor, samples: int) -> tuple[Tens
     return torch.ops.aten._log_softmax_backward_data(inner, logs, 1, logits.dtype), each
 
 
-def put_loss_gradient(run: Run, task: int, id_: TaskId, gradient: Tensor) -> None:
-    """Hand the loss gradient to the stage that made the logits."""
-    key: Key = ("gradient", run.job.program.output, id_.stage, id_.microbatch, id_.group)
-    run.store.put(task, key, gradient, Category.TEMP, gradient.nbytes, id_.stage)
-
-
 def sample_losses(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross entropy of each sample, ``(samples,)``; where positions are classified, the mean over those with a label.
 
@@ -82,7 +76,3 @@ def position_losses(logits: Tensor, targets: Tensor) -> Tensor:
     """Every position's part of its sample's loss, ``(samples, positions)``; :func:`sample_losses` is their sum."""
     losses = F.cross_entropy(logits, targets, ignore_index=UNLABELLED, reduction="none").flatten(1)
     return losses / (targets != UNLABELLED).flatten(1).sum(1, keepdim=True).clamp(min=1)
-
-
-def _last(run: Run) -> int:
-    return run.job.program.stages.incoming(run.job.loss_stage)[0].source

@@ -1,6 +1,7 @@
 """Forward under autograd: what B, I and W will need, held without keeping more than that alive."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -78,12 +79,9 @@ def forward_saving(
         sizes[storage.data_ptr()] = storage.nbytes()
         return tensor.detach()
 
-    with torch.enable_grad():
-        if store.recording:
-            with torch.autograd.graph.saved_tensors_hooks(pack, _same):
-                outputs, interior, terms = code.run(leaves, parameters, buffers)
-        else:
-            outputs, interior, terms = code.run(leaves, parameters, buffers)
+    hooks = torch.autograd.graph.saved_tensors_hooks
+    with torch.enable_grad(), hooks(pack, lambda tensor: tensor) if store.recording else nullcontext():
+        outputs, interior, terms = code.run(leaves, parameters, buffers)
     names = {name for product in code.products for name in product.values}
     saved = Saved(
         [edge_of(leaf) if flag else None for leaf, flag in zip(leaves, wanted, strict=True)],
@@ -95,8 +93,8 @@ def forward_saving(
         known: list[tuple[Key | None, Tensor]] = [(value.key, value.tensor) for value in inputs]
         known += [(("value", name, id_.microbatch, id_.group), output) for name, output in made]
         saved.holds = _held(sizes, (*parameters, *run.buffers.values()), known)
-    key: Key = ("saved", id_.stage, id_.microbatch, id_.group)
-    store.put(task, key, saved, Category.ACTIVATION, sum(sizes.values()), id_.stage)
+    place = id_.stage, id_.microbatch, id_.group
+    store.put(task, ("saved", *place), saved, Category.ACTIVATION, sum(sizes.values()), id_.stage)
     return outputs, [term.detach() for term in terms]
 
 
@@ -116,7 +114,3 @@ def _held(
 def _enter(anchor: Tensor, value: Tensor) -> Tensor:
     entered: Tensor = _Enter.apply(anchor, value)  # type: ignore[no-untyped-call]
     return entered
-
-
-def _same(tensor: Tensor) -> Tensor:
-    return tensor

@@ -19,28 +19,23 @@ def signals_of(run: Run, task: int, id_: TaskId, state: Instance, code: StageCod
     job = run.job
     noised = [name for name, _ in job.segmentation.noised[id_.stage]]
     estimates = estimates_of(run, task, id_, state) if noised else []
+    outgoing = sorted(job.program.stages.outgoing(id_.stage), key=lambda edge: edge.target)
+    # A rule may leave the loss out.
+    made = [edge for edge in outgoing if edge.target < job.loss_stage or job.options.loss]
     signals = []
     for name in code.outputs:
         terms = [
             run.store.get(task, ("gradient", name, edge.target, id_.microbatch, id_.group))
-            for edge in sorted(job.program.stages.outgoing(id_.stage), key=lambda edge: edge.target)
-            if edge.value == name and job.segmentation.joined(id_.stage, edge.target) and _makes(run, id_, edge.target)
+            for edge in made
+            if edge.value == name and job.segmentation.joined(id_.stage, edge.target)
         ]
         if not terms and saved is not None and name == job.program.output:
             logits = run.store.get(task, ("value", name, id_.microbatch, state.group))
             terms = [loss_gradient(run, logits, id_.microbatch, state)[0]]
         if name in noised:
             terms.append(estimates[noised.index(name)])
-        total = terms[0]
-        for term in terms[1:]:
-            total = total + term
-        signals.append(total)
+        signals.append(sum(terms[1:], start=terms[0]))
     return signals
-
-
-def _makes(run: Run, id_: TaskId, target: int) -> bool:
-    """Whether a task gives the gradient of the value that ``target`` reads (the loss may be left out of a rule)."""
-    return target < run.job.loss_stage or run.job.options.loss
 
 
 def estimates_of(run: Run, task: int, id_: TaskId, state: Instance) -> list[Tensor]:

@@ -4,6 +4,7 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -46,15 +47,12 @@ class Store:
         self._held: dict[Key, dict[int, Any]] = {}
         self._next: dict[Key, int] = {}
         self._reads: Sequence[Sequence[Key]] = []
-        self._left: dict[Key, int] = {}
         self._order: Mapping[Key, Sequence[int]] = {}
         if view is not None:
             self._reads, self._order = view.reads, view.terms
-            self._left = Counter(key for keys in view.reads for key in keys)
         elif not recording:
-            self._reads = ledger.reads_of(tasks)
-            self._left = {key: len(readers) for key, readers in ledger.readers().items()}
-            self._order = {key: [task for task, _ in sum_.terms] for key, sum_ in ledger.sums.items()}
+            self._reads, self._order = ledger.reads_of(tasks), ledger.terms()
+        self._left: dict[Key, int] = dict(Counter(chain.from_iterable(self._reads)))
 
     def put(self, task: int, key: Key, value: Any, category: Category, size: int, stage: int) -> None:
         """Write a buffer; what nobody will read is not kept."""

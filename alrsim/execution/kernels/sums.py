@@ -11,6 +11,7 @@ from alrsim.tasks.token import TaskId
 
 
 def put_input_gradient(run: Run, task: int, id_: TaskId, value: str, gradient: Tensor) -> None:
+    """Hand the gradient of one of a stage's inputs, or of the logits, to the stage that made the value."""
     key: Key = ("gradient", value, id_.stage, id_.microbatch, id_.group)
     run.store.put(task, key, gradient, Category.TEMP, gradient.untyped_storage().nbytes(), id_.stage)
 

@@ -9,15 +9,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from alrsim.estimators.codes import Code, decode, encode_noise
+from alrsim.estimators.codes import Code, decode
 from alrsim.estimators.cotangent import folded_pairs
 from alrsim.estimators.kernels.noise_key import PhiloxKey
 from alrsim.estimators.kernels.philox import philox_noise
 from alrsim.estimators.noise import add_weighted
 from alrsim.execution.job import Job, Run
 from alrsim.execution.kernels.inputs import stage_buffers
-from alrsim.execution.kernels.ledger import Key
-from alrsim.execution.kernels.noising import draws_of, noise_key
+from alrsim.execution.kernels.noising import draws_of, noise_key, store_noise
 from alrsim.execution.kernels.sigma_gradient import put_scores
 from alrsim.execution.kernels.signals import estimate_factor, weights_of
 from alrsim.execution.kernels.sums import add_weights
@@ -25,7 +24,6 @@ from alrsim.execution.programs.stage_function import StageCode
 from alrsim.graph.stages import MODEL_INPUT
 from alrsim.hardware.precision import Precision
 from alrsim.rules.instances import CLEAN, Instance
-from alrsim.tasks.taskgraph import Category
 from alrsim.tasks.token import TaskId
 
 FIRST_VALUE = 128
@@ -46,7 +44,7 @@ def forward_perturbed(run: Run, task: int, id_: TaskId, one: Instance) -> list[T
     buffers = stage_buffers(run, code)
     inputs = _inputs(run, task, id_, one)
     noise = _draw(run, code, one)
-    _store(run, task, id_, one, noise)
+    store_noise(run, task, id_.stage, id_.microbatch, one, noise)
     put_scores(run, task, id_.stage, id_.microbatch, one, [value[:, None] for value in noise])
     sigma = run.job.settings.sigma_of(id_.stage)
     parameters = [run.parameters[name].detach() for name in code.parameters]
@@ -115,15 +113,3 @@ def _draw(run: Run, code: StageCode, one: Instance) -> list[Tensor]:
         )[:, 0]
         for index, name in enumerate(code.parameters)
     ]
-
-
-def _store(run: Run, task: int, id_: TaskId, one: Instance, noise: Sequence[Tensor]) -> None:
-    options = run.job.options
-    if options.precision.noise is Precision.REGENERATED:
-        return
-    signs = options.noise_code == "sign"
-    codes = [
-        encode_noise(value, options.precision.noise, options.noise, signs=signs, copies=one.draws) for value in noise
-    ]
-    key: Key = ("noise", id_.stage, id_.microbatch, one.group)
-    run.store.put(task, key, codes, Category.NOISE, sum(code.nbytes for code in codes), id_.stage)

@@ -8,8 +8,7 @@ never predicted from a measurement of itself.
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
 from statistics import median, quantiles
@@ -25,7 +24,7 @@ from alrsim.execution.measuring.tracking import measure_scratch
 from alrsim.execution.programs.program import Program
 from alrsim.execution.session import Limits, Session
 from alrsim.execution.workers.ranks import all_cores
-from alrsim.execution.workers.thread_workers import Times, core_count
+from alrsim.execution.workers.thread_workers import Times, core_count, one_thread
 from alrsim.hardware.machine import abstract_machine
 from alrsim.rules.options import RuleOptions
 from alrsim.schedule.schedule import Lane, Schedule
@@ -152,7 +151,7 @@ def calibrate_session(
                 all_cores(core_count()),
                 repeats,
                 alone.spreads(),
-                beside_all.counts(),
+                dict(beside_all.tasks),
                 host.load(),
             )
         )
@@ -205,17 +204,6 @@ def ordered(
     return isolated, busy
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One intra-op thread, as the workers have."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 @dataclass
 class _Samples:
     """Spans of one job in one phase: per key the mean over the tasks of a step, a step being one unit's turn."""
@@ -235,14 +223,12 @@ class _Samples:
     def costs(self) -> dict[CostKey, float]:
         return {key: median(found) for key, found in self.means.items()}
 
-    def counts(self) -> dict[CostKey, int]:
-        return dict(self.tasks)
-
     def spreads(self) -> dict[CostKey, float]:
-        return {key: _spread(found) for key, found in self.means.items()}
+        return {key: spread(found) for key, found in self.means.items()}
 
 
-def _spread(values: Sequence[float]) -> float:
+def spread(values: Sequence[float]) -> float:
+    """The interquartile range over the median; 0 of a single value."""
     if len(values) < 2:
         return 0.0
     low, middle, high = quantiles(values, n=4)

@@ -6,16 +6,16 @@ Every kernel is timed alone on one core, and beside the same kernel on all other
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median, quantiles
+from statistics import median
 
 import torch
 from torch import Tensor
 
 from alrsim.errors import OptionError
-from alrsim.execution.measuring.calibrate import one_thread
+from alrsim.execution.measuring.calibrate import spread
 from alrsim.execution.measuring.empty import empty_lane
 from alrsim.execution.measuring.timelines import device_name
-from alrsim.execution.workers.thread_workers import core_count, run_lanes
+from alrsim.execution.workers.thread_workers import core_count, one_thread, run_lanes
 from alrsim.hardware.calibration import Kernel
 from alrsim.hardware.precision import Precision
 
@@ -100,7 +100,7 @@ def measure(
                 if progress is not None:
                     progress(turn * len(found) + index + 1, repeats * len(found))
     return [
-        Timing(probe, median(one), max(median(one), median(two)) if two else median(one), _spread(one))
+        Timing(probe, median(one), max(median(one), median(two)) if two else median(one), spread(one))
         for probe, one, two in zip(found, alone, busy, strict=True)
     ]
 
@@ -165,13 +165,6 @@ def _count(call: Call, device: torch.device) -> int:
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _spread(values: Sequence[float]) -> float:
-    if len(values) < 2:
-        return 0.0
-    low, middle, high = quantiles(values, n=4)
-    return (high - low) / middle
 
 
 def _matmul(n: int, dtype: torch.dtype, device: torch.device) -> Call:

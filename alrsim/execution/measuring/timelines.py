@@ -47,14 +47,6 @@ def measured_timeline(
     """
     graph, unit_of = job.graph, schedule.unit_of
     names = tuple(lane.unit for lane in schedule.lanes)
-    order = sorted(
-        range(len(graph.tasks)),
-        key=lambda task: (times.start[task], unit_of[graph.tasks[task].id], times.end[task]),
-    )
-    spans = tuple(
-        Span(graph.tasks[task].id, names[unit_of[graph.tasks[task].id]], times.start[task], times.end[task])
-        for task in order
-    )
     home = homes(problem, schedule)
     real = measured_graph(graph, ledger, _resident(job))
     layers = {names[unit_of[task.id]] for task in graph.tasks if task.id.stage < graph.stages}
@@ -62,12 +54,21 @@ def measured_timeline(
         "measured",
         schedule.digest,
         names,
-        spans,
+        _spans(graph, schedule, times),
         _handoffs(job, ledger, schedule, times, home) if transfers is None else transfers,
         layer_units=tuple(name for name in names if name in layers),
         facts=facts,
     )
     return replace(timeline, memory=_memory(real, timeline, [names[unit] for unit in home]))
+
+
+def _spans(graph: TaskGraph, schedule: Schedule, times: Times) -> tuple[Span, ...]:
+    """Of the tasks that have ended, by start, unit and end."""
+    unit_of, tasks = schedule.unit_of, graph.tasks
+    rows = [
+        (times.start[at], unit_of[task.id], times.end[at], at) for at, task in enumerate(tasks) if times.end[at] >= 0
+    ]
+    return tuple(Span(tasks[at].id, schedule.lanes[unit].unit, begun, ended) for begun, unit, ended, at in sorted(rows))
 
 
 def _memory(real: TaskGraph, timeline: Timeline, home: Sequence[str]) -> tuple[MemPoint, ...]:
@@ -85,15 +86,10 @@ def partial_timeline(job: Scheduled, record: Record | None, session: Facts, stop
     """What had ended when a run stopped; ``None`` if nothing had. Memory is left out: lifetimes are unknown."""
     if record is None or max(record.times.end, default=NONE) < 0:
         return None
-    schedule, tasks, times = job.schedule, job.prepared.job.graph.tasks, record.times
-    unit_of, names = schedule.unit_of, tuple(lane.unit for lane in schedule.lanes)
-    ended = [task for task in range(len(tasks)) if times.end[task] >= 0]
-    ended.sort(key=lambda task: (times.start[task], unit_of[tasks[task].id], times.end[task]))
-    spans = tuple(
-        Span(tasks[task].id, names[unit_of[tasks[task].id]], times.start[task], times.end[task]) for task in ended
-    )
+    schedule, graph = job.schedule, job.prepared.job.graph
+    names, spans = tuple(lane.unit for lane in schedule.lanes), _spans(graph, schedule, record.times)
     made = Facts(device=device_name(), torch=torch.__version__).joined(session)
-    facts = replace(made, partial=True, tasks_done=len(ended), tasks=len(tasks), stopped=stopped)
+    facts = replace(made, partial=True, tasks_done=len(spans), tasks=len(graph.tasks), stopped=stopped)
     return Timeline("measured", schedule.digest, names, spans, record.transfers or (), facts=facts)
 
 
@@ -128,19 +124,18 @@ def _handoffs(
     graph, unit_of = job.graph, schedule.unit_of
     names = tuple(lane.unit for lane in schedule.lanes)
     unit = [unit_of[task.id] for task in graph.tasks]
+    handed = [(label(key), one.producer, one.stage, one.readers, one.bytes) for key, one in ledger.entries.items()]
+    handed += [
+        (f"{label(key)}+{graph.tasks[task].id}", task, total.stage, total.readers, size)
+        for key, total in ledger.sums.items()
+        for task, size in total.terms
+    ]
     spans = []
-    for key, entry in ledger.entries.items():
-        here = unit[entry.producer] if entry.producer >= 0 else home[entry.stage]
-        for there in sorted({unit[reader] for reader in entry.readers} - {here}):
-            start = times.end[entry.producer] if entry.producer >= 0 else 0
-            end = max(start, times.woken.get((entry.producer, there), start))
-            spans.append(TransferSpan(label(key), names[here], names[there], start, end, entry.bytes))
-    for key, total in ledger.sums.items():
-        for task, size in total.terms:
-            name = f"{label(key)}+{graph.tasks[task].id}"
-            for there in sorted({unit[reader] for reader in total.readers} - {unit[task]}):
-                end = max(times.end[task], times.woken.get((task, there), 0))
-                spans.append(TransferSpan(name, names[unit[task]], names[there], times.end[task], end, size))
+    for name, producer, stage, readers, size in handed:
+        here, start = (unit[producer], times.end[producer]) if producer >= 0 else (home[stage], 0)
+        for there in sorted({unit[reader] for reader in readers} - {here}):
+            end = max(start, times.woken.get((producer, there), start))
+            spans.append(TransferSpan(name, names[here], names[there], start, end, size))
     return tuple(sorted(spans, key=lambda span: (span.start, span.source, span.target, span.buffer)))
 
 
@@ -169,15 +164,15 @@ def measured_facts(
     if share < BUSY:
         flags.append(f"host busy: tasks had {share:.0%} of their cores, other programs the rest")
     quarter, _, upper = quantiles(makespans, n=4) if len(makespans) > 1 else (makespans[0],) * 3
-    settings = job.settings
+    sigma = job.settings.sigma
     return Facts(
         device=device_name(),
         torch=torch.__version__,
         threads=1,
         cores=cores,
         units=len(schedule.lanes),
-        seed=settings.seed,
-        sigma=_sigma(settings.sigma),
+        seed=job.settings.seed,
+        sigma=tuple(f"{one:g}" for one in sigma) if isinstance(sigma, tuple) else sigma,
         noise=job.options.noise,
         repeats=len(makespans),
         warmup=warmup,
@@ -189,7 +184,3 @@ def measured_facts(
         freed_memory_kept=keep_freed_memory(),
         flags=tuple(flags),
     )
-
-
-def _sigma(sigma: float | tuple[float, ...]) -> float | tuple[str, ...]:
-    return sigma if isinstance(sigma, float | int) else tuple(f"{value:g}" for value in sigma)

@@ -27,6 +27,7 @@ from torch.utils._pytree import tree_leaves
 from alrsim.allocation import listening
 from alrsim.execution.job import Run
 from alrsim.execution.prepared import Prepared, new_run, task_body
+from alrsim.execution.workers.thread_workers import one_thread
 from alrsim.tasks.problem import CostKey, cost_key
 from alrsim.tasks.taskgraph import Category
 from alrsim.units import Bytes
@@ -125,13 +126,9 @@ def metering(known: Iterable[Tensor], device: torch.device) -> Iterator[Meter]:
     if device.type == "cuda":
         yield AllocatorMeter(device)
         return
-    meter, threads = StorageMeter(known), torch.get_num_threads()
-    torch.set_num_threads(1)  # as a worker has, so that operators do what they do there
-    try:
-        with meter, listening(meter.beside):
-            yield meter
-    finally:
-        torch.set_num_threads(threads)
+    meter = StorageMeter(known)
+    with one_thread(), meter, listening(meter.beside):  # as a worker has, so that operators do what they do there
+        yield meter
 
 
 @dataclass(frozen=True)
@@ -160,7 +157,7 @@ def tracked_peak(prepared: Prepared) -> Tracked:
     run = new_run(prepared, recording=False)
     body = task_body(prepared, run)
     before, peaks = [], []
-    with metering(_known(prepared, run), _device(prepared)) as meter:
+    with metering(_known(prepared, run), prepared.job.program.device) as meter:
         for index in range(len(prepared.job.graph.tasks)):
             before.append(meter.mark())
             body(index)
@@ -208,11 +205,6 @@ def made_bytes(prepared: Prepared, only: Category | None = None) -> list[Bytes]:
             if only in (None, Category.TEMP if rank else total.category):
                 made[task] += size
     return made
-
-
-def _device(prepared: Prepared) -> torch.device:
-    tensors = (*prepared.job.program.parameters.values(), prepared.batch.targets)
-    return tensors[0].device
 
 
 def _known(prepared: Prepared, run: Run) -> Iterator[Tensor]:

@@ -30,25 +30,28 @@ def refuse_without_derivative(program: Program, options: RuleOptions, segmentati
         ExecutionError: a black box without a derivative between a parameter and where its segment's gradient comes
             from; under LR also a parameter that only step functions connect with the noise.
     """
-    codes = program.at(1)
+    codes, source = program.at(1), program.source
     for segment in dict.fromkeys(segmentation.segment):
         stages = [stage for stage, other in enumerate(segmentation.segment) if other == segment]
         owned = {name for stage in stages for name in codes[stage].parameters}
         exact = all(segmentation.is_exact(stage) for stage in stages)
         if not owned or (not exact and all(stage in options.weight_noise for stage in stages)):
             continue
-        starts = list(_starts(program.source, set(stages)))
-        every, smooth = (_behind(program.source, set(stages), starts, smooth=flag) for flag in (False, True))
+        inside = set(stages)
+        starts = list(_starts(source, inside))
+        every, smooth = (_behind(source, inside, starts, smooth=flag) for flag in (False, True))
         where = f"{program.name}, stage {stages[0]}" + (f" to {stages[-1]}" if len(stages) > 1 else "")
         for node in every:
-            if is_custom(node) and not has_derivative(node) and _parameters(program.source, set(stages), [node]):
+            if not is_custom(node) or has_derivative(node):
+                continue
+            if any(above in source.parameters for above in _behind(source, inside, [node], smooth=False)):
                 raise ExecutionError(
                     f"operator {node.target} has no derivative, and the gradient of a parameter would have to pass it",
                     where=where,
                     fix="use an lr method on stages that start at it (`cut=layer`), or give it a derivative with "
                     "register_autograd",
                 )
-        lost = sorted(owned - {program.source.parameters[node] for node in smooth if node in program.source.parameters})
+        lost = sorted(owned - {source.parameters[node] for node in smooth if node in source.parameters})
         if lost and not exact:
             raise ExecutionError(
                 f"only step functions lead from parameter {lost[0]} to the noise, so that LR would leave it as it is",
@@ -88,7 +91,3 @@ def _behind(source: Source, stages: set[int], starts: Iterable[Node], *, smooth:
         if node.op == "call_function" and not is_filled(node) and (has_derivative(node) or not smooth):
             waiting += [value for value in node.all_input_nodes if source.stage.get(value, -1) in {*stages, -1}]
     return found
-
-
-def _parameters(source: Source, stages: set[int], starts: Iterable[Node]) -> bool:
-    return any(node in source.parameters for node in _behind(source, stages, starts, smooth=False))

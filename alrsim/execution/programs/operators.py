@@ -147,11 +147,6 @@ def linear_map(node: Node, parameters: dict[Node, str]) -> LinearMap | None:
     return LinearMap(value.name, parameters[weight], found_bias, (stride, padding, dilation, groups))  # type: ignore[index]
 
 
-def batch_momentum(node: Node) -> float:
-    """Momentum of a training-mode batch norm node."""
-    return float(node.args[6])  # type: ignore[arg-type]
-
-
 def aten(name: str) -> Any:
     """``torch.ops.aten.<name>``, for tests and scripts."""
     return getattr(torch.ops.aten, name)

@@ -16,7 +16,6 @@ from alrsim.execution.programs.operators import (
     BATCH_NORM,
     LinearMap,
     aten,
-    batch_momentum,
     fill_value,
     is_filled,
     linear_map,
@@ -235,7 +234,8 @@ class _StageBuilder:
         for node, buffer in self.source.mutated.items():
             maker = node.args[0] if operator_name(node) == "getitem" else None
             if maker in norms:
-                found.append((node, BufferUpdate(buffer, 1 - batch_momentum(maker), None)))  # type: ignore[arg-type]
+                momentum = float(maker.args[6])  # type: ignore[union-attr, arg-type]
+                found.append((node, BufferUpdate(buffer, 1 - momentum, None)))
             elif maker is None and module_path(node) in modules and operator_name(node) == "add":
                 found.append((node, BufferUpdate(buffer, 1.0, float(node.args[1]))))  # type: ignore[arg-type]
             elif node in self.nodes and maker not in norms:

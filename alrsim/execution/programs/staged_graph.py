@@ -80,13 +80,9 @@ class Source:
 
     def reads(self, index: int) -> list[Node]:
         """Values from outside that a stage reads, in graph order."""
-        found: dict[Node, None] = {}
-        for node in self.body:
-            if self.stage.get(node) == index:
-                for value in node.all_input_nodes:
-                    if value in self.inputs or self.stage.get(value, index) != index:
-                        found[value] = None
-        return list(found)
+        found = [value for node in self.body if self.stage.get(node) == index for value in node.all_input_nodes]
+        outside = (value for value in found if value in self.inputs or self.stage.get(value, index) != index)
+        return list(dict.fromkeys(outside))
 
     def crossing(self, index: int) -> list[Node]:
         """Values that a stage hands to other stages or to the loss, in graph order."""

@@ -6,6 +6,7 @@ It is mapped before the workers are forked and has no name, so nothing can be le
 import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import prod
 
 import numpy as np
@@ -103,8 +104,5 @@ def open_arena(units: int, tasks: int, messages: int, size: Bytes) -> Arena:
 def offsets_of(templates: Sequence[Template]) -> tuple[list[Bytes], Bytes]:
     """Where each message lies, and the bytes of all: a slot of its own for every message of a step, so that no sender
     ever waits for a slot to be free."""
-    found, at = [], 0
-    for template in templates:
-        found.append(at)
-        at += template.bytes
-    return found, at
+    *found, total = accumulate((template.bytes for template in templates), initial=0)
+    return found, total

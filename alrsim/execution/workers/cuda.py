@@ -74,8 +74,7 @@ class CudaSession:
         units = max(len(job.schedule.lanes) for job in jobs)
         places = device.places
         self._streams = [device.stream(places[unit % len(places)], f"unit {unit}") for unit in range(units)]
-        used = list(dict.fromkeys(stream.device for stream in self._streams))
-        self._used = used
+        self._used = list(dict.fromkeys(stream.device for stream in self._streams))
         self._work = [bring(job, self._streams) for job in jobs]
         self._last: dict[int, list[Run]] = {}
         self._residual: Ns = 0
@@ -188,7 +187,8 @@ class CudaSession:
                 if thread.ident is not None:
                     script.finished.wait(_LEAVE_SECONDS)
             if isinstance(error, KeyboardInterrupt) and job is not None:
-                raise InterruptedRun(self._partial(job, scripts, origins, zero)) from None
+                times = self._times(scripts, self._work[job].tasks, origins, zero)
+                raise InterruptedRun(Record(times)) from None
             raise
         if hung is not None:
             stop.set()
@@ -253,12 +253,6 @@ class CudaSession:
     def _host_time(self, mark: Mark, origin: _Origin) -> Ns:
         return origin.host + self._device.elapsed(origin.mark, mark)
 
-    def _partial(
-        self, job: int, scripts: Sequence[Script], origins: Mapping[torch.device, _Origin], zero: Ns
-    ) -> Record:
-        count = self._work[job].tasks
-        return Record(self._times(scripts, count, origins, zero))
-
     def _failed(
         self,
         job: int | None,
@@ -273,7 +267,7 @@ class CudaSession:
             return RunError(what, record=None, fix=fix)
         scheduled = self._work[job].scheduled
         token = str(scheduled.prepared.job.graph.tasks[script.at].id) if script.at != NONE else ""
-        record = self._partial(job, scripts, origins, zero)
+        record = Record(self._times(scripts, self._work[job].tasks, origins, zero))
         return RunError(what, record=record, unit=scheduled.schedule.lanes[unit].unit, token=token, fix=fix)
 
 

@@ -89,19 +89,13 @@ def sent_key(message: BufferMessage) -> Key:
 
 
 def _view(unit: int, graph: TaskGraph, ledger: Ledger, placed: Placed, messages: Sequence[BufferMessage]) -> UnitView:
-    count = len(graph.tasks)
-    reads: list[list[Key]] = [[] for _ in range(count + len(messages))]
-    for key, readers in ledger.readers().items():
-        for reader in readers:
-            if placed.unit[reader] == unit:
-                reads[reader].append(key)
-    for index, message in enumerate(messages):
-        if message.source == unit and message.key:
-            reads[count + index].append(sent_key(message))
+    read = zip(ledger.reads_of(len(graph.tasks)), placed.unit, strict=True)
+    reads = [tuple(keys) if at == unit else () for keys, at in read]
+    reads += [(sent_key(one),) if one.source == unit and one.key else () for one in messages]
     sites = sum_sites(ledger, placed)
     return UnitView(
-        tuple(tuple(keys) for keys in reads),
-        {key: tuple(task for task, _ in one.terms) for key, one in ledger.sums.items() if unit in sites[key]},
+        tuple(reads),
+        {key: tasks for key, tasks in ledger.terms().items() if unit in sites[key]},
         frozenset((one.key, one.producer) for one in messages if one.term and one.source == unit),
         tuple(home == unit for home in placed.home),
     )

@@ -5,6 +5,7 @@ The recording pass sees every value once, so its form is known before a run, on 
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from itertools import accumulate
 from math import prod
 from typing import Any
 
@@ -25,8 +26,9 @@ class Leaf:
     dtype: torch.dtype
 
     @property
-    def bytes(self) -> int:
-        return prod(self.shape) * self.dtype.itemsize
+    def room(self) -> int:
+        """Bytes in a message, padding included."""
+        return -(-prod(self.shape) * self.dtype.itemsize // ALIGNMENT) * ALIGNMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +46,12 @@ class Template:
     @property
     def offsets(self) -> tuple[int, ...]:
         """Where each leaf starts in a message."""
-        found, at = [], 0
-        for leaf in self.leaves:
-            found.append(at)
-            at += -(-leaf.bytes // ALIGNMENT) * ALIGNMENT
-        return tuple(found)
+        return tuple(accumulate((leaf.room for leaf in self.leaves[:-1]), initial=0))[: len(self.leaves)]
 
     @property
     def bytes(self) -> int:
         """Of a message, padding included."""
-        return sum(-(-leaf.bytes // ALIGNMENT) * ALIGNMENT for leaf in self.leaves)
+        return sum(leaf.room for leaf in self.leaves)
 
 
 def template_of(value: Any) -> Template | None:

@@ -85,12 +85,8 @@ class CudaStream:
     """A CUDA stream."""
 
     def __init__(self, place: torch.device) -> None:
-        self._place = place
+        self.device = place
         self._stream: Any = torch.cuda.Stream(place)  # type: ignore[no-untyped-call]
-
-    @property
-    def device(self) -> torch.device:
-        return self._place
 
     @contextmanager
     def work(self) -> Iterator[None]:
@@ -113,15 +109,11 @@ class Cuda:
     """The CUDA devices of this host."""
 
     def __init__(self) -> None:
-        self._places = tuple(torch.device("cuda", index) for index in range(torch.cuda.device_count()))
-
-    @property
-    def places(self) -> Sequence[torch.device]:
-        return self._places
+        self.places = tuple(torch.device("cuda", index) for index in range(torch.cuda.device_count()))
 
     @property
     def name(self) -> str:
-        names = [torch.cuda.get_device_name(place) for place in self._places]
+        names = [torch.cuda.get_device_name(place) for place in self.places]
         return names[0] if len(names) == 1 else f"{len(names)} x {', '.join(dict.fromkeys(names))}"
 
     def stream(self, place: torch.device, name: str) -> Stream:
@@ -135,15 +127,15 @@ class Cuda:
         return round(milliseconds * 1e6)
 
     def rest(self) -> None:
-        for place in self._places:
+        for place in self.places:
             torch.cuda.synchronize(place)
 
     def allocated(self) -> Bytes:
-        return sum(torch.cuda.memory_allocated(place) for place in self._places)
+        return sum(torch.cuda.memory_allocated(place) for place in self.places)
 
     def peak(self) -> Bytes:
-        most = sum(torch.cuda.max_memory_allocated(place) for place in self._places)
-        for place in self._places:
+        most = sum(torch.cuda.max_memory_allocated(place) for place in self.places)
+        for place in self.places:
             torch.cuda.reset_peak_memory_stats(place)
         return most
 

@@ -292,11 +292,27 @@ def _settle(core: int | None) -> None:
 @contextmanager
 def _quick_switching() -> Iterator[None]:
     """Let waiting threads have the interpreter soon; put everything back afterwards."""
-    interval, threads = sys.getswitchinterval(), torch.get_num_threads()
+    interval = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_SECONDS)
+    try:
+        with one_thread():
+            yield
+    finally:
+        sys.setswitchinterval(interval)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One intra-op thread, as workers have: a product split over more threads may round differently.
+
+    Around many steps at once it is free; changing the number at every step costs more than a small step.
+    """
+    before = torch.get_num_threads()
+    if before == 1:
+        yield
+        return
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        sys.setswitchinterval(interval)
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from statistics import median
 
 from alrsim.execution.job import Run
 from alrsim.execution.kernels.ledger import Ledger
@@ -15,6 +14,7 @@ from alrsim.execution.prepared import Scheduled, empty_body, lane_items, new_run
 from alrsim.execution.results import results_of
 from alrsim.execution.session import Exchange, InterruptedRun, Limits, Record, Results, RunError
 from alrsim.execution.workers.thread_workers import LaneError, Times, no_times, run_lanes
+from alrsim.execution.workers.unit_actions import median_of_five
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.timeline.facts import PROCESS, Facts
 from alrsim.units import Bytes, Ns
@@ -106,14 +106,12 @@ class ThreadSession:
 
 def dispatch_overhead(tasks: int = 400) -> Ns:
     """ns that a worker thread spends per task besides the kernel: empty tasks, median of 5."""
-    graph = empty_lane(tasks)
-    lane = [(index,) for index in range(tasks)]
+    graph, lane = empty_lane(tasks), [(index,) for index in range(tasks)]
 
-    totals = []
-    for _ in range(5):
-        store = Store(Ledger(), recording=False, tasks=tasks)
-        totals.append(max(run_lanes(graph, [lane], empty_body(store)).end))
-    return round(median(totals)) // tasks
+    def total() -> Ns:
+        return max(run_lanes(graph, [lane], empty_body(Store(Ledger(), recording=False, tasks=tasks))).end)
+
+    return median_of_five(total) // tasks
 
 
 def side_by_side(graph: TaskGraph, workers: int) -> TaskGraph:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from alrsim.execution.step import one_thread
+from alrsim.execution.workers.thread_workers import one_thread
 from alrsim.experiments.context import Context
 from alrsim.experiments.measures.training import SETTINGS, describe, job_for
 from alrsim.experiments.rules import Measured

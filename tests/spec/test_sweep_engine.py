@@ -111,5 +111,5 @@ def test_other_files_are_left_alone(tmp_path: Path) -> None:
         with pytest.raises(FileError, match=message), open_store(path):
             pass
     assert text.read_bytes() == before[0]
-    with pytest.raises(FileError, match="cannot be opened"), open_store(tmp_path / "none" / "r.sqlite"):
+    with pytest.raises(FileError, match="its folder does not exist"), open_store(tmp_path / "none" / "r.sqlite"):
         pass

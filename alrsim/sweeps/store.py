@@ -148,11 +148,13 @@ def open_store(path: Path) -> Iterator[Store]:
             _prepare(connection, str(path))
             kept = True
             yield Store(connection, path)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the message quotes what cannot be decoded
+            if kept and isinstance(error, UnicodeDecodeError):
+                raise
             kept = isinstance(error, sqlite3.OperationalError)
             raise _refused(error, path) from None
         finally:
-            with suppress(sqlite3.Error):  # somebody reads: the log stays beside the file
+            with suppress(sqlite3.Error, UnicodeDecodeError):  # somebody reads: the log stays beside the file
                 connection.execute("PRAGMA journal_mode = DELETE")  # the log is written back: one file is left
             connection.close()
             if not kept:  # nothing of ours is in it
@@ -160,7 +162,7 @@ def open_store(path: Path) -> Iterator[Store]:
                     one.unlink(missing_ok=True)
 
 
-def _refused(error: sqlite3.Error, path: Path) -> FileError:
+def _refused(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> FileError:
     words = str(error)
     if "not a database" in words:
         return FileError("is no file of a sweep", where=str(path), fix=_FIX)

@@ -145,10 +145,10 @@ def _document(path: Path, where: str) -> Any:
         return decode_json(data)
     except RecursionError:
         raise FileError("is nested too deeply", where=where, fix=_AGAIN) from None
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, UnicodeDecodeError):
         raise FileError("holds no JSON", where=where, fix=_AGAIN) from None
     except ValueError as error:
-        raise FileError(f"holds no JSON: {error}", where=where, fix=_AGAIN) from None
+        raise FileError(f"is damaged: {error}", where=where, fix=_AGAIN) from None
 
 
 def _checksum(value: Any) -> str:

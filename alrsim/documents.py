@@ -65,7 +65,8 @@ class Document(showing.Shown):
 
     def to_json(self) -> str:
         """The documented JSON as text."""
-        return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+        text = json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+        return text.replace("\x7f", "\\u007f")  # the one control character that json leaves as it is
 
     @classmethod
     def from_dict(cls, document: Any, where: str = "") -> Self:

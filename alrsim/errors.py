@@ -82,7 +82,7 @@ def spell(error: AlrsimError, spelling: Spelling) -> str:
     tries = [respell(error.fix, spelling)] if error.fix else []
     tries += [spelling(field, value) for field, value in error.fixes]
     text = f"{place}: {words}" if place else words
-    return f"{text}\n  try: {' or '.join(tries)}" if tries else text
+    return printable(_LONG.sub(_shortened, f"{text}\n  try: {' or '.join(tries)}" if tries else text))
 
 
 def respell(text: str, spelling: Spelling) -> str:
@@ -90,6 +90,28 @@ def respell(text: str, spelling: Spelling) -> str:
     return re.sub(
         r"`([a-z_]+)(?:=([^`]*))?`", lambda found: spelling(found[1], found[2] if found[2] is not None else None), text
     )
+
+
+_LONG = re.compile(r"\S{600,}")
+"""No word, and no path that a system takes often: a name of thousands of characters, which would hide the message."""
+
+
+def _shortened(found: re.Match[str]) -> str:
+    return f"{found[0][:100]}...{found[0][-100:]}"
+
+
+_STEERING = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+
+
+def printable(text: str) -> str:
+    """Text for a terminal or a page: characters that steer one, or turn the direction of reading, become escapes.
+
+    Tabs and the ends of lines stay.
+
+    >>> print(printable(chr(27) + "[2Jname"))
+    \\x1b[2Jname
+    """
+    return re.sub(_STEERING, lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def _python(field: str, value: object) -> str:

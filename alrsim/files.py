@@ -1,74 +1,66 @@
-"""Values on disk: typed JSON, written whole or not at all."""
+"""Values on disk: typed JSON, read with one message for whatever is wrong with it; :mod:`alrsim.writing` writes."""
 
 import json
-import os
-import tempfile
+from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from alrsim.errors import FileError
+from alrsim.writing import make_folder as make_folder
+from alrsim.writing import reason
+from alrsim.writing import write_atomically as write_atomically
 
 T = TypeVar("T")
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a crash, never sees half of it.
-
-    Raises:
-        FileError: if the folder does not exist or cannot be written.
-    """
-    path = Path(path)
+def read_bytes(path: Path) -> bytes:
+    """The content of a file, or a FileError that says why not."""
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise FileError(
-            f"cannot write: {error.strerror}",
-            where=str(path),
-            fix="check that the folder exists and is writable",
-        ) from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        raise FileError(f"cannot write: {error.strerror}", where=str(path)) from None
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def make_folder(path: Path) -> None:
-    """Make a folder, and those above it, if they are missing.
-
-    Raises:
-        FileError: it cannot be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"cannot make the folder: {error.strerror}", where=str(path)) from None
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise FileError("no such file", where=str(path)) from None
+    except (OSError, ValueError) as error:
+        raise FileError(f"cannot be read: {reason(error)}", where=str(path)) from None
 
 
 def read_text(path: Path) -> str:
     """The text of a file, or a FileError that says why not."""
+    data = read_bytes(path)
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise FileError("no such file", where=str(path)) from None
-    except UnicodeDecodeError:
-        raise FileError("is not a text file", where=str(path)) from None
-    except OSError as error:
-        raise FileError(f"cannot be read: {error.strerror}", where=str(path)) from None
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        found = f"byte {error.start} (0x{data[error.start]:02x}) is not UTF-8"
+        raise FileError(f"is not a text file: {found}", where=str(path)) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def decode_json(text: str | bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """Parsed JSON. Python would take NaN and infinities, which JSON does not know and no value of ours holds.
+
+    Args:
+        pairs: Makes an object of its keys and values.
+
+    Raises:
+        ValueError: what is no JSON.
+        RecursionError: nested too deeply.
+    """
+    return json.loads(text, parse_float=_finite, parse_constant=_finite, object_pairs_hook=pairs)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not isfinite(value):
+        raise ValueError(f"holds {text}, which is no finite number")
+    return value
 
 
 def read_json(path: Path) -> Any:
     """The parsed JSON of a file, or a FileError with line and column."""
     try:
-        return json.loads(read_text(path))
+        return decode_json(read_text(path))
     except json.JSONDecodeError as error:
         raise FileError(
             f"is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}",

@@ -9,6 +9,7 @@ from html import escape
 from importlib import import_module
 from typing import Any, ClassVar, Protocol
 
+from alrsim.errors import printable
 from alrsim.extras import require
 
 TABLE = "alrsim.reports.renderers"
@@ -41,7 +42,7 @@ class Shown:
 
     def table(self) -> str:
         """The result for a terminal."""
-        return renderer(self).text(self)
+        return printable(renderer(self).text(self))
 
     def frame(self) -> Any:
         """The result as a pandas data frame.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from typing import Any, Generic, TypeVar
 
+from alrsim.errors import printable
 from alrsim.options import Options, options_of
 from alrsim.progress import Listener, Progress, reporting
 
@@ -76,5 +77,6 @@ def describe(options: type[Options]) -> str:
 
 def _print(state: Progress) -> None:
     end = "\n" if not state.step else ""
-    sys.stderr.write(f"\r{state.title}: {state.done}/{state.total} {state.step}\x1b[K{end}")
+    words = printable(f"{state.title}: {state.done}/{state.total} {state.step}")
+    sys.stderr.write(f"\r{words}\x1b[K{end}")
     sys.stderr.flush()

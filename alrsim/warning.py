@@ -3,7 +3,7 @@
 import sys
 import warnings
 
-from alrsim.errors import AlrsimWarning
+from alrsim.errors import AlrsimWarning, printable
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -13,4 +13,4 @@ def warn(message: str) -> None:
     frame, depth = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
         frame, depth = frame.f_back, depth + 1
-    warnings.warn(message, AlrsimWarning, stacklevel=depth)
+    warnings.warn(printable(message), AlrsimWarning, stacklevel=depth)

@@ -14,7 +14,7 @@ from alrsim.cli.parameters import plugin_option
 from alrsim.cli.ranks import broken, may_complain
 from alrsim.cli.running import UserError, load_plugins
 from alrsim.cli.table import VERBS
-from alrsim.errors import AlrsimError
+from alrsim.errors import AlrsimError, printable
 from alrsim.version import __version__
 
 OK, USER_ERROR, BUG, INTERRUPTED = 0, 1, 2, 130
@@ -98,6 +98,10 @@ def run(argv: Sequence[str]) -> int:
         return _fail(_usage_message(error))
     except MemoryError:
         return _fail("this host has not enough memory for that; try fewer micro-batches, copies or stages")
+    except OSError as error:
+        if debug:
+            traceback.print_exc(limit=-6)
+        return _fail(_host_message(error))
     except Exception as error:  # the last line of defence: a bug must say that it is one
         if debug:
             traceback.print_exc(limit=-6)
@@ -115,8 +119,15 @@ def dispatch(arguments: list[str]) -> None:
 
 def _fail(message: str, status: int = USER_ERROR, *, prefix: str = "error: ") -> int:
     if may_complain():
-        print(f"{prefix}{message}", file=sys.stderr)
+        print(printable(f"{prefix}{message}"), file=sys.stderr)
     return status
+
+
+def _host_message(error: OSError) -> str:
+    """What the host refused, which is no bug: a full disk, a name that is too long, no more descriptors."""
+    from alrsim.writing import reason
+
+    return f"{error.filename}: {reason(error)}" if error.filename else f"this host refused: {reason(error)}"
 
 
 def _usage_message(error: click.ClickException) -> str:

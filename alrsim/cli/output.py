@@ -4,12 +4,12 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alrsim.errors import AlrsimWarning, FileError, OptionError, Spelling, respell
+from alrsim.errors import AlrsimWarning, OptionError, Spelling, printable, respell
 from alrsim.progress import Listener, Progress
 
 STDOUT = "-"
@@ -36,13 +36,16 @@ class Targets:
     written: tuple[tuple[str, Path], ...] = ()
 
 
-def check_targets(targets: Targets) -> None:
-    """Refuse targets that cannot be written BEFORE minutes of computing.
+@contextmanager
+def checked_targets(targets: Targets) -> Iterator[None]:
+    """Refuse targets that cannot be written BEFORE minutes of computing; pipes stay open until it is done.
 
     Raises:
-        FileError: a folder that does not exist, or a file where a folder is wanted.
+        FileError: a folder that does not exist, a file where a folder is wanted, no right or no room to write.
         OptionError: a JSON target of length 0, or a file with a wrong ending.
     """
+    from alrsim.writing import check_folder, writable
+
     if targets.json == "":
         raise OptionError("needs - (standard output) or a file name", where="--json")
     if targets.file is not None and targets.endings and targets.file.suffix not in targets.endings:
@@ -52,15 +55,13 @@ def check_targets(targets: Targets) -> None:
     files = [*targets.written]
     files += [("--json", Path(targets.json))] if targets.json not in (None, STDOUT) else []
     files += [("--output", targets.file)] if targets.file is not None else []
-    for option, path in files:
-        if path.is_dir():
-            raise FileError("is a folder, not a file", where=f"{option} {path}")
-        if not path.parent.is_dir():
-            raise FileError("its folder does not exist", where=f"{option} {path}", fix=f"mkdir -p {path.parent}")
-    for folder in (targets.out, targets.folder):
-        first = next((part for part in (folder, *folder.parents) if part.exists()), None) if folder else None
-        if first is not None and not first.is_dir():
-            raise FileError(f"{first} is a file, not a folder", where=f"--out {folder}")
+    with ExitStack() as held:
+        for option, path in files:
+            held.enter_context(writable(path, where=f"{option} {path}"))
+        for folder in (targets.out, targets.folder):
+            if folder is not None:
+                check_folder(folder, where=f"--out {folder}")
+        yield
 
 
 def publish(result: Any, targets: Targets, spelling: Spelling) -> None:
@@ -72,13 +73,13 @@ def publish(result: Any, targets: Targets, spelling: Spelling) -> None:
         result.write(targets.file)
         written.append(str(targets.file))
     if targets.json not in (None, STDOUT):
-        from alrsim.files import write_atomically
+        from alrsim.writing import write_atomically
 
         write_atomically(Path(str(targets.json)), encoded.encode())
     if targets.json == STDOUT:
         sys.stdout.write(encoded)
         return
-    print("\n".join([text, *(f"wrote {name}" for name in written)]))
+    print(printable("\n".join([text, *(f"wrote {name}" for name in written)])))
 
 
 def _lines(text: str) -> str:
@@ -99,7 +100,7 @@ def telling_warnings(spelling: Spelling) -> Iterator[None]:
                 show(message, category, *place, **named)
             elif (text := respell(str(message), spelling)) not in told:
                 told.add(text)
-                print(f"warning: {text}", file=sys.stderr)
+                print(printable(f"warning: {text}"), file=sys.stderr)
 
         warnings.showwarning = tell
         yield
@@ -115,15 +116,15 @@ def showing_progress() -> Iterator[Listener | None]:
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     tasks: dict[str, Any] = {}
     with Bar(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
 
         def listen(state: Progress) -> None:
             if state.title not in tasks:
-                tasks[state.title] = bar.add_task(state.title, total=state.total)
+                tasks[state.title] = bar.add_task(printable(state.title), total=state.total)
             words = f"{state.title}: {state.step}" if state.step else state.title
-            bar.update(tasks[state.title], description=words, completed=state.done, total=state.total)
+            bar.update(tasks[state.title], description=printable(words), completed=state.done, total=state.total)
             if not state.step:
                 bar.remove_task(tasks.pop(state.title))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from alrsim.cli.output import Targets
 from alrsim.cli.ranks import may_complain
-from alrsim.errors import AlrsimError
+from alrsim.errors import AlrsimError, printable
 
 if TYPE_CHECKING:
     from alrsim.timeline.timeline import Timeline
@@ -23,7 +23,7 @@ def keeping_partial(targets: Targets) -> Iterator[None]:
         yield
     except (AlrsimError, KeyboardInterrupt) as stopped:
         if hasattr(stopped, "timeline") and may_complain():
-            print(_kept(stopped.timeline, targets), file=sys.stderr, flush=True)
+            print(printable(_kept(stopped.timeline, targets)), file=sys.stderr, flush=True)
         raise
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alrsim.cli.entry import Entry
-from alrsim.cli.output import Targets, check_targets, publish, showing_progress, telling_warnings
+from alrsim.cli.output import Targets, checked_targets, publish, showing_progress, telling_warnings
 from alrsim.cli.partial import keeping_partial
 from alrsim.cli.ranks import hush, writes
 from alrsim.errors import AlrsimError, OptionError, Spelling, spell
@@ -29,8 +29,7 @@ def run_verb(entry: Entry, verb: Verb[Any], typed: Mapping[str, Any], spelling: 
     try:
         load_plugins(typed.get("plugin", ()))
         targets, values, keywords = _sort(entry, verb, typed)
-        check_targets(targets)
-        with telling_warnings(spelling), showing_progress() as listener:
+        with checked_targets(targets), telling_warnings(spelling), showing_progress() as listener:
             hush()
             with keeping_partial(targets):
                 result = verb(*values, **keywords, progress=listener)

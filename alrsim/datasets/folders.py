@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alrsim.errors import FileError, OptionError
+from alrsim.writing import reason
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def read(path: Path, layout: Layout) -> bytes:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise corrupt(path, layout, f"cannot be unpacked: {error}") from None
     except OSError as error:
-        raise FileError(f"cannot be read: {error.strerror or error}", where=str(path), fix=layout.fix) from None
+        raise FileError(f"cannot be read: {reason(error)}", where=str(path), fix=layout.fix) from None
 
 
 def read_text(path: Path, layout: Layout) -> str:

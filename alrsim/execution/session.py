@@ -17,6 +17,9 @@ from alrsim.timeline.facts import Facts
 from alrsim.timeline.timeline import Timeline, TransferSpan
 from alrsim.units import Bytes, Ns
 
+MOST_SECONDS = 1e6
+"""Longest time that may be waited for; clocks of the host overflow far above."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -31,8 +34,10 @@ class Limits:
     join_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        if not (self.task_seconds > 0 and self.join_seconds > 0):
-            raise OptionError(f"is {min(self.task_seconds, self.join_seconds):g} s, must be positive", field="limit")
+        for seconds in (self.task_seconds, self.join_seconds):
+            if not 0 < seconds <= MOST_SECONDS:
+                words = "must be positive" if not seconds > 0 else f"must be at most {MOST_SECONDS:g}"
+                raise OptionError(f"is {seconds:g} s, {words}", field="limit")
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
+from alrsim import writing
 from alrsim.errors import FileError
 from alrsim.experiments.claim import Mode
+from alrsim.files import decode_json, read_text
 from alrsim.progress import stretch
 
 T = TypeVar("T")
@@ -55,19 +57,15 @@ def read_lines(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise FileError("cannot be read as text", where=str(path), fix="delete it to measure anew") from None
+    text = read_text(path)
     found, whole = [], 0
     for number, line in enumerate(text.splitlines(keepends=True), 1):
         try:
-            value = json.loads(line)
-        except json.JSONDecodeError:
+            value = decode_json(line)
+        except (ValueError, RecursionError):
             value = None
         if not line.endswith("\n"):
-            with path.open("rb+") as file:
-                file.truncate(whole)
+            writing.cut_off(path, whole)
             break
         if not (isinstance(value, dict) and all(key in value for key in keys)):
             raise FileError(
@@ -84,12 +82,8 @@ def append_line(path: Path, value: Mapping[str, Any]) -> None:
     Raises:
         FileError: it cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(value, allow_nan=False) + "\n")
-    except OSError as error:
-        raise FileError(f"cannot write: {error.strerror}", where=str(path)) from None
+    writing.make_folder(path.parent)
+    writing.append_line(path, json.dumps(value, allow_nan=False).encode())
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 from onnx.external_data_helper import load_external_data_for_tensor
 
 from alrsim.errors import FileError, ModelError, OptionError
+from alrsim.files import read_bytes
 
 SMALL = 4096
 """Initializers of at most this many elements are read; of larger ones only the shape is needed."""
@@ -32,12 +33,7 @@ def read_proto(path: Path) -> ModelProto:
         FileError: it does not exist, is empty, or is not ONNX.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise FileError("no such file", where=str(path)) from None
-    except OSError as error:
-        raise FileError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    data = read_bytes(path)
     if not data:
         raise FileError("is empty", where=str(path), fix="export the model again")
     try:

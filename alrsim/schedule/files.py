@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from alrsim.errors import FileError
-from alrsim.files import from_json, read_text, to_json, write_atomically
+from alrsim.files import decode_json, from_json, read_text, to_json, write_atomically
+from alrsim.rules import RULES
 from alrsim.schedule.adapt import Fitted, fit
 from alrsim.schedule.pytorch_csv import parse_pytorch_csv
 from alrsim.schedule.recipe import Recipe
@@ -91,7 +92,13 @@ def read_recipe(path: Path) -> Recipe | None:
         return None
     document = parse_document(text, str(path))
     recipe = document.get("recipe") if "format" in document else None
-    return None if recipe is None else from_json(_RECIPE, Recipe, recipe, where=f"{path}, recipe")
+    if recipe is None:
+        return None
+    found = from_json(_RECIPE, Recipe, recipe, where=f"{path}, recipe")
+    if found.rule not in RULES:
+        known = f"it is one of {', '.join(RULES)}; make the schedule again"
+        raise FileError(f"rule: {found.rule!r} is no rule", where=f"{path}, recipe", fix=known)
+    return found
 
 
 def parse_document(text: str, where: str) -> Any:
@@ -101,7 +108,7 @@ def parse_document(text: str, where: str) -> Any:
         FileError: it is not.
     """
     try:
-        return json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, where))
+        return decode_json(text, lambda pairs: _unique(pairs, where))
     except json.JSONDecodeError as error:
         raise FileError(
             f"is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from math import inf
 from typing import Any, Literal, get_args
 
 from alrsim.errors import OptionError
@@ -48,8 +49,8 @@ class SearchOptions:
     exact: bool = True
 
     def __post_init__(self) -> None:
-        if not self.effort > 0 or (self.time_limit is not None and not self.time_limit > 0):
-            raise OptionError("effort and time limit must be above 0", where="search options")
+        if not 0 < self.effort < inf or (self.time_limit is not None and not 0 < self.time_limit < inf):
+            raise OptionError("effort and time limit must be above 0, and finite", where="search options")
         if self.workers < 1:
             raise OptionError(f"workers is {self.workers}, must be at least 1", where="search options")
         caps = self.live if isinstance(self.live, tuple) else () if self.live is None else (self.live,)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import warnings
 import zlib
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from alrsim import registry
-from alrsim.errors import AlrsimError, AlrsimWarning, OptionError
+from alrsim.errors import AlrsimError, AlrsimWarning, FileError, OptionError
 from alrsim.files import from_json, to_json
 from alrsim.graph.graph import Graph
 from alrsim.hardware.profile import load_machine
@@ -115,7 +116,7 @@ def fingerprints(configuration: Configuration) -> dict[str, str]:
     for value in configuration.values():
         for text in value if isinstance(value, tuple) else (value,):
             path = Path(str(text).partition(".py:")[0] + ".py" if ".py:" in str(text) else str(text))
-            if isinstance(text, str) and text and path.is_file():
+            if isinstance(text, str) and text and os.path.isfile(path):
                 found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
@@ -213,10 +214,17 @@ def pack(model: SizedModel) -> bytes:
 
 @lru_cache(maxsize=64)
 def unpack(data: bytes) -> SizedModel:
-    """The inverse of :func:`pack`."""
-    document = json.loads(zlib.decompress(data))
-    graph = from_json("graph", Graph, document["graph"], where="sweep")
-    return SizedModel(document["name"], graph, document["samples"])
+    """The inverse of :func:`pack`.
+
+    Raises:
+        FileError: it was damaged where it was kept.
+    """
+    try:
+        document = json.loads(zlib.decompress(data))
+        graph = from_json("graph", Graph, document["graph"], where="sweep")
+        return SizedModel(document["name"], graph, document["samples"])
+    except (zlib.error, ValueError, KeyError, TypeError):
+        raise FileError("holds a damaged model", where="sweep", fix="choose another `store`") from None
 
 
 @lru_cache(maxsize=64)

@@ -73,7 +73,7 @@ def evaluate_job(job: Job, evaluate: Evaluate, parent: int | None = None) -> Res
         outcome = evaluate(job.configuration, job.extra)
     except AlrsimError as found:
         place = found.where or found.field
-        error = f"{place}: {found.what}" if place else found.what
+        error = (f"{place}: {found.what}" if place else found.what) or type(found).__name__
     except Exception as found:  # a bug in one corner of the space must not end the sweep
         error = f"bug: {type(found).__name__}: {found}"
     line = " ".join(error.split())

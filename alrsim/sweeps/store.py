@@ -5,7 +5,6 @@ Tables: ``results`` (key: digest of the configuration), ``graphs`` (exported mod
 operating system's, gone with its process. Anybody may read while a sweep writes.
 """
 
-import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from alrsim.errors import FileError
+from alrsim.files import decode_json
 from alrsim.sweeps.grid import Configuration, canonical
+from alrsim.writing import check_writable, locked
 
 FORMAT = "alrsim.sweep/1"
+_FIX = "choose another `store`"
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -88,7 +90,9 @@ class Store:
         try:
             self._connection.execute("INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         except sqlite3.Error as error:
-            raise FileError(f"cannot record a result: {error}", where=str(self._path)) from None
+            raise FileError(
+                f"cannot record a result: {_refused(error, self._path).what}", where=str(self._path)
+            ) from None
 
     def forget_failed(self, digests: Iterable[str]) -> None:
         """Remove failures, so that they are tried again."""
@@ -96,14 +100,24 @@ class Store:
         self._connection.executemany("DELETE FROM results WHERE digest = ? AND status = 'failed'", rows)
 
     def results(self, digests: Iterable[str]) -> dict[str, Result]:
-        """What is recorded of these configurations."""
+        """What is recorded of these configurations.
+
+        Raises:
+            FileError: a row is damaged.
+        """
         wanted = set(digests)
         rows = self._connection.execute("SELECT digest, configuration, outcome, error, seconds FROM results")
-        return {
-            digest: Result(digest, json.loads(configuration), json.loads(outcome), error, seconds)
-            for digest, configuration, outcome, error, seconds in rows
-            if digest in wanted
-        }
+        return {row[0]: self._result(*row) for row in rows if row[0] in wanted}
+
+    def _result(self, digest: str, configuration: str, outcome: str, error: str, seconds: float) -> Result:
+        try:
+            parts = [decode_json(configuration), decode_json(outcome)]
+        except (ValueError, TypeError, RecursionError):
+            parts = []
+        words = isinstance(error, str) and isinstance(seconds, float | int)
+        if not words or not parts or not all(isinstance(part, dict) for part in parts):
+            raise _damaged(self._path, f"the row {digest}")
+        return Result(digest, parts[0], parts[1], error, seconds)
 
     def graphs(self) -> dict[str, bytes]:
         """Exported models by key."""
@@ -121,54 +135,62 @@ def open_store(path: Path) -> Iterator[Store]:
     Raises:
         FileError: no such folder, no file of a sweep, or another sweep has it.
     """
-    held = _hold(path)
-    connection = sqlite3.connect(path, isolation_level=None, timeout=10.0)
-    try:
-        _prepare(connection, path)
+    new = not os.path.exists(path)
+    if not (new or os.path.isdir(path) or os.path.isfile(path)):
+        raise FileError("is no regular file", where=str(path), fix=_FIX)
+    check_writable(path)
+    beside = [Path(f"{path}{ending}") for ending in ("-wal", "-shm", "-journal")]
+    there = [one for one in beside if one.exists()]
+    with locked(path, "another sweep is writing to it", fix="wait for it, or choose another `store`"):
+        connection = sqlite3.connect(path, isolation_level=None, timeout=10.0)
+        kept = False
         try:
+            _prepare(connection, str(path))
+            kept = True
             yield Store(connection, path)
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the message quotes what cannot be decoded
+            if kept and isinstance(error, UnicodeDecodeError):
+                raise
+            kept = isinstance(error, sqlite3.OperationalError)
+            raise _refused(error, path) from None
         finally:
-            with suppress(sqlite3.OperationalError):  # somebody reads: the log stays beside the file
+            with suppress(sqlite3.Error, UnicodeDecodeError):  # somebody reads: the log stays beside the file
                 connection.execute("PRAGMA journal_mode = DELETE")  # the log is written back: one file is left
-    finally:
-        connection.close()
-        os.close(held)
+            connection.close()
+            if not kept:  # nothing of ours is in it
+                for one in (*(one for one in beside if one not in there), *([path] if new else [])):
+                    one.unlink(missing_ok=True)
 
 
-def _hold(path: Path) -> int:
-    """A lock on the file, ours until we close it or die."""
-    try:
-        held = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise FileError(f"cannot be opened: {error.strerror}", where=str(path)) from None
-    try:
-        import fcntl
-    except ImportError:  # Windows: SQLite's own locks keep the file whole, but two sweeps may share the work
-        return held
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(held)
-        raise FileError(
-            "another sweep is writing to it", where=str(path), fix="wait for it, or choose another `store`"
-        ) from None
-    return held
+def _refused(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> FileError:
+    words = str(error)
+    if "not a database" in words:
+        return FileError("is no file of a sweep", where=str(path), fix=_FIX)
+    if "malformed" in words or "decode" in words:
+        return _damaged(path, words)
+    return FileError("the disk is full" if "full" in words else f"cannot be used: {words}", where=str(path), fix=_FIX)
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    try:
-        # With a log, a commit is one append: it survives a kill of this process, and costs no wait for the disk.
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if names and "meta" not in names:
-            raise FileError("is a database, but not of a sweep", where=str(path), fix="choose another `store`")
-        connection.executescript(_TABLES)
-        connection.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (FORMAT,))
-        (found,) = connection.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
-    except sqlite3.OperationalError as error:
-        raise FileError(f"cannot be opened: {error}", where=str(path), fix="choose another `store`") from None
-    except sqlite3.DatabaseError:
-        raise FileError("is no file of a sweep", where=str(path), fix="choose another `store`") from None
+def _damaged(path: Path, words: str) -> FileError:
+    return FileError(
+        f"is damaged: {words}", where=str(path), fix=f"choose another `store`, or `sqlite3 {path} .recover`"
+    )
+
+
+def _prepare(connection: sqlite3.Connection, where: str) -> None:
+    """Make the tables, or see that they are ours.
+
+    Raises:
+        FileError: they are not.
+    """
+    # With a log, a commit is one append: it survives a kill of this process, and costs no wait for the disk.
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if names and "meta" not in names:
+        raise FileError("is a database, but not of a sweep", where=where, fix=_FIX)
+    connection.executescript(_TABLES)
+    connection.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (FORMAT,))
+    (found,) = connection.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
     if found != FORMAT:
-        raise FileError(f"holds {found!r}, expected {FORMAT!r}", where=str(path), fix="choose another `store`")
+        raise FileError(f"holds {found!r}, expected {FORMAT!r}", where=where, fix=_FIX)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from alrsim.errors import OptionError
 from alrsim.estimators.policy import Estimator, Plan, preset
@@ -59,8 +59,13 @@ def with_stored_plan(job: TrainJob, stored: Mapping[str, Any]) -> TrainJob:
     """The job with the plan of a checkpoint's job: a run goes on with what it measured when it began."""
     if not stored.get("plan"):
         raise OptionError("the checkpoint holds no plan", field="resume", fix="begin anew")
-    plan = TypeAdapter(tuple[Estimator, ...]).validate_python(stored["plan"])
-    return replace(job, plan=plan, copies=int(stored["copies"]))
+    try:
+        plan = TypeAdapter(tuple[Estimator, ...]).validate_python(stored["plan"])
+        return replace(job, plan=plan, copies=int(stored["copies"]))
+    except (ValidationError, ValueError, KeyError, TypeError):
+        raise OptionError(
+            "the checkpoint's job.plan or job.copies is damaged", field="resume", fix="begin anew"
+        ) from None
 
 
 def plan_lines(plan: Plan, names: tuple[str, ...]) -> list[str]:

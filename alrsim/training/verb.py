@@ -46,15 +46,28 @@ def train(model: Any, data: Any = None, *, asked: TrainOptions) -> "TrainResult"
     >>> [row.step for row in run.rows]
     [0, 2, 4]
     """
-    from alrsim.training.asked import checkpoint_of, job_of, require_fresh, weights_digest
+    from alrsim.training.asked import checkpoint_of, require_fresh
+    from alrsim.training.checkpoint import alone
+    from alrsim.writing import check_writable
+
+    file = checkpoint_of(asked)
+    with alone([one for one in (asked.out, file and file.parent) if one is not None]):
+        require_fresh(asked)
+        if file is not None:
+            check_writable(file)
+        return _train(model, data, asked, file)
+
+
+def _train(model: Any, data: Any, asked: TrainOptions, file: Path | None) -> "TrainResult":
+    """Train, alone in its folders."""
+    from alrsim.training.asked import job_of, weights_digest
     from alrsim.training.auto import with_stored_plan
     from alrsim.training.checkpoint import load_checkpoint, read_checkpoint
     from alrsim.training.loop import initial_state
     from alrsim.training.result import train_result
     from alrsim.training.setup import feed_job, open_training
 
-    require_fresh(asked)
-    named, file = isinstance(model, str | Path), checkpoint_of(asked)
+    named = isinstance(model, str | Path)
     job, placement = job_of(str(model) if named else "", asked)
     with stretch(1, "load") as step:
         step(job.model)
@@ -67,7 +80,7 @@ def train(model: Any, data: Any = None, *, asked: TrainOptions) -> "TrainResult"
         steps = job.steps if asked.epochs is None else max(1, ceil(asked.epochs * len(fed.splits.train) / job.batch))
         job = replace(job, data=fed.dataset, steps=steps)
         if job.method == "auto" and asked.resume and file is not None:
-            job = with_stored_plan(job, read_checkpoint(file)["job"])
+            job = with_stored_plan(job, read_checkpoint(file).job)
         training = open_training(job, placement=placement, fed=fed)
         state = initial_state(training)
     resumed = None
@@ -97,10 +110,8 @@ def carry_out(training: "Training", state: "TrainState", checkpoint: Path | None
 
     def save(now: "TrainState") -> None:
         if checkpoint is not None:
-            checkpoint.parent.mkdir(parents=True, exist_ok=True)
             save_checkpoint(checkpoint, job, now)
         if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
             write_atomically(out / "log.csv", to_csv(now.rows))
             write_atomically(out / "log.jsonl", to_jsonl(now.rows))
 

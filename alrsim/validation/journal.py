@@ -9,13 +9,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from alrsim.errors import FileError
+from alrsim.files import decode_json, read_bytes
 from alrsim.validation.cells import Cell
 from alrsim.validation.records import Host, Prediction, Step
+from alrsim.writing import append_line, check_writable, cut_off, make_folder
 
 JOURNAL = "journal.jsonl"
 FORMAT = "alrsim.validation/1"
@@ -47,6 +49,7 @@ class Journal:
     Attributes:
         predictions: By cell name.
         steps: By cell name, in order of turns.
+        file: Where lines are added; ``None``: nowhere.
         notes: Other facts of the run, such as what the calibration of a model found, by name.
     """
 
@@ -55,7 +58,7 @@ class Journal:
     predictions: dict[str, Prediction] = field(default_factory=dict)
     steps: dict[str, list[Step]] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
-    file: IO[bytes] | None = None
+    file: Path | None = None
 
     def predict(self, one: Prediction) -> None:
         """Write a prediction down."""
@@ -101,19 +104,13 @@ class Journal:
         self.steps = STEPS.validate_python(document["steps"])
 
     def close(self) -> None:
-        if self.file is not None:
-            self.file.close()
-            self.file = None
+        """Write no more."""
+        self.file = None
 
     def _append(self, value: Mapping[str, Any]) -> None:
         if self.file is None:
             return
-        try:
-            self.file.write(json.dumps(value, allow_nan=False, separators=(",", ":")).encode() + b"\n")
-            self.file.flush()
-            os.fsync(self.file.fileno())
-        except OSError as error:
-            raise FileError(f"cannot write: {error.strerror}", where=str(self.path)) from None
+        append_line(self.file, json.dumps(value, allow_nan=False, separators=(",", ":")).encode())
 
 
 def open_journal(folder: Path | None, header: Header) -> Journal:
@@ -128,17 +125,15 @@ def open_journal(folder: Path | None, header: Header) -> Journal:
     if folder is None:
         return Journal(None, header)
     path = folder / JOURNAL
-    journal = read_journal(path) if path.exists() and path.stat().st_size else None
+    journal = read_journal(path) if os.path.isfile(path) and path.stat().st_size else None
     if journal is None:
         journal = Journal(path, header)
     elif (difference := _difference(journal.header, header)) is not None:
         raise FileError(f"holds another run: {difference}", where=str(path), fix=_FIX)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        journal.file = path.open("ab")
-    except OSError as error:
-        raise FileError(f"cannot write: {error.strerror}", where=str(path)) from None
-    if not path.stat().st_size:
+    make_folder(folder)
+    check_writable(path)
+    journal.file = path
+    if not path.exists() or not path.stat().st_size:
         journal._append(_plain(Header, header))
     return journal
 
@@ -149,14 +144,10 @@ def read_journal(path: Path) -> Journal | None:
     Raises:
         FileError: a whole line that is none of ours.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise FileError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    data = read_bytes(path)
     whole = data.rfind(b"\n") + 1
     if whole < len(data):
-        with path.open("rb+") as file:
-            file.truncate(whole)
+        cut_off(path, whole)
     lines = data[:whole].splitlines()
     if not lines:
         return None
@@ -186,8 +177,8 @@ def _take(journal: Journal, value: dict[str, Any], path: Path, number: int) -> N
 
 def _object(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
-        value = json.loads(line)
-    except ValueError:  # bad JSON and bad UTF-8 alike
+        value = decode_json(line)
+    except (ValueError, RecursionError):  # bad JSON and bad UTF-8 alike
         value = None
     if not isinstance(value, dict):
         raise FileError(f"line {number} is no line of a validation run", where=str(path), fix=_FIX)

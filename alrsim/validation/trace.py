@@ -7,6 +7,7 @@ needs neither torch nor the model.
 
 import gzip
 import json
+import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +18,12 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from alrsim.errors import FileError
-from alrsim.files import from_json
+from alrsim.files import decode_json, from_json
 from alrsim.units import Bytes, Ns
 from alrsim.validation.cells import Cell
 from alrsim.validation.journal import Journal
 from alrsim.validation.records import Host, Prediction, Step, median_peaks, median_step
+from alrsim.writing import reason
 
 KIND = "recorded-run"
 FORMAT = f"alrsim.{KIND}/1"
@@ -111,14 +113,14 @@ def find_traces(paths: Sequence[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path):
             below = sorted(path.rglob(f"*{SUFFIX}"))
             if not below:
                 raise FileError(
                     f"holds no recorded run (*{SUFFIX})", where=str(path), fix="alrsim validate --record DIR"
                 )
             found += below
-        elif path.exists():
+        elif os.path.exists(path):
             found.append(path)
         else:
             raise FileError("no such file", where=str(path))
@@ -135,14 +137,18 @@ def _document(path: Path, where: str) -> Any:
         raise FileError("was cut off", where=where, fix=_AGAIN) from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise FileError(f"is no recorded run, or was damaged: {error}", where=where, fix=_AGAIN) from None
-    except OSError as error:
-        raise FileError(f"cannot be read: {error.strerror}", where=where) from None
+    except (OSError, ValueError) as error:
+        raise FileError(f"cannot be read: {reason(error)}", where=where) from None
     if len(data) > MOST_BYTES:
         raise FileError("is too large for a recorded run", where=where)
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
+        return decode_json(data)
+    except RecursionError:
+        raise FileError("is nested too deeply", where=where, fix=_AGAIN) from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
         raise FileError("holds no JSON", where=where, fix=_AGAIN) from None
+    except ValueError as error:
+        raise FileError(f"is damaged: {error}", where=where, fix=_AGAIN) from None
 
 
 def _checksum(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from alrsim.errors import AlrsimError
 from alrsim.execution.workers.ranks import rank_place
-from alrsim.files import write_atomically
+from alrsim.files import make_folder, write_atomically
 from alrsim.options import keyword
 from alrsim.reports.parts import Parts, axes_or_new
 from alrsim.reports.tables import plain_table, to_text
@@ -86,7 +86,7 @@ def validate(*, asked: ValidateOptions) -> ValidateResult:
     result = score(journal, chosen)
     if _writes():
         record = asked.record or folder / "traces"
-        record.mkdir(parents=True, exist_ok=True)
+        make_folder(record)
         for run in recorded_runs(journal, chosen):
             write_atomically(record / trace_name(run), trace_bytes(run))
         result.save(folder)

@@ -6,6 +6,10 @@ from typing import Any
 
 import pytest
 
+from alrsim.files import to_json
+from alrsim.rules import RuleOptions
+from alrsim.schedule.recipe import Recipe
+
 # (command line, what the message must contain); {tmp} is an empty folder but for the files of `folder` below
 CASES: list[tuple[str, str]] = [
     # the command itself
@@ -90,6 +94,16 @@ CASES: list[tuple[str, str]] = [
     # targets
     ("compare {graph} --json {tmp}/no/such/r.json", "its folder does not exist"),
     ("compare {graph} --json {tmp}", "is a folder, not a file"),
+    ("compare no-such-model --json {tmp}/{long}", "File name too long"),
+    ("compare no-such-model --json /proc/sys/r.json", "--json /proc/sys/r.json: cannot be written"),
+    ("compare no-such-model --out /proc/sys/r", "--out /proc/sys/r: cannot be written"),
+    ("train no-such-model --out /proc/sys/r", "--out /proc/sys/r: cannot be written"),
+    ("validate --out /proc/sys/r", "--out /proc/sys/r: cannot be written"),
+    ("graph {tmp}/{long}.onnx", "cannot be read: File name too long"),
+    ("replay {tmp}/{long}", "no such file"),
+    ("simulate {tmp}/recipe.json {graph}", "rule: '' is no rule"),
+    ("schedule {graph} --units 2 --method bp:auto --time-limit inf", "--time-limit: inf is no number"),
+    ("schedule {graph} --units 2 --method bp:auto --search time_limit=inf", "must be above 0, and finite"),
     ("compare {graph} --out {tmp}/ok.json/deeper", "is a file, not a folder"),
     ("export mlp -o {tmp}/mlp.pt", "does not end in .onnx"),
     ("export {graph} -o {tmp}/again.onnx", "is a file already"),
@@ -130,6 +144,14 @@ CASES: list[tuple[str, str]] = [
 ]
 
 
+RECIPE = {
+    "format": "alrsim.schedule/1",
+    "value": {"lanes": [{"unit": "u0", "tasks": ["0F0", "0B0"]}], "name": "serial", "overlaps": []},
+    "recipe": to_json("recipe", Recipe("mlp", 1, "", RuleOptions(), (("a",),))),
+}
+"""A schedule whose recipe names no rule."""
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Bad files to read."""
@@ -143,6 +165,7 @@ def folder(tmp_path: Path) -> Path:
         "double.json": json.dumps({"u0": "0F0 0F0 0B0", "u1": "1F0 1B0"}),
         "deadlock.json": json.dumps({"u0": "0B0 0F0", "u1": "1F0 1B0"}),
         "backwards.json": json.dumps({"u0": "0B0"}),
+        "recipe.json": json.dumps(RECIPE),
         "empty.csv": "",
         "action.csv": "0F0,0DANCE0\n",
         "empty.onnx": "",
@@ -164,7 +187,7 @@ def test_bad_input_gets_one_message_and_leaves_no_file(
     alrsim: Any, folder: Path, graph_file: Path, line: str, message: str
 ) -> None:
     before = {path: path.read_bytes() for path in folder.rglob("*")}
-    argv = [word.format(tmp=folder, graph=graph_file) for word in line.split()]
+    argv = [word.format(tmp=folder, graph=graph_file, long="x" * 5000) for word in line.split()]
     targets = () if "--json" in argv else ("--json", folder / "result.json")
     ran = alrsim(*argv, *(targets if argv[0] != "hardware" and argv[0] != "bogus" else ()))
     assert ran.status == 1, ran.err
@@ -173,6 +196,7 @@ def test_bad_input_gets_one_message_and_leaves_no_file(
     assert ran.err.count("error: ") == 1
     assert "Traceback" not in ran.err
     assert len(ran.err.splitlines()) < 40
+    assert len(ran.err) < 4000
     assert {path: path.read_bytes() for path in folder.rglob("*")} == before
 
 

@@ -133,8 +133,33 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(tmp_path: Path, monkey
 def test_an_old_checkpoint_is_refused_by_its_version(tmp_path: Path) -> None:
     path = tmp_path / "run.pt"
     torch.save({"format": "alrsim.checkpoint/1", "digest": ""}, path)
-    with pytest.raises(FileError, match=r"is no alrsim\.checkpoint/2, it is alrsim\.checkpoint/1"):
+    with pytest.raises(FileError, match=r"is no alrsim\.checkpoint/3, it is alrsim\.checkpoint/1"):
         train("mlp", checkpoint=path, resume=True, **NOISY)
+
+
+def test_a_second_train_into_a_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, step = tmp_path / "out", loop._step
+    refused: list[str] = []
+
+    def second(training: Any, state: Any) -> None:
+        for where in ({"out": out}, {"checkpoint": out / "other.pt"}):
+            with pytest.raises(FileError) as error:
+                train("mlp", **where, **NOISY)
+            refused.append(error.value.what)
+        step(training, state)
+
+    monkeypatch.setattr(loop, "_step", second)
+    train("mlp", out=out, **NOISY)
+    assert set(refused) == {"another train is writing into this folder"}
+    monkeypatch.undo()
+    assert train("mlp", out=out, resume=True, **{**NOISY, "steps": 6}).resumed_at == 4
+
+
+def test_a_train_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
+    for folder, options in ((tmp_path / "out", {"out": tmp_path / "out"}), (tmp_path, {"out": Path("/proc/sys/x")})):
+        with pytest.raises(AlrsimError):
+            train("no-such-model", **options)  # type: ignore[arg-type]
+        assert list(tmp_path.iterdir()) == [], folder
 
 
 def test_estimators_of_a_file_train_like_the_method_that_they_spell_out(tmp_path: Path) -> None:

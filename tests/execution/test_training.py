@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
+from io import BytesIO
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from alrsim.errors import AlrsimError, ExecutionError, FileError, OptionError
 from alrsim.estimators.monitor import NOTHING
 from alrsim.execution.step import step_gradients
 from alrsim.quality.reference import true_gradient
-from alrsim.training.checkpoint import load_checkpoint, previous, save_checkpoint
+from alrsim.training.checkpoint import FORMAT, Checkpoint, load_checkpoint, previous, save_checkpoint, sealed
 from alrsim.training.evaluate import evaluate
 from alrsim.training.job import TrainJob
 from alrsim.training.learner import halves
@@ -252,11 +253,79 @@ def test_two_generations_and_nothing_half_written(tmp_path):
     with pytest.raises(FileError, match="cut off, or no checkpoint"):
         load_checkpoint(path, training.job, initial_state(training))
     torch.save({"weights": torch.ones(2)}, path)
-    with pytest.raises(FileError, match=r"is no alrsim\.checkpoint/2"):
+    with pytest.raises(FileError, match=r"is no alrsim\.checkpoint/3"):
         load_checkpoint(path, training.job, initial_state(training))
     with pytest.raises(FileError, match="no such checkpoint"):
         load_checkpoint(tmp_path / "none.pt", training.job, initial_state(training))
     assert {file.name for file in tmp_path.iterdir()} == {"run.pt", "run.pt.previous"}
+
+
+def test_a_flipped_bit_is_refused_and_the_checkpoint_before_is_offered(tmp_path):
+    training = open_training(METHODS["lr"])
+    path = tmp_path / "run.pt"
+    run_training(training, initial_state(training), save=lambda state: save_checkpoint(path, training.job, state))
+    whole, before = path.read_bytes(), previous(path).read_bytes()
+    state = initial_state(training)
+    load_checkpoint(path, training.job, state)
+    tensors = [*state.parameters.values(), *state.buffers.values()]
+    tensors += [value for one in state.optimizer.state.values() for value in one.values() if torch.is_tensor(value)]
+    places = []
+    for tensor in tensors:  # where its bytes are in the file
+        start = whole.find(tensor.detach().contiguous().numpy().tobytes())
+        assert start > 0
+        places += [start, start + tensor.numel() * tensor.element_size() - 1]
+    assert len(places) > 8
+    for place in {*places, *range(0, len(whole), max(1, len(whole) // 50))}:
+        for bit in (0, 3, 7):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << bit
+            path.write_bytes(damaged)
+            with pytest.raises(FileError) as error:
+                load_checkpoint(path, training.job, state)
+            assert f"mv {previous(path)} {path}" in error.value.fix
+    previous(path).write_bytes(before[:-1])
+    with pytest.raises(FileError) as error:
+        load_checkpoint(path, training.job, state)
+    assert error.value.fix == "begin anew"
+
+
+def edit(path, change):
+    """A checkpoint with other fields, and a checksum that is right."""
+    document = torch.load(BytesIO(path.read_bytes().partition(b"\n")[2]), weights_only=True)
+    change(document)
+    payload = BytesIO()
+    torch.save(document, payload)
+    path.write_bytes(sealed(payload.getvalue()))
+
+
+FIELDS = [field.name for field in fields(Checkpoint)]
+WORDS = {"format", "digest", "log_sigma"}
+
+
+def first_name(document):
+    return next(iter(document["parameters"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        *((lambda document, name=name: document.pop(name), name) for name in FIELDS),
+        *((lambda document, name=name: document.update({name: "x"}), name) for name in FIELDS if name not in WORDS),
+        (lambda document: document["rows"][0].pop("step"), "rows.0.step"),
+        (lambda document: document.update(totals=[1.0]), "totals"),
+        (lambda document: document.update(parameters={}), "parameters"),
+        (lambda document: document["parameters"].update({first_name(document): torch.ones(1)}), "not of shape"),
+        (lambda document: document["optimizer"].pop("param_groups"), "optimizer: "),
+        (lambda document: document.update(optimizer={"state": {}, "param_groups": []}), "optimizer: "),
+    ],
+)
+def test_an_edited_field_is_refused_by_its_name(tmp_path, change, words):
+    training = open_training(SMALL)
+    path = tmp_path / "run.pt"
+    run_training(training, initial_state(training), save=lambda state: save_checkpoint(path, training.job, state))
+    edit(path, change)
+    with pytest.raises(FileError, match=words):
+        load_checkpoint(path, SMALL, initial_state(training))
 
 
 def test_a_checkpoint_that_would_run_code_is_not_read(tmp_path):
@@ -265,7 +334,9 @@ def test_a_checkpoint_that_would_run_code_is_not_read(tmp_path):
             return (os.mkdir, (str(tmp_path / "owned"),))
 
     path = tmp_path / "evil.pt"
-    torch.save({"format": "alrsim.checkpoint/2", "digest": Evil()}, path)
+    payload = BytesIO()
+    torch.save({"format": FORMAT, "digest": Evil()}, payload)
+    path.write_bytes(sealed(payload.getvalue()))
     training = open_training(METHODS["bp"])
     with pytest.raises(FileError):
         load_checkpoint(path, training.job, initial_state(training))

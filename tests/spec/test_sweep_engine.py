@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 
 from alrsim.errors import FileError, OptionError
-from alrsim.sweeps.engine import Evaluate, Job, run_jobs
+from alrsim.study.sweep_calls import unpack
+from alrsim.sweeps.engine import Evaluate, Job, evaluate_job, run_jobs
 from alrsim.sweeps.grid import Configuration
 from alrsim.sweeps.store import Result, open_store
 
@@ -111,5 +113,66 @@ def test_other_files_are_left_alone(tmp_path: Path) -> None:
         with pytest.raises(FileError, match=message), open_store(path):
             pass
     assert text.read_bytes() == before[0]
-    with pytest.raises(FileError, match="cannot be opened"), open_store(tmp_path / "none" / "r.sqlite"):
+    with pytest.raises(FileError, match="its folder does not exist"), open_store(tmp_path / "none" / "r.sqlite"):
         pass
+
+
+def store_of(path: Path, outcome: str = "{}") -> bytes:
+    """A store with a row, and its bytes."""
+    with open_store(path) as store:
+        store.begin("1")
+        store.record(Result("a", {"n": 1}, {"x": 0.5}))
+        store.add_graph("model", b"no model" * 1000)
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE results SET outcome = ?", (outcome,))
+    connection.commit()
+    connection.close()
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("outcome", ["{", "[]", "NaN", '{"x": Infinity}'])
+def test_a_row_that_was_damaged_is_named(tmp_path: Path, outcome: str) -> None:
+    path = tmp_path / "r.sqlite"
+    store_of(path, outcome)
+    with open_store(path) as store, pytest.raises(FileError, match="is damaged: the row a"):
+        store.results(["a"])
+
+
+def test_a_damaged_store_is_one_message_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "r.sqlite"
+    whole = store_of(path)
+    refused = 0
+    for place in range(0, len(whole), 512):
+        path.write_bytes(whole[:place] + b"\xff" * 64 + whole[place + 64 :])
+        try:
+            with open_store(path) as store:
+                store.results(["a"])
+                store.graphs()
+        except FileError:
+            refused += 1
+        assert list(tmp_path.iterdir()) == [path]
+    assert refused > 4
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(FileError), open_store(path) as store:
+        store.graphs()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_damaged_model_is_a_user_error() -> None:
+    for data in (b"no model", zlib.compress(b"{"), zlib.compress(b"{}")):
+        with pytest.raises(FileError, match="holds a damaged model"):
+            unpack(data)
+
+
+def test_a_store_is_a_regular_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(FileError, match="is no regular file"), open_store(pipe):
+        pass
+
+
+def test_an_error_without_words_is_still_a_failure() -> None:
+    def wordless(_configuration: Any, _extra: Any) -> Any:
+        raise OptionError("")
+
+    assert evaluate_job(JOBS[0], wordless).error == "OptionError"

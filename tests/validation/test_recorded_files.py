@@ -3,6 +3,7 @@
 import gzip
 import json
 import pickle
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -169,3 +170,13 @@ def test_replaying_needs_neither_torch_nor_onnx(written: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_a_number_that_is_none_is_one_clear_error(written: Path, number: str) -> None:
+    text = gzip.decompress(written.read_bytes()).decode()
+    changed = re.sub(r'"makespan_ns":\d+', f'"makespan_ns":{number}', text)
+    assert changed != text
+    written.write_bytes(gzip.compress(changed.encode()))
+    with pytest.raises(FileError, match="is no finite number"):
+        read_trace(written)

@@ -20,7 +20,7 @@ from alrsim.errors import FileError, OptionError
 from alrsim.estimators.kernels.product import PRODUCTS, product
 from alrsim.estimators.kernels.shapes import LinearShape, Shape
 from alrsim.estimators.kernels.state import InputKind, NoiseKind
-from alrsim.files import read_json, write_atomically
+from alrsim.files import make_folder, read_json, write_atomically
 
 FORMAT = "alrsim.kernel-costs/1"
 MARGIN = 1.05
@@ -190,7 +190,7 @@ def _remember(path: Path, host: str, case: str, costs: Mapping[str, float]) -> N
     hosts.setdefault(host, {})[case] = dict(costs)
     text = json.dumps({"format": FORMAT, "hosts": hosts}, indent=1) + "\n"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_atomically(path, text.encode())
-    except (FileError, OSError):
+    except FileError:
         return

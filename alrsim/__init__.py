@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from alrsim.timeline.timeline import Timeline as Timeline
     from alrsim.training.verb import train as train
     from alrsim.validation.replaying import replay as replay
-    from alrsim.validation.validating import validate as validate
+    from alrsim.validation.verb import validate as validate
 
 _HOMES = {
     "AlrsimError": "errors",
@@ -95,7 +95,7 @@ _HOMES = {
     "replay": "validation.replaying",
     "reproduce": "experiments.reproducing",
     "rule": "plugins",
-    "validate": "validation.validating",
+    "validate": "validation.verb",
     "scheduler": "plugins",
     "simulate": "study.stepping",
     "step": "study.stepping",

@@ -165,7 +165,7 @@ VERBS: tuple[Entry | Section, ...] = (
     Entry(
         "validate",
         "Steps predicted, run for real, and the predictions scored.",
-        "alrsim.validation.validating:validate",
+        "alrsim.validation.verb:validate",
     ),
     Entry(
         "replay",

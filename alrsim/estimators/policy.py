@@ -21,6 +21,7 @@ Baseline = Literal["clean", "copy-mean", "antithetic", "none"]
 Reduction = Literal["stack", "accumulate"]
 NoiseScope = Literal["joint", "layerwise"]
 Injection = Literal["pre", "post"]
+Mask = Literal["none", "reach"]
 
 SIGN_NOISE = ("rademacher", "hadamard")
 """Noise that is +-1 already: its sign is the whole of it."""

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from alrsim.errors import ExecutionError
-from alrsim.estimators.policy import Plan, WeightCode
+from alrsim.estimators.policy import Mask, Plan, WeightCode
 from alrsim.execution.kernels.products import StageProduct, stage_products
 from alrsim.execution.kernels.store import Store
 from alrsim.execution.programs.derivatives import refuse_without_derivative
@@ -22,8 +21,6 @@ from alrsim.rules.options import RuleOptions, is_coded
 from alrsim.rules.segmentation import Segmentation, segmentation_of, settle_options
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.tasks.token import NONE, TaskId
-
-Mask = Literal["none", "reach"]
 
 
 @dataclass(frozen=True)

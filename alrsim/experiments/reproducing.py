@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from alrsim.errors import FileError, OptionError
 from alrsim.experiments.claim import Claim
@@ -16,10 +15,6 @@ from alrsim.options import Options, keyword
 from alrsim.verbs import verb
 from alrsim.version import __version__
 from alrsim.warning import warn
-
-
-def _path(given: Any, _name: str) -> Path:
-    return Path(given)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +31,11 @@ class ReproduceOptions(Options):
         "is missing is stood in for, or not testable.",
         default=None,
         metavar="DIR",
-        parse=_path,
     )
     out: Path | None = keyword(
         "Folder of the report, and of finished claims as they finish; the same call with the same folder goes on.",
         default=None,
         metavar="DIR",
-        parse=_path,
     )
     resume: bool = keyword("Go on in the folder; the same call with the same folder does so anyway.", default=False)
     seed: int = keyword("Of models, data and noise.", default=0, metavar="N", least=0)

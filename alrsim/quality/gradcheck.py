@@ -21,8 +21,9 @@ from alrsim.verbs import verb
 from alrsim.warning import warn
 
 if TYPE_CHECKING:
+    from alrsim.estimators.policy import Mask
     from alrsim.estimators.variance_law import Array
-    from alrsim.execution.job import Mask, Settings
+    from alrsim.execution.job import Settings
     from alrsim.execution.programs.program import Program
     from alrsim.quality.choose import Suggestion
     from alrsim.quality.result import GradcheckResult

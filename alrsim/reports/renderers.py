@@ -253,7 +253,7 @@ def timeline_text(line: Timeline) -> str:
 
 RENDERERS: dict[str, Renderer | str] = {
     "replay": "alrsim.validation.replaying:RENDERER",
-    "validate": "alrsim.validation.validating:RENDERER",
+    "validate": "alrsim.validation.report:RENDERER",
     "sweep": "alrsim.sweeps.result:RENDERER",
     "figure2": "alrsim.steps.figure2_text:RENDERER",
     "compare": Parts(compare_text, compare_rows, draw_compare, compare_files),

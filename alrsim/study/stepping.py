@@ -128,9 +128,7 @@ def load_schedule(
 class SimulateOptions(ScheduleFileOptions):
     """Options of :func:`simulate`."""
 
-    schedule: Path | None = keyword(
-        "The schedule file, if not given as argument.", default=None, metavar="FILE", parse=lambda text, _: Path(text)
-    )
+    schedule: Path | None = keyword("The schedule file, if not given as argument.", default=None, metavar="FILE")
     method: Method | None = keyword(
         "Instead of a file, such as bp:1f1b.", default=None, metavar="RULE:SCHEDULER", parse=parse_method, panel=MODEL
     )
@@ -228,9 +226,7 @@ def _is_schedule(one: Any) -> bool:
 class ExecuteOptions(RunOptions, FileOptions, StepOptions):
     """Options of :func:`execute`."""
 
-    schedule: Path | None = keyword(
-        "A schedule file of alrsim, or PyTorch's CSV.", default=None, metavar="FILE", parse=lambda text, _: Path(text)
-    )
+    schedule: Path | None = keyword("A schedule file of alrsim, or PyTorch's CSV.", default=None, metavar="FILE")
     method: Method | None = keyword(
         "Instead of a file, such as bp:1f1b.", default=None, metavar="RULE:SCHEDULER", parse=parse_method, panel=MODEL
     )

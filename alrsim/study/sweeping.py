@@ -33,7 +33,6 @@ class SweepOptions(Options):
         default=None,
         metavar="FILE",
         short="o",
-        parse=lambda text, _: Path(text),
     )
     workers: int | None = keyword("Processes on this host. Default: one per core.", default=None, metavar="N", least=1)
     cluster: str | None = keyword("A Dask scheduler, tcp://HOST:PORT, instead.", default=None, metavar="ADDRESS")

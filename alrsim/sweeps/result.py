@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from alrsim.documents import Document, Live
-from alrsim.reports.pareto import Axes, Point, draw_pareto
 from alrsim.reports.parts import Parts, axes_or_new
 from alrsim.reports.tables import plain_table, to_text
 from alrsim.reports.timescale import scale_for
@@ -223,6 +222,8 @@ def quality_text(result: Result, quality: str) -> str:
 
 def drawn(fronts: Sequence[Front], spec: Spec) -> Mapping[str, bytes]:
     """``pareto.png``; a picture per unit of time where there are several."""
+    from alrsim.reports.pareto import Axes, Point, draw_pareto
+
     files = {}
     for front in fronts:
         name = "pareto.png" if len(fronts) == 1 else f"pareto-{front.time_unit}.png"

@@ -8,8 +8,7 @@ from math import gcd, inf
 from typing import Any, Literal
 
 from alrsim.errors import OptionError
-from alrsim.estimators.policy import Plan
-from alrsim.execution.job import Mask
+from alrsim.estimators.policy import Mask, Plan
 
 Direction = Literal["gradient", "sign"]
 RateSchedule = Literal["constant", "step", "cosine"]

@@ -7,9 +7,9 @@ from typing import Protocol
 from torch import Tensor
 
 from alrsim.estimators.monitor import SplitHalf
-from alrsim.estimators.policy import Plan
+from alrsim.estimators.policy import Mask, Plan
 from alrsim.execution.executor import Batch, Prepared, prepare
-from alrsim.execution.job import Mask, settings_of
+from alrsim.execution.job import settings_of
 from alrsim.execution.programs.program import Program
 from alrsim.execution.step import Lanes, StepResult, step_gradients
 from alrsim.graph.stages import StageGraph

@@ -6,9 +6,9 @@ from math import gcd, prod
 from typing import Any
 
 from alrsim.errors import OptionError
-from alrsim.estimators.policy import Plan, preset
+from alrsim.estimators.policy import Mask, Plan, preset
 from alrsim.execution.executor import Batch
-from alrsim.execution.job import Mask, settings_of
+from alrsim.execution.job import settings_of
 from alrsim.execution.kernels.noise_scales import balanced_sigmas, relative_sigmas
 from alrsim.execution.programs.program import Program
 from alrsim.hardware.precision import Precision, PrecisionPlan

@@ -39,10 +39,6 @@ def fraction(given: Any, name: str) -> float:
     return found
 
 
-def _path(given: Any, _: str) -> Path:
-    return Path(given)
-
-
 def _of(names: Iterable[str]) -> str:
     return " | ".join(names)
 
@@ -130,11 +126,10 @@ class TrainOptions(UpdateOptions, NoiseOptions, CopyOptions, MachineOptions, Mod
         "Folder for the result, log.csv, log.jsonl, curves.png and checkpoint.pt.",
         default=None,
         metavar="DIR",
-        parse=_path,
         panel=FILES,
     )
     checkpoint: Path | None = keyword(
-        "Default: checkpoint.pt in `out`, if given.", default=None, metavar="FILE", parse=_path, panel=FILES
+        "Default: checkpoint.pt in `out`, if given.", default=None, metavar="FILE", panel=FILES
     )
     resume: bool = keyword("Go on from the checkpoint, exactly.", default=False, panel=FILES)
     update_model: bool = keyword("Put the trained weights into the module that was given.", default=False, panel=FILES)

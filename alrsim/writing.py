@@ -263,7 +263,7 @@ def _probe(folder: Path) -> None:
 
 def _require_rights(path: Path, info: os.stat_result | None) -> None:
     """A file that is not ours to write is not replaced by way of its folder."""
-    if info is not None and not os.access(path, os.W_OK):
+    if info is not None and not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 

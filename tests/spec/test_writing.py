@@ -126,7 +126,7 @@ def test_a_file_without_the_right_to_write_is_not_replaced(tmp_path: Path, monke
     path = tmp_path / "file"
     path.write_bytes(b"old")
     path.chmod(0o444)
-    monkeypatch.setattr(os, "access", lambda _path, _mode: False)
+    monkeypatch.setattr(os, "access", lambda _path, _mode, **_more: False)
     for refused in (lambda: check_writable(path), lambda: write_atomically(path, b"new")):
         with pytest.raises(FileError, match="Permission denied"):
             refused()

@@ -24,6 +24,7 @@ from alrsim.steps.draft import Draft, Workload, about_of
 from alrsim.steps.method import Method, preset_of
 from alrsim.steps.model import load_model
 from alrsim.steps.planned import Planned
+from alrsim.steps.pricing import calibration_of
 from alrsim.steps.step import Step
 from alrsim.timeline.memory import peak_memory
 from alrsim.timeline.metrics import typed
@@ -253,7 +254,13 @@ def notes(question: Question, outcome: Outcome) -> list[str]:
     if outcome.unseen:
         found.append(f"{outcome.unseen} candidates might be better and were not tried: `search=effort=4`")
     if question.setting.cost_name == "roofline":
-        found.append(
-            "times are a roofline's: trust ratios more than absolute times, or calibrate: compare with `measure`"
-        )
+        if calibration_of(question.setting.machine) is not None:
+            found.append(
+                "the task times that the profile holds are of one cut and are not used: a plan tries many cuts, on the "
+                "profile's roofline; compare the best with `cost=measured`"
+            )
+        else:
+            found.append(
+                "times are a roofline's: trust ratios more than absolute times, or calibrate: compare with `measure`"
+            )
     return found + [f"not possible: {text}" for text in outcome.refused]

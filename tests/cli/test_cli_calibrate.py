@@ -154,3 +154,9 @@ def test_lists_of_counts_are_sorted_and_unique() -> None:
     assert parse_counts("4, 1,4", "copies") == (1, 4)
     with pytest.raises(OptionError):
         parse_counts("", "copies")
+
+
+def test_a_plan_says_that_it_takes_no_measured_task_times(calibrated: tuple[Path, dict[str, Any]], alrsim: Any) -> None:
+    ran = alrsim("plan", *MODEL, "--hardware", calibrated[0], "--units", 2, "--search", "effort=0.05")
+    assert ran.status == 0, ran.err
+    assert "the task times that the profile holds are of one cut and are not used" in ran.out

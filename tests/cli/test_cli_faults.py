@@ -214,7 +214,7 @@ def test_the_report_says_which_executor_ran(alrsim, executor):
         (("--executor", "thread"), "--executor: 'thread' is not a known executor"),
         (("--limit", 0), "--limit: is 0 s, must be positive"),
         (("--limit", -3), "--limit: is -3 s, must be positive"),
-        (("--limit", "nan"), "--limit: is nan s, must be positive"),
+        (("--limit", "nan"), "--limit: is nan, must be a number"),
     ],
 )
 def test_what_cannot_be_run_is_refused_before_the_model_is_loaded(alrsim, options, message):

@@ -27,6 +27,9 @@ from alrsim.verbs import Verb
 _machine = lru_cache(maxsize=256)(load_machine)
 """A profile takes longer to read than a small step to simulate."""
 
+MOST_BYTES = 256_000_000
+"""Of a model's graph as text; a model of 10,000 operators has ten megabytes."""
+
 NOT_SWEPT = frozenset(("measure", "repeats", "seed", "executor", "limit"))
 
 
@@ -220,7 +223,8 @@ def unpack(data: bytes) -> SizedModel:
         FileError: it was damaged where it was kept.
     """
     try:
-        document = json.loads(zlib.decompress(data))
+        packed = zlib.decompressobj()
+        document = json.loads(packed.decompress(data, MOST_BYTES))
         graph = from_json("graph", Graph, document["graph"], where="sweep")
         return SizedModel(document["name"], graph, document["samples"])
     except (zlib.error, ValueError, KeyError, TypeError):

@@ -168,10 +168,10 @@ def plain_type(annotation: Any) -> object:
 
 
 def parse_as(kind: object, given: Any, name: str) -> Any:
-    """A value of a field that has no check of its own: numbers and switches are such, names of files become paths.
+    """A value of a field that has no check of its own: a number, switch or text, or the name of a file (a path then).
 
     Raises:
-        OptionError: ``"2"`` or ``True`` for a number, ``1`` for a switch.
+        OptionError: ``"2"`` or ``True`` for a number, ``1`` for a switch, ``3`` for a text.
     """
     if kind is Path and isinstance(given, str | PathLike):
         return Path(given)
@@ -179,6 +179,8 @@ def parse_as(kind: object, given: Any, name: str) -> Any:
         bool: (bool, "True or False"),
         int: (Integral, "a whole number"),
         float: (Real, "a number"),
+        str: (str, "a text"),
+        Path: (Path, "the name of a file"),
     }.get(cast(type, kind), (object, ""))
     if not isinstance(given, expected) or (isinstance(given, bool) and kind in (int, float)):
         raise OptionError(f"is {given!r}, must be {words}", field=name)

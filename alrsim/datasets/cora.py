@@ -23,6 +23,8 @@ from alrsim.frontend.torch_model import TorchModel
 
 PER_CLASS, VALIDATION, TEST = 20, 500, 1000
 SPLIT_SEED = 0
+MOST_NODES = 20_000
+"""Seven times the data set; the adjacency is a full matrix."""
 LAYOUT = Layout(
     "cora",
     "Cora (LINQS, or the Planetoid version)",
@@ -148,11 +150,17 @@ def _linqs(root: Path) -> Cora:
     papers = {fields[0]: index for index, fields in enumerate(lines)}
     if not lines or len(papers) != len(lines):
         raise corrupt(path, LAYOUT, "holds no paper" if not lines else "holds a paper twice")
+    _require_few(path, len(lines))
     names = sorted({fields[-1] for fields in lines})
     labels = np.array([names.index(fields[-1]) for fields in lines], dtype=np.int64)
     digits = "".join("".join(fields[1:-1]) for fields in lines).encode()
     features = (np.frombuffer(digits, np.uint8).reshape(len(lines), -1) - ord("0")).astype(np.float32)
     return _assemble(features, labels, _links(root / "cora.cites", papers), fixed_split(labels), len(names))
+
+
+def _require_few(path: Path, nodes: int) -> None:
+    if nodes > MOST_NODES:
+        raise corrupt(path, LAYOUT, f"holds {nodes:,} papers, at most {MOST_NODES:,} are read")
 
 
 def _links(path: Path, papers: dict[str, int]) -> Array:
@@ -198,6 +206,7 @@ def _planetoid(root: Path) -> Cora:
     sizes_agree &= parts["tx"].shape[1] == parts["allx"].shape[1]
     if not sizes_agree or not np.array_equal(np.sort(test), np.arange(known, nodes)):
         raise corrupt(index_path, LAYOUT, f"test.index, tx, ty, allx, ally and y do not fit together ({nodes} nodes)")
+    _require_few(index_path, nodes)
     features = np.empty((nodes, parts["allx"].shape[1]), dtype=np.float32)
     labels = np.empty(nodes, dtype=np.int64)
     features[:known], labels[:known] = parts["allx"], parts["ally"].argmax(axis=1)

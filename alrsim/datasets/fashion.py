@@ -5,6 +5,7 @@ the number of dimensions), each dimension as four bytes, most significant first,
 """
 
 import struct
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from alrsim.frontend.torch_model import TorchModel
 SIZE = 28
 CLASSES = 10
 UNSIGNED_BYTE = 8
+MOST_BYTES = 1_000_000_000
+"""Of a file, as its header says: twenty times the data set. Nothing behind that number of bytes is unpacked."""
 LAYOUT = Layout(
     "fashion-mnist",
     "Fashion-MNIST",
@@ -63,14 +66,18 @@ def _part(folder: Path | None, prefix: str) -> Samples:
 def _idx(folder: Path | None, name: str, dimensions: int) -> tuple[Tensor, Path]:
     root, found = root_with(folder, LAYOUT, name, f"{name}.gz")
     path = root / found
-    data = read(path, LAYOUT)
     header = 4 + 4 * dimensions
-    if len(data) < header or data[:4] != bytes((0, 0, UNSIGNED_BYTE, dimensions)):
+    head = read(path, LAYOUT, header)
+    if len(head) < header or head[:4] != bytes((0, 0, UNSIGNED_BYTE, dimensions)):
         raise corrupt(path, LAYOUT, f"does not start as an idx file of bytes in {dimensions} dimensions")
-    shape = struct.unpack(f">{dimensions}I", data[4:header])
-    elements = int(np.prod([int(size) for size in shape], dtype=object))
-    if not elements or len(data) - header != elements:
-        shown = "x".join(map(str, shape))
-        raise corrupt(path, LAYOUT, f"should hold {shown} = {elements:,} bytes, holds {len(data) - header:,}")
+    shape = struct.unpack(f">{dimensions}I", head[4:])
+    elements, shown = prod(shape), "x".join(map(str, shape))
+    if elements > MOST_BYTES:
+        raise corrupt(path, LAYOUT, f"says that it holds {shown} = {elements:,} bytes, at most {MOST_BYTES:,} are read")
+    data = read(path, LAYOUT, header + elements + 1)
+    held = len(data) - header
+    if not elements or held != elements:
+        found = f"{held:,}" if held <= elements else "more"
+        raise corrupt(path, LAYOUT, f"should hold {shown} = {elements:,} bytes, holds {found}")
     values = np.frombuffer(data, np.uint8, offset=header).reshape(shape)
     return torch.from_numpy(values.copy()), path

@@ -65,15 +65,21 @@ def root_with(folder: Path | None, layout: Layout, *marks: str) -> tuple[Path, s
     raise FileError(f"{layout.dataset}: there is no {' or '.join(marks)}", where=str(given), fix=layout.fix)
 
 
-def read(path: Path, layout: Layout) -> bytes:
-    """The whole file, unpacked where its name ends in ``.gz``.
+def read(path: Path, layout: Layout, first: int | None = None) -> bytes:
+    """The file, unpacked where its name ends in ``.gz``.
+
+    Args:
+        first: Only so many bytes of it. What is packed may unpack to a thousand times its size, so that it is never
+            read without a number.
 
     Raises:
         FileError: it is missing, cannot be read, or is cut off (gz).
     """
+    packed = path.suffix == ".gz"
+    assert first is not None or not packed, "what is packed is read up to a number of bytes"
     try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if path.suffix == ".gz" else data
+        with gzip.open(path) if packed else path.open("rb") as file:
+            return file.read() if first is None else file.read(first)
     except FileNotFoundError:
         raise FileError(f"{layout.dataset}: a file is missing", where=str(path), fix=layout.fix) from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:

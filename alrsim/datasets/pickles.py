@@ -9,6 +9,7 @@ import io
 import pickle
 import re
 from collections import defaultdict
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from alrsim.datasets.folders import Layout, corrupt, read
 from alrsim.errors import FileError
 
 Array = NDArray[Any]
+
+MOST_ELEMENTS = 100_000_000
+"""Of a matrix that a file keeps sparse: 25 times the largest of the data sets."""
 
 
 class _RefusedError(Exception):
@@ -61,6 +65,9 @@ class _Sparse:
         """The matrix; indices outside it raise."""
         shape: Any = self.state.get("_shape", self.state.get("shape"))
         data, columns, starts = (_plain(self.state[key]) for key in ("data", "indices", "indptr"))
+        if prod(shape) > MOST_ELEMENTS:
+            words = "x".join(map(str, shape))
+            raise _RefusedError(f"a matrix of {words} elements, at most {MOST_ELEMENTS:,} are made")
         matrix = np.zeros(shape, dtype=np.float32)
         if len(starts) != shape[0] + 1 or starts[-1] != len(columns) or (columns < 0).any():
             raise ValueError("sparse matrix with wrong bounds")

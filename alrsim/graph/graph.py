@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import prod
+from math import log10, prod
 from typing import Any
 
 from alrsim.errors import ModelError
@@ -13,6 +13,17 @@ DIFFERENTIABLE = "alrsim_differentiable"
 """Attribute of a custom operator of a torch model: 1 if it has a derivative, 0 if it has none."""
 
 
+BEYOND = 1 << 63
+"""Where whole numbers of ONNX end."""
+
+MOST_ELEMENTS = 10**24
+"""Of a value. What is priced is only counted, so this keeps counts and times in the range of floating-point numbers."""
+
+
+def _size(number: int) -> str:
+    return f"{number:,}" if abs(number) < BEYOND else f"about 1e{int(abs(number).bit_length() * log10(2))}"
+
+
 @dataclass(frozen=True, slots=True)
 class Tensor:
     """A named value.
@@ -20,11 +31,24 @@ class Tensor:
     Attributes:
         shape: Static shape; ``()`` is a scalar.
         dtype: The ONNX element type in lower case (``float32``, ``int64``, ``bool``...).
+
+    Raises:
+        ModelError: a size that is negative or beyond 64 bits, as of ONNX, or more than :data:`MOST_ELEMENTS`.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        wrong = next((size for size in self.shape if not 0 <= size < BEYOND), None)
+        if wrong is not None:
+            raise ModelError(f"the shape of {self.name!r} has {_size(wrong)}, which is no size", where="graph")
+        if self.elements > MOST_ELEMENTS:
+            raise ModelError(
+                f"{self.name!r} has {_size(self.elements)} elements, at most {_size(MOST_ELEMENTS)} are priced",
+                where="graph",
+            )
 
     @property
     def elements(self) -> int:
@@ -44,6 +68,9 @@ class Op:
         attributes: Plain attributes (numbers, strings, tuples of them).
         module: Dotted path of the torch module that it came from, ``""`` if unknown.
         fx_nodes: The torch graph nodes that it came from. Operators that share a node are cut together.
+
+    Raises:
+        ModelError: an attribute beyond 64 bits.
     """
 
     name: str
@@ -54,6 +81,15 @@ class Op:
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     module: str = ""
     fx_nodes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, value in self.attributes.items():
+            if any(_is_beyond(one) for one in (value if isinstance(value, tuple) else (value,))):
+                raise ModelError(f"attribute {name!r} of {self.name!r} is beyond 64 bits", where="graph")
+
+
+def _is_beyond(value: object) -> bool:
+    return isinstance(value, int) and not -BEYOND <= value < 2 * BEYOND  # some constants are unsigned
 
 
 @dataclass(frozen=True)
@@ -109,7 +145,13 @@ class Graph:
         for value in self.outputs:
             if value not in written:
                 raise ModelError(f"output {value!r} is written by no operator", where=self.name)
-        for value in written - {""}:
+        self._check_values(written - {""})
+
+    def _check_values(self, written: set[str]) -> None:
+        beyond = next((name for name, numbers in self.constant_values.items() if any(map(_is_beyond, numbers))), None)
+        if beyond is not None:
+            raise ModelError(f"constant {beyond!r} is beyond 64 bits", where=self.name)
+        for value in written:
             if value not in self.tensors:
                 raise ModelError(f"value {value!r} has no shape", where=self.name)
 

@@ -6,7 +6,7 @@ import os
 import warnings
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import Field, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from alrsim.files import from_json, to_json
 from alrsim.graph.graph import Graph
 from alrsim.hardware.profile import load_machine
 from alrsim.options import about, choose, options_of
+from alrsim.options import checked as checked_option
 from alrsim.steps.chain import LR_OPTIONS
 from alrsim.steps.method import DEFAULT_METHODS, parse_method
 from alrsim.steps.model import Model, SizedModel, load_model, source_of
@@ -26,6 +27,9 @@ from alrsim.verbs import Verb
 
 _machine = lru_cache(maxsize=256)(load_machine)
 """A profile takes longer to read than a small step to simulate."""
+
+MOST_BYTES = 256_000_000
+"""Of a model's graph as text; a model of 10,000 operators has ten megabytes."""
 
 NOT_SWEPT = frozenset(("measure", "repeats", "seed", "executor", "limit"))
 
@@ -186,11 +190,39 @@ def _keywords(function: str, configuration: Configuration) -> dict[str, Any]:
         found["methods"] = [found.pop("method")]
     if function == "plan":
         found.setdefault("what_if", False)
-    texts = {one.name for one in options_of(verb_of(function).options) if about(one).parse is not None}
-    return {
-        name: str(value) if name in texts and isinstance(value, int | float) and not isinstance(value, bool) else value
-        for name, value in found.items()
-    }
+    known = {one.name: one for one in options_of(verb_of(function).options)}
+    return {name: _as_typed(known[name], value) if name in known else value for name, value in found.items()}
+
+
+def _as_typed(one: "Field[Any]", value: Any) -> Any:
+    """A number of YAML as text where the option makes its value from text."""
+    return str(value) if about(one).parse is not None and isinstance(value, int | float) else value
+
+
+def require_values(function: str | Callable[..., Any], spec: Spec) -> None:
+    """Refuse what the verb would refuse in every configuration, before anything runs. Methods are tried.
+
+    Raises:
+        OptionError: names the keyword.
+    """
+    if not isinstance(function, str):
+        return
+    known = {one.name: one for one in options_of(verb_of(function).options)}
+    values = [("fixed", name, value) for name, value in spec.fixed.items()]
+    values += [("grid", name, value) for name, axis in spec.grid.items() for value in axis]
+    values += [("ranges", name, value) for name, one in spec.ranges.items() for value in one.ends]
+    for section, name, value in values:
+        if name == "method":
+            continue
+        if name not in known and not isinstance(value, str):
+            raise OptionError(f"is {value!r}, must be a text", where=section, field=name)
+        if name not in known:
+            continue
+        try:
+            checked_option(known[name], _as_typed(known[name], value))
+        except AlrsimError as error:
+            place = f"{section}: {error.where}" if error.where not in ("", name) else section
+            raise OptionError(error.what, where=place, field=name, fix=error.fix, fixes=error.fixes) from None
 
 
 def sizes_of(function: str, configuration: Configuration, asked: Any, model: Model) -> dict[int, SizedModel]:
@@ -220,7 +252,8 @@ def unpack(data: bytes) -> SizedModel:
         FileError: it was damaged where it was kept.
     """
     try:
-        document = json.loads(zlib.decompress(data))
+        packed = zlib.decompressobj()
+        document = json.loads(packed.decompress(data, MOST_BYTES))
         graph = from_json("graph", Graph, document["graph"], where="sweep")
         return SizedModel(document["name"], graph, document["samples"])
     except (zlib.error, ValueError, KeyError, TypeError):

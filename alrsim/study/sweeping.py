@@ -13,15 +13,27 @@ from alrsim import registry
 from alrsim.errors import AlrsimError, OptionError
 from alrsim.options import Options, keyword
 from alrsim.progress import stretch
-from alrsim.study.sweep_calls import Extra, Models, evaluate, fingerprints, normalise, spelled, with_methods
+from alrsim.study.sweep_calls import (
+    Extra,
+    Models,
+    evaluate,
+    fingerprints,
+    normalise,
+    require_values,
+    spelled,
+    with_methods,
+)
 from alrsim.sweeps.engine import Job, run_jobs
-from alrsim.sweeps.grid import Configuration, configurations, digest
+from alrsim.sweeps.grid import Configuration, configurations, digest, points
 from alrsim.sweeps.result import SweepResult, sweep_result
 from alrsim.sweeps.spec import Spec, read_spec
 from alrsim.sweeps.store import Result, Store, open_store
 from alrsim.verbs import verb
 from alrsim.version import __version__
 from alrsim.warning import warn
+
+MOST_CONFIGURATIONS = 100_000
+"""Of one sweep, where nobody asks for more; all are listed before the first is evaluated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +48,9 @@ class SweepOptions(Options):
     )
     workers: int | None = keyword("Processes on this host. Default: one per core.", default=None, metavar="N", least=1)
     cluster: str | None = keyword("A Dask scheduler, tcp://HOST:PORT, instead.", default=None, metavar="ADDRESS")
+    most: int = keyword(
+        "Refuse a specification of more configurations.", default=MOST_CONFIGURATIONS, metavar="N", least=1
+    )
     retry: bool = keyword("Try recorded failures again.", default=False)
 
 
@@ -89,11 +104,16 @@ def _what(
     return (text or what), Spec(name, dict(fixed or {}), axes), asked.store
 
 
-def configurations_of(function: Any, spec: Spec) -> tuple[Spec, dict[str, Configuration]]:
+def configurations_of(
+    function: Any, spec: Spec, most: int = MOST_CONFIGURATIONS
+) -> tuple[Spec, dict[str, Configuration]]:
     """Every configuration once by its digest, without what it does not read.
 
+    Args:
+        most: More are refused, before they are listed.
+
     Raises:
-        OptionError: a name that the verb does not have.
+        OptionError: a name that the verb does not have, a value that it does not take, or too many.
     """
     spec = with_methods(spec)
     spec = replace(
@@ -102,6 +122,13 @@ def configurations_of(function: Any, spec: Spec) -> tuple[Spec, dict[str, Config
         grid=dict(spelled(function, spec.grid)),  # type: ignore[arg-type]
         ranges=dict(spelled(function, spec.ranges)),  # type: ignore[arg-type]
     )
+    require_values(function, spec)
+    if (wanted := points(spec)) > most:
+        raise OptionError(
+            f"asks for {wanted:,} configurations, at most {most:,} are evaluated",
+            where="sweep",
+            fix=f"a sample of fewer, fewer values, or `most={wanted}`",
+        )
     hashes: dict[str, dict[str, str]] = {}
     by_digest = {}
     for one in configurations(spec, lambda one: normalise(function, one)):
@@ -113,7 +140,7 @@ def configurations_of(function: Any, spec: Spec) -> tuple[Spec, dict[str, Config
 
 
 def _run(function: Any, spec: Spec, target: Path, asked: SweepOptions, *, kept: bool = True) -> SweepResult:
-    spec, wanted = configurations_of(function, spec)
+    spec, wanted = configurations_of(function, spec, asked.most)
     with open_store(target) as opened:
         if asked.retry:
             opened.forget_failed(wanted)

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,15 @@ Normalise = Callable[[Configuration], Configuration]
 """Drops what a configuration does not read, so that equal ones are equal."""
 
 
+def points(spec: Spec) -> int:
+    """How many points a specification asks for; equal ones are evaluated once."""
+    return prod(map(len, spec.grid.values())) if spec.sample is None else spec.sample.count
+
+
 def configurations(spec: Spec, normalise: Normalise = lambda one: one) -> list[Configuration]:
     """Every configuration once, in the order of the grid (the last option varies fastest) or of the sample."""
-    points = _grid(spec) if spec.sample is None else _sampled(spec, spec.sample)
     found: dict[str, Configuration] = {}
-    for point in points:
+    for point in _grid(spec) if spec.sample is None else _sampled(spec, spec.sample):
         one = normalise({**spec.fixed, **point})
         found.setdefault(canonical(one), one)
     return list(found.values())

@@ -44,6 +44,11 @@ class Range:
     def whole(self) -> bool:
         return isinstance(self.low, int) and isinstance(self.high, int)
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The least and the greatest value, of the type of all."""
+        return (self.low, self.high) if self.whole else (float(self.low), float(self.high))
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:

@@ -135,6 +135,14 @@ sample: {{count: 2, seed: 1, method: latin-hypercube}}
         ("fixed: {model: mlp, colour: red}\n", "'colour' is not a keyword of compare"),
         ("fixed: {model: mlp, measure: true}\n", "'measure' is not a keyword of compare"),
         ("grid: {units: 3}\n", "must be a list"),
+        ('fixed: {model: mlp}\ngrid: {units: [1, "1/3"]}\n', "grid: units: is '1/3', must be a whole number"),
+        ("fixed: {model: 3}\n", "fixed: model: is 3, must be a text"),
+        ("fixed: {model: mlp, cut: 3}\n", "fixed: cut: is 3, must be a text"),
+        ("fixed: {model: mlp, overlap: .nan}\n", "fixed: overlap: 'nan' is not a number"),
+        ("fixed: {model: mlp, precision: true}\n", "fixed: precision: 'true' is not a number format"),
+        ("ranges: {copies: {from: 1, to: 2.5}}\nsample: {count: 3}\n", "ranges: copies: is 1.0, must be a whole"),
+        ("ranges: {batch: {from: 1, to: 64}}\nsample: {count: 100000000}\n", "asks for 100,000,000 configurations"),
+        ("grid: {method: ['bp:1f1b'], batch: %s, units: %s, copies: %s}\n" % ((list(range(1, 60)),) * 3), "205,379"),
     ],
 )
 def test_a_specification_that_makes_no_sense_is_refused_at_once(
@@ -144,6 +152,16 @@ def test_a_specification_that_makes_no_sense_is_refused_at_once(
     assert ran.status == 1
     assert message in ran.err
     assert not (tmp_path / "spec.sqlite").exists()
+
+
+def test_more_configurations_than_usual_are_evaluated_where_somebody_asks(
+    alrsim: Any, graph_file: Path, tmp_path: Path
+) -> None:
+    spec = written(tmp_path, SMALL.format(model=graph_file))
+    ran = alrsim("sweep", spec, "--workers", 1, "--most", 11)
+    assert "asks for 12 configurations, at most 11 are evaluated" in ran.err
+    assert "--most 12" in ran.err
+    swept(alrsim, spec, "--most", 12)
 
 
 def test_a_dask_cluster_gives_what_this_host_gives(alrsim: Any, graph_file: Path, tmp_path: Path) -> None:

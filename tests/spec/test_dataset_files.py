@@ -1,6 +1,7 @@
 """Fashion-MNIST, Tiny-ImageNet, AG-News and Cora of LINQS from small files in their own formats."""
 
 import gzip
+import resource
 import struct
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,8 @@ def test_an_idx_file_that_is_cut_off_or_another_is_refused(tmp_path: Path, pack:
     ("name", "data", "message"),
     [
         ("train-images-idx3-ubyte", struct.pack(">4I", 0x803, 9, 28, 28) + bytes(784), "should hold 9x28x28 = 7,056"),
-        ("train-images-idx3-ubyte", struct.pack(">4I", 0x803, *[2**32 - 1] * 3), "holds 0"),
+        ("train-images-idx3-ubyte", struct.pack(">4I", 0x803, *[2**32 - 1] * 3), "at most 1,000,000,000 are read"),
+        ("train-images-idx3-ubyte", struct.pack(">4I", 0x803, 4, 28, 28) + bytes(4000), "= 3,136 bytes, holds more"),
         (
             "train-images-idx3-ubyte",
             struct.pack(">4I", 0x803, 4, 2, 2) + bytes(16),
@@ -89,6 +91,17 @@ def test_idx_files_that_do_not_fit_together_are_refused(tmp_path: Path, name: st
     (tmp_path / name).write_bytes(data)
     with pytest.raises(FileError, match=message):
         load_splits("fashion-mnist", build("snn"), folder=tmp_path)
+
+
+def test_a_packed_file_is_unpacked_as_far_as_its_header_says(tmp_path: Path) -> None:
+    write_fashion(tmp_path, pack=True)
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    head = gzip.compress(struct.pack(">4I", 0x803, 4, 28, 28) + bytes(4 * 784))
+    path.write_bytes(head + gzip.compress(bytes(1 << 24)) * 64)  # a megabyte that unpacks to a gigabyte
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(FileError, match="should hold 4x28x28 = 3,136 bytes, holds more"):
+        load_splits("fashion-mnist", build("snn"), folder=tmp_path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kilobytes
 
 
 def smooth(colour: tuple[int, int, int]) -> Image.Image:

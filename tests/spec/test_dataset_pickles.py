@@ -193,6 +193,14 @@ def test_an_array_of_objects_is_refused(tmp_path: Path) -> None:
         load_splits("cifar10", build("resnet5"), folder=tmp_path)
 
 
+def test_a_sparse_matrix_that_would_fill_the_memory_is_refused_unmade(tmp_path: Path) -> None:
+    sparse = Sparse(np.zeros((2, 2), dtype=np.float32))
+    sparse.state[b"_shape"] = (10**6, 10**6)
+    write(tmp_path / "file", sparse)
+    with pytest.raises(FileError, match="a matrix of 1000000x1000000 elements, at most 100,000,000 are made"):
+        read_pickle(tmp_path / "file", CIFAR10.layout)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -301,6 +309,14 @@ def test_planetoid_files_that_contradict_each_other_are_refused(
     write(tmp_path / f"ind.cora.{name}", value)
     with pytest.raises(FileError, match=message):
         with_graph_of("cora", build("gcn", nodes=7, features=5, classes=3), tmp_path)
+
+
+def test_a_graph_whose_full_matrix_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    lines = "".join(f"{number}\t1\t{number % 2}\n" for number in range(20_001))
+    (tmp_path / "cora.content").write_text(lines)
+    (tmp_path / "cora.cites").write_text("0\t1\n")
+    with pytest.raises(FileError, match="holds 20,001 papers, at most 20,000 are read"):
+        load_splits("cora", build("gcn"), folder=tmp_path)
 
 
 def test_cora_needs_a_model_of_its_size_on_its_graph(tmp_path: Path) -> None:

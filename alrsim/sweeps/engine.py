@@ -50,7 +50,7 @@ def run_jobs(
     """
     if cluster is not None:
         with _dask(cluster):
-            yield from _parallel(jobs, evaluate, -1, None)
+            yield from _parallel(jobs, evaluate, -1)
     elif workers == 1 or len(jobs) <= 1:
         for job in jobs:
             yield evaluate_job(job, evaluate)
@@ -58,14 +58,8 @@ def run_jobs(
         yield from _local(jobs, evaluate, min(workers, len(jobs)))
 
 
-def evaluate_job(job: Job, evaluate: Evaluate, parent: int | None = None) -> Result:
-    """Evaluate one configuration; every error becomes one line.
-
-    Args:
-        parent: Process that this worker must not outlive.
-    """
-    if parent is not None:
-        _follow(parent)
+def evaluate_job(job: Job, evaluate: Evaluate) -> Result:
+    """Evaluate one configuration; every error becomes one line."""
     start = time.perf_counter()
     outcome: Mapping[str, Any] = {}
     error = ""
@@ -80,11 +74,11 @@ def evaluate_job(job: Job, evaluate: Evaluate, parent: int | None = None) -> Res
     return Result(job.digest, job.configuration, outcome if not error else {}, line, time.perf_counter() - start)
 
 
-def _parallel(jobs: Sequence[Job], evaluate: Evaluate, workers: int, parent: int | None) -> Iterator[Result]:
+def _parallel(jobs: Sequence[Job], evaluate: Evaluate, workers: int) -> Iterator[Result]:
     from joblib import Parallel, delayed
 
     run = Parallel(n_jobs=workers, batch_size=1, pre_dispatch="3 * n_jobs", return_as="generator_unordered")
-    yield from run(delayed(evaluate_job)(job, evaluate, parent) for job in jobs)
+    yield from run(delayed(evaluate_job)(job, evaluate) for job in jobs)
 
 
 def _local(jobs: Sequence[Job], evaluate: Evaluate, workers: int) -> Iterator[Result]:
@@ -94,11 +88,11 @@ def _local(jobs: Sequence[Job], evaluate: Evaluate, workers: int) -> Iterator[Re
     left = {job.digest: job for job in jobs}
     alone: list[Job] = []
     try:
-        with parallel_config(backend="loky", inner_max_num_threads=1):
+        with parallel_config(backend="loky", inner_max_num_threads=1, initializer=_follow, initargs=(os.getpid(),)):
             while left:
                 waiting = list(left.values())
                 try:
-                    for result in _parallel(waiting, evaluate, workers, os.getpid()):
+                    for result in _parallel(waiting, evaluate, workers):
                         del left[result.digest]
                         yield result
                 except BrokenProcessPool:  # a worker died; whoever was running is tried alone
@@ -116,9 +110,9 @@ def _evaluate_alone(job: Job, evaluate: Evaluate) -> Result:
     from joblib.externals.loky import ProcessPoolExecutor
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    with ProcessPoolExecutor(max_workers=1) as pool:
+    with ProcessPoolExecutor(max_workers=1, initializer=_follow, initargs=(os.getpid(),)) as pool:
         try:
-            found: Result = pool.submit(evaluate_job, job, evaluate, os.getpid()).result()
+            found: Result = pool.submit(evaluate_job, job, evaluate).result()
         except BrokenProcessPool:
             return Result(job.digest, job.configuration, {}, "its process was killed (out of memory?)")
         return found
@@ -131,14 +125,8 @@ def _end_workers() -> None:
     get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
-_FOLLOWED: set[int] = set()
-
-
 def _follow(parent: int) -> None:
-    """End this worker when its parent is gone, however it went; leave interrupts to the parent."""
-    if parent in _FOLLOWED or os.getppid() != parent:
-        return
-    _FOLLOWED.add(parent)
+    """Begin a worker: it ends when its parent is gone, however and whenever that went; interrupts are the parent's."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -253,3 +253,19 @@ def test_a_sweep_killed_twice_and_interrupted_once_ends_as_if_nothing_had_happen
     connection.close()
     assert sum(runs.values()) == 80
     assert set(runs) == {1, 2, 3, 4}
+
+
+@pytest.mark.parametrize("later", [0.0, 0.4, 0.8, 1.2])
+def test_a_sweep_killed_while_its_workers_start_leaves_none_of_them(
+    graph_file: Path, tmp_path: Path, later: float
+) -> None:
+    process = started(written(tmp_path, LONG.format(model=graph_file)), tmp_path / "killed.sqlite")
+    family: list[psutil.Process] = []
+    while not family:
+        assert process.poll() is None
+        family = psutil.Process(process.pid).children(recursive=True)
+    time.sleep(later)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate(timeout=60)
+    assert not psutil.wait_procs(family, timeout=60)[1], "a worker outlived the sweep"

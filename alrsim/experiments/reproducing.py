@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from alrsim.errors import FileError, OptionError
 from alrsim.experiments.claim import Claim
@@ -16,10 +15,6 @@ from alrsim.options import Options, keyword
 from alrsim.verbs import verb
 from alrsim.version import __version__
 from alrsim.warning import warn
-
-
-def _path(given: Any, _name: str) -> Path:
-    return Path(given)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +31,13 @@ class ReproduceOptions(Options):
         "is missing is stood in for, or not testable.",
         default=None,
         metavar="DIR",
-        parse=_path,
+        parse=lambda given, _: Path(given),
     )
     out: Path | None = keyword(
         "Folder of the report, and of finished claims as they finish; the same call with the same folder goes on.",
         default=None,
         metavar="DIR",
-        parse=_path,
+        parse=lambda given, _: Path(given),
     )
     resume: bool = keyword("Go on in the folder; the same call with the same folder does so anyway.", default=False)
     seed: int = keyword("Of models, data and noise.", default=0, metavar="N", least=0)
@@ -67,11 +62,16 @@ def reproduce(*, asked: ReproduceOptions) -> ReproduceResult:
         fix = "give the folder that holds the data sets"
         raise FileError(f"{asked.data_folder} is no folder", field="data_folder", fix=fix)
     claims = [CLAIMS[name] for name in asked.claims or CLAIMS]
-    if asked.list:
-        return _result(asked, [(claim, None) for claim in claims], None)
-    found = _measure(claims, asked)
-    result = _result(asked, list(zip(claims, found, strict=True)), _host())
-    return result if asked.out is None else replace(result, written=result.save(asked.out))
+    found = [None] * len(claims) if asked.list else _measure(claims, asked)
+    result = reproduce_result(
+        [claim_row(*one) for one in zip(claims, found, strict=True)],
+        mode="quick" if asked.quick else "full",
+        seed=asked.seed,
+        data_folder=None if asked.data_folder is None else str(asked.data_folder),
+        alrsim=__version__,
+        host=None if asked.list else _host(),
+    )
+    return result if asked.list or asked.out is None else replace(result, written=result.save(asked.out))
 
 
 def _measure(claims: Sequence[Claim], asked: ReproduceOptions) -> list[Finished]:
@@ -101,16 +101,3 @@ def _host() -> Host:
     from alrsim.execution.workers.thread_workers import core_count
 
     return Host(device_name(), core_count(), torch.__version__)
-
-
-def _result(
-    asked: ReproduceOptions, found: Sequence[tuple[Claim, Finished | None]], host: Host | None
-) -> ReproduceResult:
-    return reproduce_result(
-        [claim_row(*one) for one in found],
-        mode="quick" if asked.quick else "full",
-        seed=asked.seed,
-        data_folder=None if asked.data_folder is None else str(asked.data_folder),
-        alrsim=__version__,
-        host=host,
-    )

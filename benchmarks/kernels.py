@@ -17,10 +17,11 @@ from torch.nn import functional
 
 from alrsim.estimators.cotangent import cotangent
 from alrsim.estimators.kernels.gemm import intra_op
-from alrsim.estimators.kernels.noise_key import PhiloxKey, PhiloxKind
+from alrsim.estimators.kernels.noise_key import PhiloxKey
 from alrsim.estimators.kernels.philox import accumulate_noise, philox_noise
 from alrsim.estimators.kernels.product import PRODUCTS
 from alrsim.estimators.kernels.shapes import ConvShape
+from alrsim.estimators.policy import NoiseKind
 from benchmarks.measure import Row, Sample, say
 
 COPIES, SAMPLES = 10, 50
@@ -155,7 +156,7 @@ def _generation(repeats: int, threads: int) -> list[Row]:
         "torch.randn": lambda: torch.randn(COPIES, SAMPLES, *shape),
         "torch signs: random_, mul_, sub_": lambda: torch.empty(COPIES, SAMPLES, *shape).random_(0, 2).mul_(2).sub_(1),
     }
-    kinds: tuple[PhiloxKind, ...] = ("gauss", "laplace", "rademacher", "hadamard")
+    kinds: tuple[NoiseKind, ...] = ("gauss", "laplace", "rademacher", "hadamard")
     for kind in kinds:
         calls[f"Philox {kind}, fp32"] = lambda kind=kind: philox_noise(
             key, copies, samples, shape, kind, threads=threads
@@ -176,7 +177,7 @@ def _accumulation(repeats: int, threads: int) -> list[Row]:
     calls: dict[str, Callable[[], object]] = {
         "torch.randn, then weighted sum": lambda: summed(torch.randn(COPIES, SAMPLES, *shape))
     }
-    kinds: tuple[PhiloxKind, ...] = ("gauss", "rademacher", "hadamard")
+    kinds: tuple[NoiseKind, ...] = ("gauss", "rademacher", "hadamard")
     for kind in kinds:
         calls[f"Philox {kind}, then weighted sum"] = lambda kind=kind: summed(
             philox_noise(key, copies, samples, shape, kind, threads=threads)
@@ -193,7 +194,7 @@ def _parameters(repeats: int, threads: int) -> list[Row]:
     calls: dict[str, Callable[[], object]] = {
         "torch.randn, then weighted sum": lambda: weights.T @ torch.randn(COPIES, total.numel())
     }
-    kinds: tuple[PhiloxKind, ...] = ("gauss", "rademacher", "hadamard")
+    kinds: tuple[NoiseKind, ...] = ("gauss", "rademacher", "hadamard")
     for kind in kinds:
         calls[f"Philox {kind}, fused"] = lambda kind=kind: accumulate_noise(
             total, weights, key, range(COPIES), range(1), kind, threads=threads

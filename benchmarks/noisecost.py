@@ -10,8 +10,9 @@ from torch.nn import functional
 
 from alrsim.estimators.cotangent import cotangent
 from alrsim.estimators.kernels.gemm import intra_op
-from alrsim.estimators.kernels.noise_key import PhiloxKey, PhiloxKind
+from alrsim.estimators.kernels.noise_key import PhiloxKey
 from alrsim.estimators.kernels.philox import accumulate_noise, philox_noise
+from alrsim.estimators.policy import NoiseKind
 
 COPIES, SAMPLES, SHAPE = 5, 50, (16, 32, 32)
 """The second convolution of ResNet-5, in blocks that the allocator keeps."""
@@ -26,9 +27,9 @@ def noise_calls() -> dict[str, Callable[[], object]]:
     value = torch.randn(COPIES, SAMPLES, *SHAPE)
     step = torch.full((1, SAMPLES), 0.02)
     weights, total = torch.randn(COPIES, SAMPLES), torch.zeros(SAMPLES, *SHAPE)
-    kinds: tuple[PhiloxKind, ...] = tuple(kind for kind in get_args(PhiloxKind) if kind != "sobol")
+    kinds: tuple[NoiseKind, ...] = tuple(kind for kind in get_args(NoiseKind) if kind != "sobol")
 
-    def drawn(kind: PhiloxKind) -> torch.Tensor:
+    def drawn(kind: NoiseKind) -> torch.Tensor:
         return philox_noise(key, copies, samples, SHAPE, kind)
 
     calls: dict[str, Callable[[], object]] = {

@@ -5,7 +5,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from alrsim.datasets.samples import Samples, Splits
 from alrsim.errors import OptionError
@@ -21,9 +20,8 @@ def train_batch(splits: Splits, batch: int, step: int, seed: int = 0) -> Samples
     Raises:
         OptionError: a batch below 1, a step or a seed below 0.
     """
-    _at_least(batch, 1, "batch")
-    _at_least(step, 0, "step")
-    _at_least(seed, 0, "seed")
+    for value, least, what in ((batch, 1, "batch"), (step, 0, "step"), (seed, 0, "seed")):
+        _at_least(value, least, what)
     count = len(splits.train)
     positions = np.arange(step * batch, (step + 1) * batch)
     epochs = positions // count
@@ -31,7 +29,7 @@ def train_batch(splits: Splits, batch: int, step: int, seed: int = 0) -> Samples
     for epoch in np.unique(epochs):
         inside = epochs == epoch
         rows[inside] = _permutation(count, seed, int(epoch))[positions[inside] - epoch * count]
-    return splits.prepare(_take(splits.train, torch.from_numpy(rows)))
+    return splits.prepare(splits.train.at(torch.from_numpy(rows)))
 
 
 def batches(splits: Splits, batch: int, *, start: int = 0, seed: int = 0) -> Iterator[Samples]:
@@ -60,18 +58,13 @@ def chunks(samples: Samples, size: int, prepare: Callable[[Samples], Samples]) -
     """
     _at_least(size, 1, "batch")
     for start in range(0, len(samples), size):
-        inputs = tuple(value[start : start + size] for value in samples.inputs)
-        yield prepare(Samples(inputs, samples.labels[start : start + size]))
+        yield prepare(samples.at(slice(start, start + size)))
 
 
 @lru_cache(maxsize=4)
 def _permutation(count: int, seed: int, epoch: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
     """Drawn from both numbers at once: seed 0 in epoch 1 must not be seed 1 in epoch 0."""
     return np.random.default_rng([seed, epoch]).permutation(count)
-
-
-def _take(samples: Samples, rows: Tensor) -> Samples:
-    return Samples(tuple(value[rows] for value in samples.inputs), samples.labels[rows])
 
 
 def _at_least(value: int, least: int, what: str) -> None:

@@ -42,7 +42,7 @@ def own_splits(data: Any, model: TorchModel) -> Splits:
             field="data",
         )
     held = torch.arange(count) % HELD_OUT == HELD_OUT - 1
-    train, test = (Samples(tuple(value[rows] for value in inputs), labels[rows]) for rows in (~held, held))
+    train, test = (Samples(inputs, labels).at(rows) for rows in (~held, held))
     digest = sha256(b"".join(value.contiguous().numpy().tobytes() for value in (*inputs, labels))).hexdigest()
     words = f"{count} samples in memory: {len(train)} to learn from, every fifth ({len(test)}) held out"
     return Splits(f"own-{digest[:12]}", train, test, classes, words)

@@ -25,6 +25,10 @@ class Samples:
     def __len__(self) -> int:
         return self.labels.shape[0]
 
+    def at(self, rows: Tensor | slice) -> "Samples":
+        """Some of the samples."""
+        return Samples(tuple(value[rows] for value in self.inputs), self.labels[rows])
+
 
 def as_stored(samples: Samples) -> Samples:
     """Nothing to do: the samples are kept as the model takes them."""

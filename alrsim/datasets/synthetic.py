@@ -32,10 +32,7 @@ def random_splits(model: TorchModel, _folder: Path | None, seed: int) -> Splits:
     train = sample_count(sum(value[0].numel() for value in model.example(1)), 256)
     test = train // 4
     both = random_batch(model, train + test, seed)
-    first, last = (
-        Samples(tuple(value[rows] for value in both.inputs), both.labels[rows])
-        for rows in (slice(train), slice(train, None))
-    )
+    first, last = both.at(slice(train)), both.at(slice(train, None))
     classes = max(1, model.classes)
     return Splits(
         "random", first, last, classes, f"{train} training and {test} test samples of noise with random labels"

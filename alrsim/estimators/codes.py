@@ -13,7 +13,6 @@ scale: the code's error is orthogonal to the code. Signs of noise are multiplied
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from torch.nn import functional
 
 from alrsim.allocation import beside
 from alrsim.errors import ExecutionError
+from alrsim.estimators.kernels.state import InputKind
 from alrsim.estimators.noise import sign_scale
 from alrsim.estimators.policy import InputCode, NoiseKind
 from alrsim.hardware.precision import Precision
@@ -32,9 +32,6 @@ CODES = (*FLOATS, Precision.INT8, Precision.SIGN1)
 
 THRESHOLD = 0.7
 """Of the mean magnitude: measured best for half-Gaussian values."""
-
-Levels = Literal["real", "int8", "binary", "bipolar", "ternary"]
-"""Values of a code: real numbers, integers to 127, {0, 1}, {-1, 1} or {-1, 0, 1}."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,7 @@ class Coded:
 
     codes: Tensor
     scale: Tensor | None
-    levels: Levels
+    levels: InputKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +63,7 @@ class Code:
     data: Tensor
     scale: Tensor | None
     shape: tuple[int, ...]
-    packed: Levels | None = None
+    packed: InputKind | None = None
 
     @property
     def nbytes(self) -> int:
@@ -95,7 +92,7 @@ def quantised(
         codes = _above(value, copies)
         return Coded(codes, _mean_over(value, codes, copies), "binary" if unsigned else "ternary")
     codes = value.sign().to(torch.int8)
-    levels: Levels = "binary" if unsigned else "ternary"
+    levels: InputKind = "binary" if unsigned else "ternary"
     if bits and not unsigned:
         codes, levels = (value >= 0).to(torch.int8).mul_(2).sub_(1), "bipolar"
     if code == "sign-scaled":
@@ -164,7 +161,7 @@ def _scaled(value: Tensor, factor: Tensor) -> Tensor:
     return (value.reshape(*factor.shape, -1).to(torch.float32) * factor[..., None]).view(value.shape)
 
 
-def _pack(codes: Tensor, levels: Levels) -> Tensor:
+def _pack(codes: Tensor, levels: InputKind) -> Tensor:
     if codes.device.type != "cpu":
         return _pack_on_device(codes.reshape(-1), levels)
     flat = codes.contiguous().numpy().reshape(-1)
@@ -174,7 +171,7 @@ def _pack(codes: Tensor, levels: Levels) -> Tensor:
     return torch.from_numpy(packed)
 
 
-def _unpack(data: Tensor, shape: tuple[int, ...], levels: Levels) -> Tensor:
+def _unpack(data: Tensor, shape: tuple[int, ...], levels: InputKind) -> Tensor:
     count = int(np.prod(shape))
     size = 2 * count if levels == "ternary" else count
     if data.device.type == "cpu":
@@ -188,7 +185,7 @@ def _unpack(data: Tensor, shape: tuple[int, ...], levels: Levels) -> Tensor:
     return value.view(shape)
 
 
-def _pack_on_device(flat: Tensor, levels: Levels) -> Tensor:
+def _pack_on_device(flat: Tensor, levels: InputKind) -> Tensor:
     """numpy's packing in torch's operators, for memory that numpy cannot reach."""
     bits = torch.cat([flat > 0, flat < 0]) if levels == "ternary" else flat > 0
     padded = functional.pad(bits.to(torch.uint8), (0, -len(bits) % 8)).view(-1, 8)

@@ -1,11 +1,9 @@
 """Claims of the ALR paper (arXiv 2403.12320), in the order of its text."""
 
-from alrsim.experiments.claim import Area, Budget, Claim
-from alrsim.experiments.paper import FIGURE_3, TABLE_1, TABLE_2, TABLE_4_ACC
+from alrsim.experiments.claim import ORDER, POINTS, Area, Budget, Claim
+from alrsim.experiments.paper import TABLES
 from alrsim.experiments.rules import Rule
-
-ORDER = Rule("ordering")
-POINTS = "points"
+from alrsim.quality.paper import ACC
 
 
 def _claim(
@@ -56,12 +54,12 @@ MEMORY = (
 _LEVELS = tuple(
     _claim(f"tab4.acc-{column.lower()}", "Table 4", f"Acc of {column}: mean cosine over copies, eq. 7", value, "cosine",
            "gradient", Rule("equals", absolute=0.1), "gradients:table_acc", {"column": column}, budget="long")
-    for column, value in TABLE_4_ACC.items()
+    for column, value in ACC.items()
 )  # fmt: skip
 
 _ORDERS = tuple(
     _claim(f"tab4.{first.lower()}-over-{second.lower()}", "Table 4", f"Acc of {first} minus that of {second}",
-           round(TABLE_4_ACC[first] - TABLE_4_ACC[second], 2), "cosine", "gradient", ORDER, "gradients:table_order",
+           round(ACC[first] - ACC[second], 2), "cosine", "gradient", ORDER, "gradients:table_order",
            {"first": first, "second": second}, budget="long")
     for first, second in (("LR", "ALR"), ("Hybrid", "LR"), ("LR", "ES"), ("A-Hybrid", "ALR"), ("ALR", "AES"))
 )  # fmt: skip
@@ -101,8 +99,7 @@ def _gap(
 
 
 def _cells(table: str, first: str, second: str) -> float:
-    values = {"table 1": TABLE_1, "table 2": TABLE_2, "figure 3": FIGURE_3}[table]
-    return round(values[first] - values[second], 1)
+    return round(TABLES[table][first] - TABLES[table][second], 1)
 
 
 _PAIRS_1 = (

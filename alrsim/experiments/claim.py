@@ -12,6 +12,9 @@ Budget = Literal["seconds", "minutes", "long"]
 Area = Literal["schedule", "speed", "memory", "gradient", "accuracy", "robustness"]
 Mode = Literal["quick", "full"]
 
+ORDER = Rule("ordering")
+POINTS = "points"
+
 CITATIONS: Mapping[Paper, str] = {
     "ALR": "Zhang, Jiang et al., Approximated Likelihood Ratio, arXiv 2403.12320",
     "ULR": "Jiang, Zhang et al., One Forward is Enough for Neural Network Training via Likelihood Ratio Method, arXiv "

@@ -32,17 +32,8 @@ class DirectFeedback(LocalRule):
     matrices: Mapping[str, Tensor]
 
     def gradients(self, done: Forward, batch: Batch) -> dict[str, Tensor]:
-        gradients: dict[str, Tensor] = {}
-        for code in done.codes:
-            if code.parameters:
-                signals = [self._signal(done, name) for name in code.outputs]
-                gradients.update(pull(done, code, signals)[0])
-        return gradients
-
-    def _signal(self, done: Forward, name: str) -> Tensor:
-        if name == self.program.output:
-            return done.error
-        return (done.error.flatten(1) @ self.matrices[name]).view(done.values[name].shape)
+        error = done.error.flatten(1)
+        return self.pulled(done, lambda name: (error @ self.matrices[name]).view(done.values[name].shape))
 
 
 def direct_feedback(program: Program, microbatches: int, seed: int) -> DirectFeedback:

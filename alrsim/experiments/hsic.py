@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from alrsim.execution.executor import Batch
 from alrsim.execution.programs.program import Program
-from alrsim.experiments.staged import Forward, LocalRule, pull, require_local
+from alrsim.experiments.staged import Forward, LocalRule, require_local
 
 BETA, SIGMA, EPSILON = 500.0, 5.0, 1e-5
 """Of the paper's experiments on MNIST."""
@@ -58,15 +58,7 @@ class Bottleneck(LocalRule):
         known = F.one_hot(batch.targets.clamp(min=0), classes).double()
         inputs = normalised(gaussian_kernel(batch.inputs[0].double(), self.sigma))
         labels = normalised(gaussian_kernel(known, self.sigma))
-        gradients: dict[str, Tensor] = {}
-        for code in done.codes:
-            if code.parameters:
-                signals = [
-                    done.error if name == self.program.output else self.signal(done.values[name], inputs, labels)
-                    for name in code.outputs
-                ]
-                gradients.update(pull(done, code, signals)[0])
-        return gradients
+        return self.pulled(done, lambda name: self.signal(done.values[name], inputs, labels))
 
     def signal(self, value: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
         """Gradient of the stage's objective with respect to its output; in fp64, as kernels are nearly singular."""

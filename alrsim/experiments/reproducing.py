@@ -60,11 +60,16 @@ def reproduce(*, asked: ReproduceOptions) -> ReproduceResult:
         fix = "give the folder that holds the data sets"
         raise FileError(f"{asked.data_folder} is no folder", field="data_folder", fix=fix)
     claims = [CLAIMS[name] for name in asked.claims or CLAIMS]
-    if asked.list:
-        return _result(asked, [(claim, None) for claim in claims], None)
-    found = _measure(claims, asked)
-    result = _result(asked, list(zip(claims, found, strict=True)), _host())
-    return result if asked.out is None else replace(result, written=result.save(asked.out))
+    found = [None] * len(claims) if asked.list else _measure(claims, asked)
+    result = reproduce_result(
+        [claim_row(*one) for one in zip(claims, found, strict=True)],
+        mode="quick" if asked.quick else "full",
+        seed=asked.seed,
+        data_folder=None if asked.data_folder is None else str(asked.data_folder),
+        alrsim=__version__,
+        host=None if asked.list else _host(),
+    )
+    return result if asked.list or asked.out is None else replace(result, written=result.save(asked.out))
 
 
 def _measure(claims: Sequence[Claim], asked: ReproduceOptions) -> list[Finished]:
@@ -94,16 +99,3 @@ def _host() -> Host:
     from alrsim.execution.workers.thread_workers import core_count
 
     return Host(device_name(), core_count(), torch.__version__)
-
-
-def _result(
-    asked: ReproduceOptions, found: Sequence[tuple[Claim, Finished | None]], host: Host | None
-) -> ReproduceResult:
-    return reproduce_result(
-        [claim_row(*one) for one in found],
-        mode="quick" if asked.quick else "full",
-        seed=asked.seed,
-        data_folder=None if asked.data_folder is None else str(asked.data_folder),
-        alrsim=__version__,
-        host=host,
-    )

@@ -4,7 +4,7 @@ The engine is the one of LR: only where the cotangent comes from differs.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -84,6 +84,15 @@ class LocalRule(ABC):
             done = forward(self.program, self.microbatches, parameters, buffers, batch)
             gradients = self.gradients(done, batch)
         return StepResult(gradients, buffers, done.losses, True)
+
+    def pulled(self, done: Forward, signal: Callable[[str], Tensor]) -> dict[str, Tensor]:
+        """Gradients of all stages from the error at the logits and ``signal(name)`` at every other output of theirs."""
+        gradients: dict[str, Tensor] = {}
+        for code in done.codes:
+            if code.parameters:
+                signals = [done.error if name == self.program.output else signal(name) for name in code.outputs]
+                gradients.update(pull(done, code, signals)[0])
+        return gradients
 
     @abstractmethod
     def gradients(self, done: Forward, batch: Batch) -> dict[str, Tensor]:

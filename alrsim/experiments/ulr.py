@@ -1,10 +1,7 @@
 """Claims of the ULR paper (arXiv 2305.08960) and of its authors' public answers to the reviewers."""
 
-from alrsim.experiments.claim import Area, Budget, Claim
+from alrsim.experiments.claim import ORDER, POINTS, Area, Budget, Claim
 from alrsim.experiments.rules import Rule
-
-ORDER = Rule("ordering")
-POINTS = "points"
 
 ANTITHETIC = {"baseline": "antithetic"}
 LAYERWISE = {"baseline": "antithetic", "scope": "layerwise"}

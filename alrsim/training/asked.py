@@ -86,12 +86,10 @@ def job_of(name: str, asked: TrainOptions) -> tuple[TrainJob, Placement | None]:
     method, placement = method_of(asked)
     refuse_unread(asked, method)
     plan = asked.estimators
-    copies = asked.copies
-    if plan is not None:
-        copies = most_copies(plan)
-        copies += copies % 2 if asked.monitor else 0
+    copies = asked.copies if plan is None else most_copies(plan, even=asked.monitor > 0)
     kernels = {"beta": asked.beta, "sigma": asked.kernel_sigma}
-    changes = changes_of(asked)
+    numbers = {name: getattr(asked, name) for name in ("sigma", "sigma_rule", "weight_code") if name in asked.given}
+    changes = estimator_changes(asked) | numbers
     job = TrainJob(
         name,
         method=method,
@@ -170,12 +168,6 @@ def refuse_unread(asked: TrainOptions, method: str) -> None:
         refuse_overruled(asked.given)
     if asked.copies_min > asked.copies_max:
         raise OptionError(f"{asked.copies_min} is more than `copies_max={asked.copies_max}`", field="copies_min")
-
-
-def changes_of(asked: TrainOptions) -> dict[str, object]:
-    """Fields of the method's estimators that somebody gave."""
-    numbers = {name: getattr(asked, name) for name in ("sigma", "sigma_rule", "weight_code") if name in asked.given}
-    return estimator_changes(asked) | numbers
 
 
 def precision_of(asked: TrainOptions, method: str, changes: dict[str, object]) -> dict[str, str]:

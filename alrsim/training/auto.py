@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -51,8 +52,7 @@ def with_measured_plan(job: TrainJob, model: Model, batch: Batch) -> TrainJob:
 
 def with_plan(job: TrainJob, plan: Plan) -> TrainJob:
     """The job with a plan and its largest number of copies, or one more where the monitor needs an even number."""
-    copies = most_copies(plan)
-    return replace(job, plan=plan, copies=copies + (copies % 2 if job.monitor else 0))
+    return replace(job, plan=plan, copies=most_copies(plan, even=job.monitor > 0))
 
 
 def with_stored_plan(job: TrainJob, stored: Mapping[str, Any]) -> TrainJob:
@@ -70,14 +70,10 @@ def with_stored_plan(job: TrainJob, stored: Mapping[str, Any]) -> TrainJob:
 
 def plan_lines(plan: Plan, names: tuple[str, ...]) -> list[str]:
     """A plan in words, a line per run of stages that are alike."""
-    lines: list[tuple[int, int, Estimator]] = []
-    for stage, one in enumerate(plan):
-        if lines and lines[-1][2] == one:
-            lines[-1] = (lines[-1][0], stage, one)
-        else:
-            lines.append((stage, stage, one))
     found = []
-    for first, last, one in lines:
+    for one, group in groupby(range(len(plan)), plan.__getitem__):
+        stages = list(group)
+        first, last = stages[0], stages[-1]
         where = f"stage {first} ({names[first]})" if first == last else f"stages {first} to {last} ({names[first]}...)"
         draws = "1 copy" if one.copies == 1 else f"{one.copies} copies"
         what = "exact" if one.kind == "bp" else f"{one.kind}, {one.noise} noise, {draws}"

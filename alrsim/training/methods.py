@@ -54,9 +54,10 @@ def refuse_noise(job: TrainJob, why: str) -> None:
         raise OptionError(why, field=given[0], fix="leave it out")
 
 
-def most_copies(plan: Plan) -> int:
-    """Of the stages that are estimated; 1 without any."""
-    return max((one.copies for one in plan if one.kind != "bp"), default=1)
+def most_copies(plan: Plan, *, even: bool = False) -> int:
+    """Of the stages that are estimated, 1 without any; ``even``: one more where that is odd, as the monitor needs."""
+    most = max((one.copies for one in plan if one.kind != "bp"), default=1)
+    return most + most % 2 if even else most
 
 
 def rule_of(job: TrainJob, plan: Plan) -> str:
@@ -90,18 +91,16 @@ def options_of(job: TrainJob, plan: Plan, copies: int) -> RuleOptions:
     if is_exact(plan):
         return plan_options(plan, base)
     most = most_copies(plan)
-    scaled = tuple(replace(one, copies=copies if one.kind == "bp" else scale(one.copies, copies, most)) for one in plan)
+    # The stage with the most copies has these now, the others keep their share.
+    scaled = tuple(
+        replace(one, copies=copies if one.kind == "bp" else max(1, one.copies * copies // most)) for one in plan
+    )
     options = plan_options(scaled, base)
     precision = default_precision(options)
     if job.precision:
         precision = PrecisionPlan(**{name: Precision(value) for name, value in job.precision.items()})
     group = None if job.group is None else gcd(job.group, copies, *(options.stage_copies or ()))
     return replace(options, precision=precision, group=group)
-
-
-def scale(copies: int, now: int, most: int) -> int:
-    """A stage's copies where the stage with the most of them has ``now`` instead of ``most``."""
-    return max(1, copies * now // most)
 
 
 def sigmas_of(job: TrainJob, plan: Plan, program: Program, example: Batch) -> tuple[float, ...]:

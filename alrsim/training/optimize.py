@@ -12,7 +12,7 @@ from alrsim.rules.optimizers import OPTIMIZERS
 from alrsim.training.job import TrainJob
 
 RATE_SCHEDULES: Mapping[str, Callable[[Optimizer, TrainJob], LRScheduler]] = {
-    "constant": lambda optimizer, job: LambdaLR(optimizer, _one),
+    "constant": lambda optimizer, job: LambdaLR(optimizer, lambda _step: 1.0),
     "step": lambda optimizer, job: StepLR(optimizer, job.rate_every, job.rate_factor),
     "cosine": lambda optimizer, job: CosineAnnealingLR(optimizer, job.steps),
 }
@@ -51,7 +51,3 @@ def plain_state(state: Any) -> Any:
     if isinstance(state, list | tuple):
         return [plain_state(value) for value in state]
     return state
-
-
-def _one(_step: int) -> float:
-    return 1.0

@@ -1,6 +1,5 @@
 """Options of ``train``."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -39,10 +38,6 @@ def fraction(given: Any, name: str) -> float:
     return found
 
 
-def _of(names: Iterable[str]) -> str:
-    return " | ".join(names)
-
-
 @dataclass(frozen=True, kw_only=True)
 class UpdateOptions(DataOptions):
     """Data, steps, and what an optimizer makes of a gradient."""
@@ -54,13 +49,13 @@ class UpdateOptions(DataOptions):
         "Of the first parameters, the order of data, and the noise.", default=0, metavar="N", least=0, panel=DATA
     )
     optimizer: str = keyword(
-        f"{_of(OPTIMIZERS)}.", default="adam", metavar="O", choices=tuple(OPTIMIZERS), panel=UPDATE
+        f"{' | '.join(OPTIMIZERS)}.", default="adam", metavar="O", choices=tuple(OPTIMIZERS), panel=UPDATE
     )
     lr: float = keyword("Learning rate.", default=1e-3, metavar="R", parse=parse_positive, panel=UPDATE)
     momentum: float = keyword("Of momentum.", default=0.9, metavar="M", parse=fraction, panel=UPDATE)
     weight_decay: float = keyword("Pull towards 0.", default=0.0, metavar="W", parse=fraction, panel=UPDATE)
     lr_schedule: str = keyword(
-        f"{_of(get_args(RateSchedule))}.",
+        f"{' | '.join(get_args(RateSchedule))}.",
         default="constant",
         metavar="L",
         choices=get_args(RateSchedule),

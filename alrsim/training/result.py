@@ -79,7 +79,6 @@ def train_result(
 ) -> TrainResult:
     """The result of a run as it stands."""
     job, method, splits = training.job, training.method, training.splits
-    cost = method.cost(state.copies)
     accuracies = [row.test_accuracy for row in state.rows]
     return TrainResult(
         model=job.model,
@@ -92,7 +91,7 @@ def train_result(
         noisy=method.noisy,
         sigma=None if method.sigma is None else state.sigma or method.sigma,
         mask=method.mask,
-        cost_per_step=cost,
+        cost_per_step=method.cost(state.copies),
         resumed_at=resumed,
         steps_done=state.step,
         best_accuracy=max(accuracies),

@@ -85,5 +85,11 @@ def test_readings_of_a_training_log() -> None:
     assert accuracy.fluctuation(log) == pytest.approx(0, abs=1e-9), "a straight line does not fluctuate"
     log["loss"][-2] += 1.0
     assert accuracy.fluctuation(log) > 10
-    value, low, high = accuracy.paired([3.0, 4.0, 5.0], [1.0, 2.0, 3.0])
-    assert (value, low, high) == (2.0, 2.0, 2.0), "paired by seed: the seeds' common spread is gone"
+
+
+def test_differences_are_paired_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    logs = {"LR": [3.0, 4.0, 5.0], "BP": [1.0, 2.0, 3.0]}
+    monkeypatch.setattr(accuracy, "scores", lambda _context, _setting, column, _reading: logs[column])
+    monkeypatch.setattr(accuracy, "trained", lambda _context, _job: {})
+    found = accuracy.difference(Context("quick"), "cifar10", "LR", "BP")
+    assert (found.value, found.low, found.high) == (2.0, 2.0, 2.0), "the seeds' common spread is gone"

@@ -173,15 +173,15 @@ def _read(path: Path) -> dict[str, dict[str, dict[str, float]]]:
     hosts = document.get("hosts") if isinstance(document, dict) and document.get("format") == FORMAT else None
     if not isinstance(hosts, dict):
         return {}
-    return {host: _cases(cases) for host, cases in hosts.items() if isinstance(cases, dict)}
+    return {
+        host: {case: costs for case, costs in cases.items() if _are_costs(costs)}
+        for host, cases in hosts.items()
+        if isinstance(cases, dict)
+    }
 
 
-def _cases(cases: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    return {case: dict(costs) for case, costs in cases.items() if isinstance(costs, dict) and _are_costs(costs)}
-
-
-def _are_costs(costs: Mapping[str, Any]) -> bool:
-    return all(isinstance(seconds, float | int) and seconds > 0 for seconds in costs.values())
+def _are_costs(costs: Any) -> bool:
+    return isinstance(costs, dict) and all(isinstance(one, float | int) and one > 0 for one in costs.values())
 
 
 def _remember(path: Path, host: str, case: str, costs: Mapping[str, float]) -> None:

@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 
 from alrsim.estimators.kernels import philox_torch
-from alrsim.estimators.kernels.noise_key import PhiloxKey, PhiloxKind
+from alrsim.estimators.kernels.noise_key import PhiloxKey
+from alrsim.estimators.policy import NoiseKind
 
-FUSED: tuple[PhiloxKind, ...] = ("rademacher", "gauss")
+FUSED: tuple[NoiseKind, ...] = ("rademacher", "gauss")
 """Kinds that Triton's kernels make."""
 
 
 def noise(
-    key: PhiloxKey, copies: range, samples: range, shape: Sequence[int], kind: PhiloxKind, device: torch.device
+    key: PhiloxKey, copies: range, samples: range, shape: Sequence[int], kind: NoiseKind, device: torch.device
 ) -> Tensor:
     """As :func:`alrsim.estimators.kernels.philox.philox_noise`: ``(copies, samples, *shape)`` fp32."""
     kernels = fused(device) if kind in FUSED else None
@@ -32,7 +33,7 @@ def noise(
 
 
 def accumulate(
-    total: Tensor, weights: Tensor, key: PhiloxKey, copies: range, samples: range, kind: PhiloxKind
+    total: Tensor, weights: Tensor, key: PhiloxKey, copies: range, samples: range, kind: NoiseKind
 ) -> Tensor:
     """As :func:`alrsim.estimators.kernels.philox.accumulate_noise`; ``total`` is changed in place and returned."""
     kernels = fused(total.device) if kind in FUSED else None
@@ -73,7 +74,7 @@ def _perturbed_zeros(
     copies: range,
     samples: range,
     shape: Sequence[int],
-    kind: PhiloxKind,
+    kind: NoiseKind,
     device: torch.device,
 ) -> Tensor:
     zeros = torch.zeros(1, len(samples), *shape, device=device)

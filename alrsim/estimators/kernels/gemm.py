@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ Matmul = Callable[[Tensor, Tensor], Tensor]
 BLOCK_BYTES = 2 << 20
 """Of im2col at a time."""
 
-_MOVED = {1: np.int8, 2: np.int16, 4: np.int32}
+_MOVED = {1: torch.int8, 2: torch.int16, 4: torch.int32}
 
 
 def convolution(
@@ -34,14 +33,12 @@ def convolution(
         weighted: ``(outputs, rows, positions)``, contiguous; the weights are in it.
         longest: Most elements that one product may sum.
     """
-
-    task = _Task(x, weighted, shape, matmul, total, longest)
     parts: dict[int, Tensor] = {}
 
     def part(low: int, high: int) -> None:
         torch.set_num_threads(1)
-        groups = [_group(task, channels, outputs, low, high) for channels, outputs in group_ranges(shape)]
-        parts[low] = torch.cat(groups)
+        operands = x, weighted, shape, matmul, total, longest
+        parts[low] = torch.cat([_group(*operands, *ranges, low, high) for ranges in group_ranges(shape)])
 
     with intra_op(1):
         spread(part, len(x), threads)
@@ -51,43 +48,38 @@ def convolution(
     return result.view(shape.weight)
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    x: Tensor
-    weighted: Tensor
-    shape: ConvShape
-    matmul: Matmul
-    total: torch.dtype
-    longest: int
-
-
-def _group(task: _Task, channels: tuple[int, int], outputs: tuple[int, int], first: int, last: int) -> Tensor:
+def _group(
+    x: Tensor,
+    weighted: Tensor,
+    shape: ConvShape,
+    matmul: Matmul,
+    total: torch.dtype,
+    longest: int,
+    channels: tuple[int, int],
+    outputs: tuple[int, int],
+    first: int,
+    last: int,
+) -> Tensor:
     """One group's ``(outputs, channels * taps)`` over rows ``first`` to ``last - 1``, a block of rows at a time."""
     from alrsim.estimators.kernels.machine.taps import expand
 
-    x, shape = task.x, task.shape
     table, positions, width = taps_of(shape), shape.positions, channels[1] - channels[0]
-    moved = _MOVED[x.element_size()]
-    masks = (table.source >= 0).astype(moved) * moved(-1)
-    planes = x.detach().contiguous().flatten(2).view(_integer(x)).numpy()
-    weighted = task.weighted[outputs[0] : outputs[1]]
+    planes = x.detach().contiguous().flatten(2).view(_MOVED[x.element_size()]).numpy()
+    masks = (table.source >= 0).astype(planes.dtype) * planes.dtype.type(-1)
+    weighted = weighted[outputs[0] : outputs[1]]
     step = max(1, BLOCK_BYTES // (width * shape.taps * positions * x.element_size()))
-    result = torch.zeros(len(weighted), width * shape.taps, dtype=task.total)
-    columns = np.empty((width, shape.taps, min(step, last - first) * positions), dtype=moved)
+    result = torch.zeros(len(weighted), width * shape.taps, dtype=total)
+    columns = np.empty((width, shape.taps, min(step, last - first) * positions), dtype=planes.dtype)
     for low in range(first, last, step):
         count = min(step, last - low)
         if count * positions < columns.shape[2]:
-            columns = np.empty((width, shape.taps, count * positions), dtype=moved)
+            columns = np.empty((width, shape.taps, count * positions), dtype=planes.dtype)
         expand(planes, low, count, channels[0], table.source, table.shifts, masks, columns)
         left = torch.from_numpy(columns).view(x.dtype).view(width * shape.taps, -1)
         right = weighted[:, low : low + count].reshape(len(weighted), -1)
-        for one, two in zip(torch.split(left, task.longest, 1), torch.split(right, task.longest, 1), strict=True):
-            result += task.matmul(one, two).T
+        for one, two in zip(torch.split(left, longest, 1), torch.split(right, longest, 1), strict=True):
+            result += matmul(one, two).T
     return result
-
-
-def _integer(x: Tensor) -> torch.dtype:
-    return {1: torch.int8, 2: torch.int16, 4: torch.int32}[x.element_size()]
 
 
 @contextmanager

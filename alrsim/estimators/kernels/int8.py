@@ -2,16 +2,21 @@
 
 ``C = scale * sum x8 * (w8 * sign(e))`` with ``w8 = round(127 w / max|w|)`` and ``scale = max|w| / 127``: integers until
 the last step. Blocks are short enough that int32 cannot overflow, and blocks are added in int64.
+
+``int8-bits`` is int8 storage with 1-bit arithmetic: the paper's storage format at the packed kernel's accuracy. Signs
+that were kept as int8 are packed when the gradient is taken, which reads every byte once: that costs less than an int8
+matrix product of few channels.
 """
 
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from alrsim.estimators.kernels import gemm
+from alrsim.estimators.kernels import gemm, packed
 from alrsim.estimators.kernels.real import fold
 from alrsim.estimators.kernels.shapes import ConvShape, LinearShape, Shape, taps_of
 from alrsim.estimators.kernels.state import (
@@ -22,6 +27,7 @@ from alrsim.estimators.kernels.state import (
     Product,
     State,
     group_ranges,
+    keep_in,
     line_weights,
     lines,
     quantise,
@@ -33,16 +39,6 @@ LEVELS = 127
 _MOST = 2**31 - 1
 _CHUNK, _SCRATCH, _CHANNELS = 1 << 12, 1 << 19, 8
 """Positions at a time, so that a tile of both operands stays in the first cache; bytes of taps; channels."""
-
-
-def keep_input(x: Tensor, _shape: Shape, kind: InputKind) -> State:
-    """Integers in 8 bits."""
-    return State(x.detach().to(torch.int8), kind, len(x))
-
-
-def keep_noise(e: Tensor, _shape: Shape, kind: NoiseKind) -> State:
-    """Signs in 8 bits."""
-    return State(e.detach().to(torch.int8), kind, len(e))
 
 
 def multiply(x: State, e: State, weights: Tensor, shape: Shape, threads: int) -> Tensor:
@@ -97,9 +93,8 @@ def _direct_sums(x: State, e: State, weights: Tensor, shape: ConvShape, threads:
         count = outputs[1] - outputs[0]
         padded = -(-count // vnni.TILE) * vnni.TILE
         folded = aligned((-(-x.rows // rows), padded, length), np.uint8)
-        own, to = right[:, outputs[0] : outputs[1]], result[outputs[0] : outputs[1]]
-        own = np.ascontiguousarray(own)
-        spread(partial(_fold, own, factors, rows, folded), len(folded), threads, own.size // 16)
+        own, to = np.ascontiguousarray(right[:, outputs[0] : outputs[1]]), result[outputs[0] : outputs[1]]
+        spread(partial(vnni.fold, own, factors, rows, out=folded), len(folded), threads, own.size // 16)
 
         def part(low: int, channels: tuple[int, int] = channels, folded: Any = folded, to: Any = to) -> None:
             high = min(low + step, channels[1])
@@ -112,20 +107,9 @@ def _direct_sums(x: State, e: State, weights: Tensor, shape: ConvShape, threads:
     return torch.from_numpy(result).view(shape.weight)
 
 
-def _fold(e: np.ndarray, weights: np.ndarray, rows: int, out: np.ndarray, low: int, high: int) -> None:
-    from alrsim.estimators.kernels.machine import vnni
-
-    vnni.fold(e, weights, rows, low, high, out)
-
-
 def longest_sum(kind: InputKind | NoiseKind) -> int:
     """How many products int32 can sum: 16.9 million signs, or 133,144 codes of 8 bits."""
     return _MOST // (LEVELS * (LEVELS if kind == "int8" else 1))
-
-
-def bias(e: State, weights: Tensor, shape: Shape) -> Tensor:
-    """The bias gradient; see :class:`Product`. The weights are not rounded for it."""
-    return weighted_bias(e.data, weights, shape)
 
 
 def _matmul(left: Tensor, right: Tensor) -> Tensor:
@@ -146,14 +130,34 @@ def _canonical(matrix: Tensor) -> Tensor:
     return matrix.contiguous().as_strided((1, columns), (columns, 1)) if rows == 1 else matrix
 
 
+KEEP = keep_in(torch.int8)
+"""Integers, or signs, in 8 bits."""
+
 INT8 = Product(
     "int8",
-    keep_input,
-    keep_noise,
+    KEEP,
+    KEEP,
     multiply,
-    bias,
+    weighted_bias,
     INTEGER_INPUT,
     SIGNS,
     "weights rounded to 127 levels of the largest; exact for those",
     2.0**-23,
+)
+
+
+def multiply_bits(x: State, e: State, weights: Tensor, shape: Shape, threads: int) -> Tensor:
+    """The weight gradient from bytes that are packed first; see :class:`Product`."""
+    bits = packed.keep_input(x.data, shape, cast(InputKind, x.kind), threads)
+    noise = packed.keep_noise(e.data, shape, "sign", threads)
+    return packed.multiply(bits, noise, weights, shape, threads)
+
+
+INT8_BITS = replace(
+    packed.PACKED,
+    name="int8-bits",
+    keep_input=KEEP,
+    keep_noise=KEEP,
+    multiply=multiply_bits,
+    bias=weighted_bias,
 )

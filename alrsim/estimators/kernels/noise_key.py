@@ -1,12 +1,10 @@
 """Which noise: the names of a draw that the counter of :mod:`alrsim.estimators.kernels.philox` is made of."""
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from alrsim.errors import OptionError
-
-PhiloxKind = Literal["rademacher", "gauss", "laplace", "hadamard", "sobol"]
 
 _MASK = (1 << 32) - 1
 

@@ -30,7 +30,6 @@ from alrsim.estimators.kernels.state import (
     line_weights,
     lines,
     not_finite,
-    planes,
     quantise,
 )
 from alrsim.estimators.kernels.threads import aligned, run_all, spread
@@ -63,7 +62,7 @@ def _pack(value: Tensor, shape: Shape, sign: int, threads: int) -> Tensor:
     if isinstance(shape, LinearShape):
         words = bitproduct.pack_rows(_plain(lines(value)), sign)
     else:
-        words = _pack_planes(_plain(planes(value)), sign, threads)
+        words = _pack_planes(_plain(value.flatten(2)), sign, threads)
     return torch.from_numpy(words.view(np.int64))
 
 

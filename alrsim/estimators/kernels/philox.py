@@ -27,14 +27,13 @@ import torch
 from torch import Tensor
 
 from alrsim.estimators.kernels import device_noise, sobol
-from alrsim.estimators.kernels.noise_key import PhiloxKey, PhiloxKind
+from alrsim.estimators.kernels.noise_key import PhiloxKey
 from alrsim.estimators.kernels.threads import spread
+from alrsim.estimators.policy import NoiseKind
 
 CPU = torch.device("cpu")
-SIGN_KINDS: frozenset[PhiloxKind] = frozenset({"rademacher", "hadamard"})
-"""Noise that is +-1: its bits can be kept instead of its numbers."""
 
-_KINDS: dict[PhiloxKind, int] = {"rademacher": 0, "gauss": 1, "laplace": 2, "hadamard": 3}
+_KINDS: dict[NoiseKind, int] = {"rademacher": 0, "gauss": 1, "laplace": 2, "hadamard": 3}
 _PER_BLOCK = {0: 128, 1: 4, 2: 4, 3: 128}
 
 
@@ -43,7 +42,7 @@ def philox_noise(
     copies: range,
     samples: range,
     shape: Sequence[int],
-    kind: PhiloxKind = "rademacher",
+    kind: NoiseKind = "rademacher",
     *,
     threads: int = 1,
     device: torch.device = CPU,
@@ -87,7 +86,7 @@ def accumulate_noise(
     key: PhiloxKey,
     copies: range,
     samples: range,
-    kind: PhiloxKind = "rademacher",
+    kind: NoiseKind = "rademacher",
     *,
     threads: int = 1,
 ) -> Tensor:
@@ -140,7 +139,7 @@ def perturbed(
     key: PhiloxKey,
     copies: range,
     samples: range,
-    kind: PhiloxKind = "rademacher",
+    kind: NoiseKind = "rademacher",
     *,
     threads: int = 1,
 ) -> Tensor:

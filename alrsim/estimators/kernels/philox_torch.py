@@ -12,7 +12,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-from alrsim.estimators.kernels.noise_key import PhiloxKey, PhiloxKind
+from alrsim.estimators.kernels.noise_key import PhiloxKey
+from alrsim.estimators.policy import NoiseKind
 
 _M0, _M1, _W0, _W1 = 0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85
 _MASK = (1 << 32) - 1
@@ -38,7 +39,7 @@ def words(key: tuple[int, int], block: Tensor, sample: Tensor, copy: Tensor, lan
 
 
 def noise(
-    key: PhiloxKey, copies: range, samples: range, shape: Sequence[int], kind: PhiloxKind, device: torch.device
+    key: PhiloxKey, copies: range, samples: range, shape: Sequence[int], kind: NoiseKind, device: torch.device
 ) -> Tensor:
     """As :func:`alrsim.estimators.kernels.philox.philox_noise` on a device: ``(copies, samples, *shape)`` fp32."""
     elements = prod(shape)
@@ -51,7 +52,7 @@ def noise(
 
 
 def accumulate(
-    total: Tensor, weights: Tensor, key: PhiloxKey, copies: range, samples: range, kind: PhiloxKind
+    total: Tensor, weights: Tensor, key: PhiloxKey, copies: range, samples: range, kind: NoiseKind
 ) -> Tensor:
     """``total += sum_k weights[k] * noise of copy k``, copies ascending, product first: one copy's noise in memory.
 
@@ -68,7 +69,7 @@ def accumulate(
 
 
 def _noise(
-    key: PhiloxKey, copies: range, samples: range, elements: int, kind: PhiloxKind, device: torch.device
+    key: PhiloxKey, copies: range, samples: range, elements: int, kind: NoiseKind, device: torch.device
 ) -> Tensor:
     """``(copies, samples, elements)``."""
     per = 128 if kind in ("rademacher", "hadamard") else 4

@@ -1,11 +1,9 @@
 """The registry of weighted products: a name for every way to compute the same gradient."""
 
 from alrsim.errors import OptionError
-from alrsim.estimators.kernels.int8 import INT8
-from alrsim.estimators.kernels.int8_bits import INT8_BITS
+from alrsim.estimators.kernels.int8 import INT8, INT8_BITS
 from alrsim.estimators.kernels.packed import PACKED
-from alrsim.estimators.kernels.paper import PAPER
-from alrsim.estimators.kernels.real import BF16, FP32
+from alrsim.estimators.kernels.real import BF16, FP32, PAPER
 from alrsim.estimators.kernels.state import InputKind, NoiseKind, Product
 
 PRODUCTS: dict[str, Product] = {kernel.name: kernel for kernel in (FP32, PAPER, BF16, INT8, INT8_BITS, PACKED)}

@@ -29,7 +29,12 @@ def points(seed: int, copies: range, elements: int) -> Iterator[Tensor]:
     Raises:
         OptionError: more elements than there are dimensions.
     """
-    refuse_wide(elements)
+    if elements > LARGEST:
+        raise OptionError(
+            f"Sobol noise has at most {LARGEST:,} elements per sample, and a value here has {elements:,}",
+            field="noise",
+            fix="use hadamard noise, which has no limit, or cut the model where a smaller value leaves a stage",
+        )
     step = max(1, _STEP // elements)
     shift, lower = scramble(seed, max(copies.stop - 1, 0).bit_length(), elements)
     columns = scrambled(direction_numbers(elements), lower)
@@ -80,13 +85,3 @@ def sequence(columns: Tensor, shift: Tensor, indices: range) -> Tensor:
             point ^= columns[(index & -index).bit_length() - 1]
         found[row] = point
     return found
-
-
-def refuse_wide(elements: int) -> None:
-    """Say which noise to use instead where Sobol points do not exist."""
-    if elements > LARGEST:
-        raise OptionError(
-            f"Sobol noise has at most {LARGEST:,} elements per sample, and a value here has {elements:,}",
-            field="noise",
-            fix="use hadamard noise, which has no limit, or cut the model where a smaller value leaves a stage",
-        )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -96,11 +96,6 @@ def not_finite() -> ExecutionError:
     )
 
 
-def planes(value: Tensor) -> Tensor:
-    """``(rows, channels, positions)`` of a convolution's operand."""
-    return value.flatten(2)
-
-
 def lines(value: Tensor) -> Tensor:
     """``(rows * positions, features)`` of a linear map's operand."""
     return value.reshape(-1, value.shape[-1])
@@ -111,17 +106,17 @@ def line_weights(weights: Tensor, shape: LinearShape) -> Tensor:
     return weights.reshape(-1).repeat_interleave(shape.positions)
 
 
-def row_weights(weights: Tensor, value: Tensor) -> Tensor:
-    """Weights that broadcast over the rows of an operand."""
-    return weights.reshape(-1, *(1,) * (value.dim() - 1))
+def keep_in(dtype: torch.dtype) -> Callable[[Tensor, Shape, Any], State]:
+    """Keeps an operand's numbers, or codes, one by one in a format."""
+    return lambda value, _shape, kind: State(value.detach().to(dtype), kind, len(value))
 
 
-def weighted_bias(noise: Tensor, weights: Tensor, shape: Shape) -> Tensor:
-    """The bias gradient from noise as numbers, summed in fp64."""
+def weighted_bias(e: State, weights: Tensor, shape: Shape) -> Tensor:
+    """The bias gradient from noise as numbers, summed in fp64; see :class:`Product`. The weights are not rounded."""
     if isinstance(shape, LinearShape):
         factors = line_weights(weights, shape).to(torch.float64)
-        return (lines(noise).T.to(torch.float64) @ factors).to(torch.float32)
-    sums = planes(noise).to(torch.float64).sum(2)
+        return (lines(e.data).T.to(torch.float64) @ factors).to(torch.float32)
+    sums = e.data.flatten(2).to(torch.float64).sum(2)
     return (weights.reshape(-1).to(torch.float64) @ sums).to(torch.float32)
 
 

@@ -9,7 +9,6 @@ from alrsim.experiments.context import Context
 from alrsim.experiments.measures.training import SETTINGS, describe, job_for, trained
 from alrsim.experiments.paper import TABLES
 from alrsim.experiments.rules import Measured
-from alrsim.quality.metrics import mean_interval
 
 Reading = Callable[[dict[str, Any]], float]
 
@@ -40,19 +39,8 @@ def scores(context: Context, setting: str, column: str, reading: str = "final", 
     """One number per seed."""
     one = SETTINGS[setting]
     return [
-        READINGS[reading](trained(context, job_for(context, one, column, seed, **_copy(changes))))
-        for seed in context.seeds
+        READINGS[reading](trained(context, job_for(context, one, column, seed, **changes))) for seed in context.seeds
     ]
-
-
-def _copy(changes: dict[str, Any]) -> dict[str, Any]:
-    return {key: dict(value) if isinstance(value, dict) else value for key, value in changes.items()}
-
-
-def paired(first: Sequence[float], second: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """Mean difference with its interval."""
-    found = mean_interval(np.array(first) - np.array(second))
-    return found.value, found.low, found.high
 
 
 def spread(values: Sequence[float]) -> str:
@@ -80,7 +68,7 @@ def difference(
     labels = _labels(first, second, first_changes, second_changes)
     detail = {labels[0]: [round(x, 4) for x in one], labels[1]: [round(x, 4) for x in other]}
     reason = f"{labels[0]} {spread(one)}, {labels[1]} {spread(other)}"
-    learned = trained(context, job_for(context, SETTINGS[setting], first, context.seed, **_copy(first_changes or {})))
+    learned = trained(context, job_for(context, SETTINGS[setting], first, context.seed, **(first_changes or {})))
     if learned.get("sigma"):
         detail["learned sigma by stage"] = learned["sigma"]
         reason += f"; sigma ended between {min(learned['sigma']):.3g} and {max(learned['sigma']):.3g}"
@@ -90,7 +78,7 @@ def difference(
     if first.split()[0] != second.split()[0] and "Hybrid" in (first.split()[0], second.split()[0]):
         front = front_evidence(context, setting)
         reason, detail = f"{reason}; {front[0]}", {**detail, **front[1]}
-    return Measured(*paired(one, other), describe(context, SETTINGS[setting]), reason, detail)
+    return Measured.mean(np.array(one) - np.array(other), describe(context, SETTINGS[setting]), reason, detail)
 
 
 def _labels(first: str, second: str, *changes: dict[str, Any] | None) -> tuple[str, str]:
@@ -157,8 +145,7 @@ def over_settings(context: Context, settings: Sequence[str], first: str, second:
 def level(context: Context, setting: str, column: str, **changes: Any) -> Measured:
     """Accuracy of one column, in percent."""
     values = scores(context, setting, column, **changes)
-    detail = {column: values}
-    return Measured.mean(np.array(values), describe(context, SETTINGS[setting]), detail=detail)
+    return Measured.mean(np.array(values), describe(context, SETTINGS[setting]), detail={column: values})
 
 
 def table_levels(context: Context, setting: str, table: str) -> Measured:
@@ -167,20 +154,16 @@ def table_levels(context: Context, setting: str, table: str) -> Measured:
     logs = {column: scores(context, setting, column) for column in cells}
     gaps = [abs(float(np.mean(values)) - cells[column]) for column, values in logs.items()]
     detail = {f"{column} (paper {cells[column]})": spread(values) for column, values in logs.items()}
-    found = mean_interval(np.array(gaps))
     job = job_for(context, SETTINGS[setting], "LR", context.seed)
     epochs = trained(context, job)["epochs"]
     reason = f"trained for {epochs:.2f} epochs at {job.copies} copies here"
-    return Measured(float(np.mean(gaps)), found.low, found.high, describe(context, SETTINGS[setting]), reason, detail)
+    return Measured.mean(np.array(gaps), describe(context, SETTINGS[setting]), reason, detail)
 
 
-def of_backpropagation(
-    context: Context, setting: str, column: str, changes: dict[str, Any] | None = None, base: str = "BP"
-) -> Measured:
+def of_backpropagation(context: Context, setting: str, column: str, changes: dict[str, Any] | None = None) -> Measured:
     """Accuracy as a share of BP's, in percent."""
-    own = np.array(scores(context, setting, column, **(changes or {})))
-    exact = np.array(scores(context, setting, base))
-    forwards = trained(context, job_for(context, SETTINGS[setting], column, context.seed, **_copy(changes or {})))
-    detail = {column: spread(list(own)), base: spread(list(exact)), "forwards per sample in all": forwards["forwards"]}
-    reason = f"{column} {spread(list(own))}, {base} {spread(list(exact))}"
-    return Measured.mean(100 * own / exact, describe(context, SETTINGS[setting]), reason, detail)
+    own, exact = scores(context, setting, column, **(changes or {})), scores(context, setting, "BP")
+    forwards = trained(context, job_for(context, SETTINGS[setting], column, context.seed, **(changes or {})))
+    detail = {column: spread(own), "BP": spread(exact), "forwards per sample in all": forwards["forwards"]}
+    reason = f"{column} {spread(own)}, BP {spread(exact)}"
+    return Measured.mean(100 * np.array(own) / np.array(exact), describe(context, SETTINGS[setting]), reason, detail)

@@ -63,7 +63,7 @@ def _scores(context: Context, column: str, job: TrainJob) -> dict[str, float]:
 
 
 def against(context: Context, attack: str) -> Measured:
-    """Accuracy of LR minus that of BP under an attack, mean over epsilons; ``clean`` without one."""
+    """Accuracy of LR minus that of BP under an attack, mean over epsilons."""
     setting = SETTINGS["cifar10"]
     found: dict[str, list[dict[str, float]]] = {"BP": [], "LR": []}
     for seed in context.seeds:
@@ -77,9 +77,9 @@ def against(context: Context, attack: str) -> Measured:
     detail = {
         f"{column}, {key}": round(float(np.mean([run[key] for run in runs])), 2)
         for column, runs in found.items()
-        for key in ("clean", *(k for k in keys if k != "clean"))
+        for key in ("clean", *keys)
     }
-    at = f"mean over epsilon {', '.join(f'{e:g}' for e in EPSILONS)} of the range" if attack != "clean" else "no attack"
+    at = f"mean over epsilon {', '.join(f'{e:g}' for e in EPSILONS)} of the range"
     how = f"{describe(context, setting)}; LR with sigma {SIGMA:g} and {MORE_STEPS}x the steps; {attack}, {at}"
     clean = {column: float(np.mean([run["clean"] for run in runs])) for column, runs in found.items()}
     reason = (

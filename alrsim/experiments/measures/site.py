@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,16 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from alrsim.datasets import load_splits, train_batch
 from alrsim.estimators.codes import decode, encode
 from alrsim.estimators.variance_law import Array
-from alrsim.execution.executor import Batch
 from alrsim.execution.job import Settings
 from alrsim.execution.kernels.losses import sample_losses
 from alrsim.experiments.context import Context
 from alrsim.experiments.measures.training import SETTINGS, found
 from alrsim.hardware.precision import Precision
-from alrsim.models import build
 from alrsim.quality.curves import LAYER_MEAN, Quality, measure_quality
 from alrsim.quality.metrics import cosine
 from alrsim.quality.reference import true_gradient, warm_start
@@ -27,8 +24,10 @@ from alrsim.quality.sampler import Subject, flat, subject_of
 from alrsim.rules.options import RuleOptions
 from alrsim.steps.chain import rule_options, trainable
 from alrsim.steps.method import parse_method
-from alrsim.steps.model import cut_stages, load_model
+from alrsim.steps.model import cut_stages
 from alrsim.steps.options import StepOptions
+from alrsim.training.job import TrainJob
+from alrsim.training.setup import feed_job
 
 Changes = Mapping[str, str]
 
@@ -93,22 +92,16 @@ _OPENED: dict[str, Opened] = {}
 def open_site(site: Site) -> Opened:
     key = repr((site.model, site.options, site.data, site.folder, site.batch, site.warm, site.seed))
     if key not in _OPENED:
-        model = build(site.model, **{**site.options, "seed": str(site.seed)})
-        folder = None if site.folder is None else Path(site.folder)
-        splits = load_splits(site.data, model, folder=folder)
-        loaded = load_model(model)
-        sized = loaded.at(site.batch)
+        options = {**site.options, "seed": str(site.seed)}
+        fed = feed_job(TrainJob(site.model, data=site.data, model_options=options, data_folder=site.folder))
+        batch = partial(fed.batch, site.batch, seed=site.seed)
+        module, sized = fed.torch_model.module, fed.model.at(site.batch)
         stages = cut_stages(sized.graph, "layer")
-        program = loaded.program(sized, stages)
-
-        def batch(step: int) -> Batch:
-            samples = train_batch(splits, site.batch, step, site.seed)
-            return Batch(samples.inputs, samples.labels)
-
-        program = warm_start(model.module, program, lambda at: batch(at + 1), site.warm)
-        subject = subject_of(program, stages, batch(0))
-        _, gradient = true_gradient(model.module, program.parameters, subject.batch)
-        _OPENED[key] = Opened(model.module, subject, flat(subject, gradient))
+        program = fed.model.program(sized, stages)
+        program = warm_start(module, program, lambda at: batch(step=at + 1), site.warm)
+        subject = subject_of(program, stages, batch(step=0))
+        _, gradient = true_gradient(module, program.parameters, subject.batch)
+        _OPENED[key] = Opened(module, subject, flat(subject, gradient))
     return _OPENED[key]
 
 

@@ -29,10 +29,6 @@ def _setup(context: Context) -> tuple[Model, int, str]:
     return zoo_model("resnet5", ("width", "8")), samples, f"resnet5 32x32, batch {samples}"
 
 
-def _copies(context: Context) -> tuple[int, ...]:
-    return context.pick((2, 10), (2, 5, 10, 20, 50))
-
-
 def _times(context: Context, copies: int) -> dict[str, list[int]]:
     """Makespans in ns by name, one per turn; the turns of all names alternate. And ns in gradient tasks."""
     model, samples, about = _setup(context)
@@ -80,11 +76,11 @@ def _busy(table: dict[int, dict[str, list[int]]]) -> str:
 
 
 def _sound(table: dict[int, dict[str, list[int]]]) -> bool:
-    return all(times[BUSY][0] >= SOUND for times in table.values())
+    return all(map(_lasting, table.values()))
 
 
 def _table(context: Context) -> dict[int, dict[str, list[int]]]:
-    return {copies: _times(context, copies) for copies in _copies(context)}
+    return {copies: _times(context, copies) for copies in context.pick((2, 10), (2, 5, 10, 20, 50))}
 
 
 def _steps_per_second(table: dict[int, dict[str, list[int]]]) -> dict[str, Any]:
@@ -96,17 +92,17 @@ def _steps_per_second(table: dict[int, dict[str, list[int]]]) -> dict[str, Any]:
     }
 
 
-def largest(context: Context, fast: str, slow: str = "LR") -> Measured:
+def largest(context: Context, fast: str) -> Measured:
     """The largest ratio of speeds over the numbers of copies, both un-pipelined on one unit."""
     table = _table(context)
-    ratios = {copies: _ratio(times, slow, fast) for copies, times in table.items()}
+    ratios = {copies: _ratio(times, "LR", fast) for copies, times in table.items()}
     best = max(ratios, key=lambda copies: ratios[copies][0])
-    detail = {f"{fast} over {slow} at {c} copies": value for c, (value, _, _) in ratios.items()}
+    detail = {f"{fast} over LR at {c} copies": value for c, (value, _, _) in ratios.items()}
     how = _how(context, f"largest at {best} of {', '.join(map(str, ratios))} copies, one unit each")
     times = table[best]
-    share = times[slow + GRADIENT][0] / median(times[slow])
+    share = times["LR" + GRADIENT][0] / median(times["LR"])
     reason = (
-        f"gradient tasks are {100 * share:.0f} % of {slow}'s step at {best} copies, so with gradients for free it "
+        f"gradient tasks are {100 * share:.0f} % of LR's step at {best} copies, so with gradients for free it "
         f"would be {1 / max(1 - share, 1e-9):.2f}x faster: the rest is the same forwards{_busy(table)}"
     )
     return Measured(*ratios[best], how, reason, {**detail, **_steps_per_second(table)}, _sound(table))
@@ -135,8 +131,7 @@ def pipelined(context: Context) -> Measured:
 
 def against_bp(context: Context) -> Measured:
     """Best ratio of pipelined ALR's speed on two units over BP's on one."""
-    few = {1: _times(context, 1)}
-    table = {**few, **_table(context)}
+    table = {1: _times(context, 1), **_table(context)}
     ratios = {copies: _ratio(times, "BP", "ALR-P") for copies, times in table.items()}
     best = max(ratios, key=lambda copies: ratios[copies][0])
     up_to = max((copies for copies, one in ratios.items() if one[0] > 1), default=0)

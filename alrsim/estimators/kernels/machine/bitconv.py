@@ -11,15 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
-from numba.core import cgutils as _cgutils
 from numba.extending import intrinsic
 
 from alrsim.compiled import machine_code
-from alrsim.estimators.kernels.machine.popcount import HIGH, LANES, Reals, Words, and_count, count_ones
+from alrsim.estimators.kernels.machine.popcount import HIGH, LANES, Reals, Words, and_count, cgutils, count_ones
 
 Indices = npt.NDArray[np.int64]
-
-cgutils: Any = _cgutils
 
 CHUNK = 128
 """Words of a channel's string that are worked on at a time: a tile of both operands stays in the first cache."""

@@ -28,26 +28,20 @@ _W0, _W1 = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
 _LOW = np.uint64(0xFFFFFFFF)
 
 
-def _define_as_float(_typing: Any, _bits: Any) -> Any:
-    """The float whose bits these are."""
+def _define_bitcast(given: Any, made: Any, word: Any) -> Any:
+    """The same 32 bits read as a value of another type."""
 
-    def build(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.FloatType())
+    def bitcast(_typing: Any, _value: Any) -> Any:
+        def build(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            return builder.bitcast(arguments[0], word)
 
-    return types.float32(types.uint32), build
+        return made(given), build
 
-
-def _define_as_bits(_typing: Any, _number: Any) -> Any:
-    """The bits of a float."""
-
-    def build(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.IntType(32))
-
-    return types.uint32(types.float32), build
+    return intrinsic(bitcast)
 
 
-_as_float: Any = intrinsic(_define_as_float)
-_as_bits: Any = intrinsic(_define_as_bits)
+_as_float: Any = _define_bitcast(types.uint32, types.float32, ir.FloatType())
+_as_bits: Any = _define_bitcast(types.float32, types.uint32, ir.IntType(32))
 
 
 @machine_code

@@ -30,11 +30,8 @@ _WORD, _REAL = ir.IntType(64), ir.DoubleType()
 def _tile(high: int, wide: int) -> Any:
     """An intrinsic for a tile of ``high`` channels of A by ``wide`` vectors of E."""
 
-    def generate(_typing: Any, *arguments: Any) -> Any:
-        return types.void(*arguments), _body(high, wide)
-
-    def tile(typing: Any, a: Any, ap: Any, e: Any, ep: Any, c: Any, cp: Any, w: Any, b: Any, d: Any) -> Any:
-        return generate(typing, a, ap, e, ep, c, cp, w, b, d)
+    def tile(_typing: Any, a: Any, ap: Any, e: Any, ep: Any, c: Any, cp: Any, w: Any, b: Any, d: Any) -> Any:
+        return types.void(a, ap, e, ep, c, cp, w, b, d), _body(high, wide)
 
     return intrinsic(tile)
 
@@ -45,13 +42,12 @@ def _body(high: int, wide: int) -> Any:
     def build(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         a, a_pitch, e, e_pitch, c, c_pitch, w, blocks, words = arguments
 
-        def load(base: Any, index: Any, kind: Any) -> Any:
+        def place(base: Any, index: Any, kind: Any) -> Any:
             address = builder.add(base, builder.mul(index, ir.Constant(_WORD, 8)))
-            return builder.load(builder.inttoptr(address, kind.as_pointer()), align=8)
+            return builder.inttoptr(address, kind.as_pointer())
 
-        def place(base: Any, index: Any) -> Any:
-            address = builder.add(base, builder.mul(index, ir.Constant(_WORD, 8)))
-            return builder.inttoptr(address, reals.as_pointer())
+        def load(base: Any, index: Any, kind: Any) -> Any:
+            return builder.load(place(base, index, kind), align=8)
 
         def spread(value: Any, kind: Any) -> Any:
             first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
@@ -66,7 +62,7 @@ def _body(high: int, wide: int) -> Any:
         sums = {cell: cgutils.alloca_once(builder, row) for cell in cells}
         lines = [builder.mul(ir.Constant(_WORD, i), a_pitch) for i in range(high)]
         for i, t in cells:
-            builder.store(builder.load(place(c, corner(i, t)), align=8), totals[i, t])
+            builder.store(load(c, corner(i, t), reals), totals[i, t])
         with cgutils.for_range(builder, blocks) as outer:
             for cell in cells:
                 builder.store(ir.Constant(row, [0] * LANES), sums[cell])
@@ -84,7 +80,7 @@ def _body(high: int, wide: int) -> Any:
                 added = builder.fmul(weight, builder.sitofp(builder.load(sums[cell]), reals))
                 builder.store(builder.fadd(builder.load(totals[cell]), added), totals[cell])
         for i, t in cells:
-            builder.store(builder.load(totals[i, t]), place(c, corner(i, t)), align=8)
+            builder.store(builder.load(totals[i, t]), place(c, corner(i, t), reals), align=8)
 
     return build
 

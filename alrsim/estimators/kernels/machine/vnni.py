@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils as _cgutils
 from numba.extending import intrinsic
 
 from alrsim.compiled import machine_code
+from alrsim.estimators.kernels.machine.popcount import cgutils
 from alrsim.estimators.kernels.machine.taps import expand
 
 Codes = npt.NDArray[np.int8]
@@ -29,7 +29,6 @@ TILE, STEP = 4, 64
 LONGEST = 1 << 16
 """Bytes that 32-bit sums hold with certainty: 16 partial sums of 255 * 127 each could take sixteen times more."""
 
-cgutils: Any = _cgutils
 _WORD, _SUM = ir.IntType(64), ir.IntType(32)
 
 
@@ -38,7 +37,7 @@ def available() -> bool:
     return bool(llvm.get_host_cpu_features().get("avx512vnni", False))
 
 
-def _define_tile(_typing: Any, *arguments: Any) -> Any:
+def _tile(_typing: Any, a: Any, ap: Any, e: Any, ep: Any, c: Any, cp: Any, steps: Any) -> Any:
     """``c[i, j] += sum_k a[i, k] e[j, k]``; addresses, pitches in bytes (c: in sums), and the number of vectors."""
     sums, codes = ir.VectorType(_SUM, 16), ir.VectorType(_SUM, 16)
     cells = [(i, j) for i in range(TILE) for j in range(TILE)]
@@ -71,11 +70,7 @@ def _define_tile(_typing: Any, *arguments: Any) -> Any:
             value = builder.sext(builder.call(add, [builder.load(found[i, j])]), _WORD)
             builder.store(builder.add(builder.load(place), value), place)
 
-    return types.void(*arguments), build
-
-
-def _tile(typing: Any, a: Any, ap: Any, e: Any, ep: Any, c: Any, cp: Any, steps: Any) -> Any:
-    return _define_tile(typing, a, ap, e, ep, c, cp, steps)
+    return types.void(a, ap, e, ep, c, cp, steps), build
 
 
 _multiply_tile: Any = intrinsic(_tile)

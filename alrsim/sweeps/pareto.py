@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import groupby
 
 
 def pareto_front(points: Sequence[tuple[float, float, float]]) -> list[int]:
@@ -14,21 +15,15 @@ def pareto_front(points: Sequence[tuple[float, float, float]]) -> list[int]:
     order = sorted(range(len(points)), key=lambda index: points[index])
     seconds: list[float] = []  # ascending; the thirds fall
     thirds: list[float] = []
-    front = []
-    place = 0
-    while place < len(order):
-        end = place
-        while end < len(order) and points[order[end]] == points[order[place]]:
-            end += 1
-        _, second, third = points[order[place]]
+    front: list[int] = []
+    for (_, second, third), equal in groupby(order, key=lambda index: points[index]):
         at = bisect_right(seconds, second)
         if not at or thirds[at - 1] > third:
-            front += order[place:end]
+            front += equal
             if at and seconds[at - 1] == second:
                 at -= 1
             last = at
             while last < len(thirds) and thirds[last] >= third:
                 last += 1
             seconds[at:last], thirds[at:last] = [second], [third]
-        place = end
     return sorted(front)

@@ -7,6 +7,7 @@ from alrsim.errors import FileError, ModelError, OptionError
 from alrsim.graph.graph import Graph
 from alrsim.graph.stages import StageGraph
 from alrsim.hardware.machine import Machine
+from alrsim.rules import RULES
 from alrsim.rules.options import RuleOptions
 from alrsim.rules.policy import refuse_lost_noise
 from alrsim.schedule.adapt import Fitted
@@ -75,7 +76,11 @@ def open_schedule(path: Path, *, repair: bool = False, signs: bool = False) -> S
     names = [lane.unit for lane in schedule.lanes]
     if len(set(names)) < len(names):
         raise FileError(f"has two lanes of one unit: {', '.join(names)}", where=where, fix="give each unit one lane")
-    return ScheduleFile(path, schedule, outline(schedule), read_recipe(path), repair, signs)
+    recipe = read_recipe(path)
+    if recipe is not None and recipe.rule not in RULES:
+        known = f"it is one of {', '.join(RULES)}; make the schedule again"
+        raise FileError(f"rule: {recipe.rule!r} is no rule", where=f"{path}, recipe", fix=known)
+    return ScheduleFile(path, schedule, outline(schedule), recipe, repair, signs)
 
 
 def refuse_estimators_beside(path: Path, asked: StepOptions) -> None:

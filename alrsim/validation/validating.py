@@ -11,12 +11,12 @@ from alrsim.files import make_folder, write_atomically
 from alrsim.steps.measuring import Running, join_ranks, running_of
 from alrsim.validation.cells import GRIDS, Cell, Grid, pick_cells, with_units
 from alrsim.validation.journal import Header, Journal, open_journal
+from alrsim.validation.options import ValidateOptions
 from alrsim.validation.records import Host
 from alrsim.validation.result import ValidateResult
 from alrsim.validation.run import Plan, run_validation
 from alrsim.validation.score import score
 from alrsim.validation.trace import recorded_runs, trace_bytes, trace_name
-from alrsim.validation.verb import ValidateOptions
 from alrsim.version import __version__
 from alrsim.warning import warn
 

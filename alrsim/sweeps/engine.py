@@ -5,7 +5,6 @@ Both go through joblib. Workers neither write nor share anything: the parent rec
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 
 from alrsim.errors import AlrsimError, OptionError
 from alrsim.extras import require
+from alrsim.following import end_with
 from alrsim.sweeps.grid import Configuration
 from alrsim.sweeps.store import Result
 
@@ -50,7 +50,7 @@ def run_jobs(
     """
     if cluster is not None:
         with _dask(cluster):
-            yield from _parallel(jobs, evaluate, -1, None)
+            yield from _parallel(jobs, evaluate, -1)
     elif workers == 1 or len(jobs) <= 1:
         for job in jobs:
             yield evaluate_job(job, evaluate)
@@ -58,14 +58,8 @@ def run_jobs(
         yield from _local(jobs, evaluate, min(workers, len(jobs)))
 
 
-def evaluate_job(job: Job, evaluate: Evaluate, parent: int | None = None) -> Result:
-    """Evaluate one configuration; every error becomes one line.
-
-    Args:
-        parent: Process that this worker must not outlive.
-    """
-    if parent is not None:
-        _follow(parent)
+def evaluate_job(job: Job, evaluate: Evaluate) -> Result:
+    """Evaluate one configuration; every error becomes one line."""
     start = time.perf_counter()
     outcome: Mapping[str, Any] = {}
     error = ""
@@ -80,11 +74,11 @@ def evaluate_job(job: Job, evaluate: Evaluate, parent: int | None = None) -> Res
     return Result(job.digest, job.configuration, outcome if not error else {}, line, time.perf_counter() - start)
 
 
-def _parallel(jobs: Sequence[Job], evaluate: Evaluate, workers: int, parent: int | None) -> Iterator[Result]:
+def _parallel(jobs: Sequence[Job], evaluate: Evaluate, workers: int) -> Iterator[Result]:
     from joblib import Parallel, delayed
 
     run = Parallel(n_jobs=workers, batch_size=1, pre_dispatch="3 * n_jobs", return_as="generator_unordered")
-    yield from run(delayed(evaluate_job)(job, evaluate, parent) for job in jobs)
+    yield from run(delayed(evaluate_job)(job, evaluate) for job in jobs)
 
 
 def _local(jobs: Sequence[Job], evaluate: Evaluate, workers: int) -> Iterator[Result]:
@@ -94,11 +88,11 @@ def _local(jobs: Sequence[Job], evaluate: Evaluate, workers: int) -> Iterator[Re
     left = {job.digest: job for job in jobs}
     alone: list[Job] = []
     try:
-        with parallel_config(backend="loky", inner_max_num_threads=1):
+        with parallel_config(backend="loky", inner_max_num_threads=1, **_as_follower()):
             while left:
                 waiting = list(left.values())
                 try:
-                    for result in _parallel(waiting, evaluate, workers, os.getpid()):
+                    for result in _parallel(waiting, evaluate, workers):
                         del left[result.digest]
                         yield result
                 except BrokenProcessPool:  # a worker died; whoever was running is tried alone
@@ -116,9 +110,9 @@ def _evaluate_alone(job: Job, evaluate: Evaluate) -> Result:
     from joblib.externals.loky import ProcessPoolExecutor
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    with ProcessPoolExecutor(max_workers=1) as pool:
+    with ProcessPoolExecutor(max_workers=1, **_as_follower()) as pool:
         try:
-            found: Result = pool.submit(evaluate_job, job, evaluate, os.getpid()).result()
+            found: Result = pool.submit(evaluate_job, job, evaluate).result()
         except BrokenProcessPool:
             return Result(job.digest, job.configuration, {}, "its process was killed (out of memory?)")
         return found
@@ -131,23 +125,15 @@ def _end_workers() -> None:
     get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
-_FOLLOWED: set[int] = set()
+def _as_follower() -> dict[str, Any]:
+    """What a worker does before it waits for its first job: a parent that is killed by then would leave it waiting."""
+    return {"initializer": _follow, "initargs": (os.getpid(),)}
 
 
 def _follow(parent: int) -> None:
-    """End this worker when its parent is gone, however it went; leave interrupts to the parent."""
-    if parent in _FOLLOWED or os.getppid() != parent:
-        return
-    _FOLLOWED.add(parent)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="alrsim-follow").start()
+    """End this worker when its parent is gone; leave interrupts to the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with(parent)
 
 
 @contextmanager

@@ -1,15 +1,22 @@
 """The engine and the file of a sweep: failures, dead workers, a real Dask cluster, locks."""
 
 import os
+import select
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from alrsim.errors import FileError, OptionError
+from alrsim.following import end_with
 from alrsim.study.sweep_calls import unpack
 from alrsim.sweeps.engine import Evaluate, Job, evaluate_job, run_jobs
 from alrsim.sweeps.grid import Configuration
@@ -56,6 +63,57 @@ def test_a_worker_that_dies_takes_one_configuration_with_it() -> None:
     assert len(results) == len(found) == len(JOBS)
     assert "was killed" in found["d6"].error
     assert [found[f"d{n}"].outcome.get("square") for n in (5, 7, 11)] == [25, 49, 121]
+
+
+def test_who_follows_a_parent_that_is_gone_by_then_ends() -> None:
+    alive, held = os.pipe()
+    middle = os.fork()
+    if not middle:
+        parent = os.getpid()
+        if not os.fork():
+            while os.getppid() == parent:
+                time.sleep(0.01)
+            end_with(parent)
+            time.sleep(60)
+        os._exit(0)
+    os.close(held)
+    os.waitpid(middle, 0)
+    ready, _, _ = select.select([alive], [], [], 20)
+    os.close(alive)
+    assert ready, "it stayed"
+
+
+FOREVER = """
+import time
+from alrsim.sweeps.engine import Job, run_jobs
+def evaluate(configuration, extra):
+    time.sleep(600)
+print("begun", flush=True)
+list(run_jobs([Job(str(n), {}) for n in range(4)], evaluate, workers=2))
+"""
+
+
+@pytest.mark.parametrize("delay", [0, 0.2, 0.5, 1.5])
+def test_a_sweep_that_is_killed_while_its_workers_start_leaves_none(delay: float) -> None:
+    program = subprocess.Popen([sys.executable, "-c", FOREVER], stdout=subprocess.PIPE, start_new_session=True)
+    assert program.stdout is not None
+    assert program.stdout.readline() == b"begun\n"
+    until = time.monotonic() + 60
+    while not psutil.Process(program.pid).children() and time.monotonic() < until:
+        time.sleep(0.005)
+    time.sleep(delay)
+    program.send_signal(signal.SIGKILL)
+    program.communicate(timeout=60)
+    while left := [one.pid for one in psutil.process_iter() if session_of(one.pid) == program.pid]:
+        assert time.monotonic() < until + 60, f"{left} outlived the sweep"
+        time.sleep(0.05)
+
+
+def session_of(process: int) -> int:
+    try:
+        return 0 if psutil.Process(process).status() == psutil.STATUS_ZOMBIE else os.getsid(process)
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return 0
 
 
 def test_a_dask_cluster_gives_the_same() -> None:

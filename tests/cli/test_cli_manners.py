@@ -122,7 +122,7 @@ def test_an_interrupted_write_leaves_no_file(
     def interrupted(_source: Any, _target: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("alrsim.files.os.replace", interrupted)
+    monkeypatch.setattr("alrsim.writing.os.replace", interrupted)
     ran = alrsim("stages", graph_file, "--json", tmp_path / "stages.json")
     assert ran.status == 130
     assert list(tmp_path.iterdir()) == []

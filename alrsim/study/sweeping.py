@@ -11,10 +11,11 @@ from typing import Any
 
 from alrsim import registry
 from alrsim.errors import AlrsimError, OptionError
-from alrsim.options import Options, keyword
+from alrsim.options import keyword
 from alrsim.progress import stretch
+from alrsim.steps.options import NetworkOptions
 from alrsim.study.sweep_calls import Extra, Models, evaluate, fingerprints, normalise, spelled, with_methods
-from alrsim.sweeps.engine import Job, run_jobs
+from alrsim.sweeps.engine import Job, require_tls, run_jobs
 from alrsim.sweeps.grid import Configuration, configurations, digest
 from alrsim.sweeps.result import SweepResult, sweep_result
 from alrsim.sweeps.spec import Spec, read_spec
@@ -25,7 +26,7 @@ from alrsim.warning import warn
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepOptions(Options):
+class SweepOptions(NetworkOptions):
     """Options of :func:`sweep`."""
 
     store: Path | None = keyword(
@@ -35,7 +36,7 @@ class SweepOptions(Options):
         short="o",
     )
     workers: int | None = keyword("Processes on this host. Default: one per core.", default=None, metavar="N", least=1)
-    cluster: str | None = keyword("A Dask scheduler, tcp://HOST:PORT, instead.", default=None, metavar="ADDRESS")
+    cluster: str | None = keyword("A Dask scheduler, tls://HOST:PORT, instead.", default=None, metavar="ADDRESS")
     retry: bool = keyword("Try recorded failures again.", default=False)
 
 
@@ -59,11 +60,14 @@ def sweep(
         fixed: Keywords that all calls share.
 
     Raises:
-        OptionError: every configuration failed, a keyword that the verb does not have, or contradictions.
+        OptionError: every configuration failed, a keyword that the verb does not have, contradictions, or a cluster
+            without TLS whose network nobody said to trust.
         FileError: the specification or the store cannot be used.
     """
     if asked.cluster is not None and asked.workers is not None:
         raise OptionError("is for this host, `cluster` for another", field="workers", fix="give one of the two")
+    if asked.cluster is not None and not asked.trust_network:
+        require_tls(asked.cluster)
     function, spec, target = _what(what, grid, fixed, asked)
     if target is None:
         with TemporaryDirectory(prefix="alrsim-sweep-") as folder:

@@ -136,6 +136,21 @@ def _follow(parent: int) -> None:
     end_with(parent)
 
 
+def require_tls(address: str) -> None:
+    """Refuse a Dask scheduler whose port authenticates nobody.
+
+    Raises:
+        OptionError: its address is not that of TLS.
+    """
+    if not address.startswith("tls://"):
+        raise OptionError(
+            f"{address} is no address of TLS: whoever reaches such a port can run code as you",
+            field="cluster",
+            fix="give tls://HOST:PORT, with the certificates in Dask's configuration (distributed.comm.tls), or on a "
+            "network of yours alone add `trust_network`",
+        )
+
+
 @contextmanager
 def _dask(address: str) -> Iterator[None]:
     require("dask", "a sweep on a cluster")
@@ -144,9 +159,11 @@ def _dask(address: str) -> Iterator[None]:
 
     try:
         client: Any = Client(address, timeout="10s")  # type: ignore[no-untyped-call]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError) as error:  # a TypeError: there are no certificates
         raise OptionError(
-            f"no Dask scheduler answers at {address}: {error}", field="cluster", fix="give tcp://HOST:PORT"
+            f"no Dask scheduler answers at {address}: {error}",
+            field="cluster",
+            fix="give tls://HOST:PORT, with the certificates in Dask's configuration (distributed.comm.tls)",
         ) from None
     with client, parallel_config(backend="dask", wait_for_workers_timeout=30):
         yield

@@ -154,7 +154,10 @@ def test_a_dask_cluster_gives_what_this_host_gives(alrsim: Any, graph_file: Path
     with distributed.LocalCluster(
         host="127.0.0.1", n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
     ) as cluster:
-        ran = alrsim("sweep", spec, "-o", target, "--cluster", cluster.scheduler_address, "--json", "-")
+        where = ("--cluster", cluster.scheduler_address)
+        refused = alrsim("sweep", spec, "-o", target, *where)
+        assert (refused.status, "add --trust-network" in refused.err, target.exists()) == (1, True, False)
+        ran = alrsim("sweep", spec, "-o", target, *where, "--trust-network", "--json", "-")
     assert ran.status == 0, ran.err
     assert json.loads(ran.out) == {**expected, "file": str(target)}
 

@@ -9,12 +9,14 @@ import sys
 import time
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+import alrsim as al
 from alrsim.errors import FileError, OptionError
 from alrsim.following import end_with
 from alrsim.study.sweep_calls import unpack
@@ -120,7 +122,42 @@ def test_a_dask_cluster_gives_the_same() -> None:
     distributed = pytest.importorskip("dask.distributed")
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
     with distributed.LocalCluster(host="127.0.0.1", **options) as cluster:
-        as_expected(list(run_jobs(JOBS, squares(), cluster=cluster.scheduler_address)))
+        before, results = listening(), []
+        for result in run_jobs(JOBS, squares(), cluster=cluster.scheduler_address):
+            results.append(result)
+            assert listening() <= before  # a client connects, and lets nobody connect
+        as_expected(results)
+
+
+def listening() -> set[Any]:
+    """Addresses at which this process and its children can be reached."""
+    found = set()
+    for one in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            found |= {line.laddr for line in one.net_connections("tcp") if line.status == psutil.CONN_LISTEN}
+    return found
+
+
+def test_a_sweep_on_this_host_opens_no_port() -> None:
+    before, results = listening(), []
+    for result in run_jobs(JOBS, squares(), workers=2):
+        results.append(result)
+        assert listening() <= before
+    as_expected(results)
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "127.0.0.1:1", "ucx://127.0.0.1:1", "TLS://127.0.0.1:1"])
+def test_a_cluster_without_tls_is_refused_before_anything_is_done(address: str, tmp_path: Path) -> None:
+    store = tmp_path / "r.sqlite"
+    with pytest.raises(OptionError, match="no address of TLS"):
+        al.sweep("plan", {"units": [1]}, {"model": "none"}, cluster=address, store=store)
+    assert not store.exists()
+
+
+def test_certificates_that_are_missing_are_a_user_error() -> None:
+    pytest.importorskip("dask.distributed")
+    with pytest.raises(OptionError, match="certificates"):
+        list(run_jobs(JOBS, squares(), cluster="tls://127.0.0.1:1"))
 
 
 def test_a_cluster_that_does_not_answer_is_a_user_error() -> None:

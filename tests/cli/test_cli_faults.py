@@ -72,7 +72,7 @@ def hanging(interruptible, tmp_path):
 @pytest.mark.parametrize("executor", ["threads", "processes"])
 def test_sigterm_is_as_orderly_as_ctrl_c(hanging, executor):
     program, folder = hanging(executor)
-    os.kill(program.pid, signal.SIGTERM)
+    os.killpg(program.pid, signal.SIGTERM)  # as who ends a whole service does: to every process
     out, err = program.communicate(timeout=120)
     assert program.returncode == 143
     assert out == "printed once\n"

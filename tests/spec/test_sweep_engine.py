@@ -2,6 +2,7 @@
 
 import os
 import select
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -20,7 +21,7 @@ import alrsim as al
 from alrsim.errors import FileError, OptionError
 from alrsim.following import end_with
 from alrsim.study.sweep_calls import unpack
-from alrsim.sweeps.engine import Evaluate, Job, evaluate_job, run_jobs
+from alrsim.sweeps.engine import Evaluate, Job, evaluate_job, require_tls, run_jobs
 from alrsim.sweeps.grid import Configuration
 from alrsim.sweeps.store import Result, open_store
 
@@ -127,6 +128,30 @@ def test_a_dask_cluster_gives_the_same() -> None:
             results.append(result)
             assert listening() <= before  # a client connects, and lets nobody connect
         as_expected(results)
+
+
+def test_a_dask_cluster_by_tls_gives_the_same(tmp_path: Path) -> None:
+    distributed, dask = pytest.importorskip("dask.distributed"), pytest.importorskip("dask")
+    maker = shutil.which("openssl")
+    if maker is None:
+        pytest.skip("no openssl to make a certificate")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    files = ["-keyout", str(key), "-out", str(certificate), "-subj", "/CN=alrsim"]
+    subprocess.run([maker, "req", "-x509", "-newkey", "rsa:2048", "-nodes", *files], check=True, capture_output=True)
+    settings = {"distributed.comm.tls.ca-file": str(certificate)}
+    for who in ("scheduler", "worker", "client"):
+        settings |= {
+            f"distributed.comm.tls.{who}.{what}": str(one) for what, one in (("key", key), ("cert", certificate))
+        }
+    options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    with (
+        dask.config.set(settings),
+        distributed.LocalCluster(
+            host="127.0.0.1", protocol="tls", security=distributed.Security(), **options
+        ) as cluster,
+    ):
+        require_tls(cluster.scheduler_address)
+        as_expected(list(run_jobs(JOBS, squares(), cluster=cluster.scheduler_address)))
 
 
 def listening() -> set[Any]:

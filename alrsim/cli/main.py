@@ -1,10 +1,13 @@
 """The ``alrsim`` command: what becomes of its words, and of every error."""
 
 import os
+import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import click
@@ -17,12 +20,12 @@ from alrsim.cli.table import VERBS
 from alrsim.errors import AlrsimError, printable
 from alrsim.version import __version__
 
-OK, USER_ERROR, BUG, INTERRUPTED = 0, 1, 2, 130
+OK, USER_ERROR, BUG, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 _NAME, _COMPLETE = "alrsim", "_ALRSIM_COMPLETE"
 _WORKER = "alrsim-"
 """How the names of worker threads begin."""
 
-_INTERRUPTED_MESSAGE = "interrupted; no file was left half-written"
+_UNHARMED = "no file was left half-written"
 
 _HELP = """Compare backpropagation and likelihood-ratio pipeline schedules of a model: predicted, and measured.
 
@@ -68,7 +71,7 @@ def completion_script(shell: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line and leave the process: 0 done, 1 user error, 2 bug, 130 interrupted."""
+    """Run the command line and leave the process: 0 done, 1 user error, 2 bug, 130 interrupted, 143 terminated."""
     if _COMPLETE in os.environ:
         application().main(prog_name=_NAME, complete_var=_COMPLETE)
     status = run(sys.argv[1:] if argv is None else argv)
@@ -82,6 +85,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(argv: Sequence[str]) -> int:
     """The exit status of one command line; every error has become one message on stderr."""
+    with _heeding_terminations() as terminated:
+        return _run(argv, terminated)
+
+
+def _run(argv: Sequence[str], terminated: Callable[[], bool]) -> int:
     debug = "--debug" in argv
     try:
         dispatch([argument for argument in argv if argument != "--debug"])
@@ -91,7 +99,9 @@ def run(argv: Sequence[str]) -> int:
     except (UserError, AlrsimError) as error:
         return _fail(str(error))
     except (click.Abort, KeyboardInterrupt):
-        return _fail(_INTERRUPTED_MESSAGE, INTERRUPTED, prefix="")
+        if terminated():
+            return _fail(f"terminated; {_UNHARMED}", TERMINATED, prefix="")
+        return _fail(f"interrupted; {_UNHARMED}", INTERRUPTED, prefix="")
     except BrokenPipeError:
         return _forget_stdout()
     except click.ClickException as error:
@@ -108,6 +118,35 @@ def run(argv: Sequence[str]) -> int:
         hint = "" if debug else "; add --debug for the place"
         return _fail(f"this is a bug in alrsim, please report it: {type(error).__name__}: {error}{hint}", BUG)
     return OK
+
+
+@contextmanager
+def _heeding_terminations() -> Iterator[Callable[[], bool]]:
+    """SIGTERM does what Ctrl-C does by then, also where a shell made this program deaf to Ctrl-C.
+
+    Yields:
+        Whether one came.
+    """
+    came = False
+
+    def heed(_signal: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        interrupt = signal.getsignal(signal.SIGINT)
+        if callable(interrupt):
+            interrupt(signal.SIGINT, frame)
+        else:
+            raise KeyboardInterrupt
+
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:  # somebody else's affair, or ignored
+        yield lambda: came
+        return
+    signal.signal(signal.SIGTERM, heed)
+    try:
+        yield lambda: came
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def dispatch(arguments: list[str]) -> None:

@@ -52,7 +52,8 @@ def running_of(asked: ExecutorOptions, repeats: int = 1) -> Running:
         repeats: Where the options say none.
 
     Raises:
-        OptionError: an unknown executor, one that this host cannot run (says why), or a limit that is no time.
+        OptionError: an unknown executor, one that this host cannot run (says why), a limit that is no time, or a
+            foreign torchrun whose network nobody said to trust.
     """
     from alrsim.execution.executors import EXECUTORS, unavailable
     from alrsim.execution.session import Limits
@@ -61,8 +62,21 @@ def running_of(asked: ExecutorOptions, repeats: int = 1) -> Running:
     if reason := unavailable(asked.executor):
         others = [("executor", name) for name in EXECUTORS if not unavailable(name)]
         raise OptionError(f"{asked.executor} cannot run here: {reason}", field="executor", fixes=others)
+    if asked.executor == "torchrun" and not asked.trust_network:
+        _refuse_foreign_torchrun()
     limits = Limits() if asked.limit is None else replace(Limits(), task_seconds=asked.limit)
     return Running(asked.executor, limits, getattr(asked, "repeats", None) or repeats, asked.seed)
+
+
+def _refuse_foreign_torchrun() -> None:
+    from alrsim.execution.workers.ranks import rank_place
+
+    if rank_place() is not None:
+        raise OptionError(
+            "torchrun started this program; its ports authenticate nobody: whoever reaches them can run code as you",
+            field="executor",
+            fix="start it without torchrun on one host, or on a network of yours alone add `trust_network`",
+        )
 
 
 def require_measurable(machine: Machine, model: Model) -> None:

@@ -369,7 +369,19 @@ RUN = "Measured runs"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExecutorOptions(Options):
+class NetworkOptions(Options):
+    """What may be reached from other hosts."""
+
+    trust_network: bool = keyword(
+        "Use ports that authenticate nobody, of a foreign torchrun or a Dask cluster without TLS: whoever reaches "
+        "them can run code as you.",
+        default=False,
+        panel=RUN,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutorOptions(NetworkOptions):
     """What runs schedules for real."""
 
     executor: str = keyword(

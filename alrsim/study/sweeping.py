@@ -11,8 +11,9 @@ from typing import Any
 
 from alrsim import registry
 from alrsim.errors import AlrsimError, OptionError
-from alrsim.options import Options, keyword
+from alrsim.options import keyword
 from alrsim.progress import stretch
+from alrsim.steps.options import NetworkOptions
 from alrsim.study.sweep_calls import (
     Extra,
     Models,
@@ -23,7 +24,7 @@ from alrsim.study.sweep_calls import (
     spelled,
     with_methods,
 )
-from alrsim.sweeps.engine import Job, run_jobs
+from alrsim.sweeps.engine import Job, require_tls, run_jobs
 from alrsim.sweeps.grid import Configuration, configurations, digest, points
 from alrsim.sweeps.result import SweepResult, sweep_result
 from alrsim.sweeps.spec import Spec, read_spec
@@ -37,7 +38,7 @@ MOST_CONFIGURATIONS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepOptions(Options):
+class SweepOptions(NetworkOptions):
     """Options of :func:`sweep`."""
 
     store: Path | None = keyword(
@@ -47,7 +48,7 @@ class SweepOptions(Options):
         short="o",
     )
     workers: int | None = keyword("Processes on this host. Default: one per core.", default=None, metavar="N", least=1)
-    cluster: str | None = keyword("A Dask scheduler, tcp://HOST:PORT, instead.", default=None, metavar="ADDRESS")
+    cluster: str | None = keyword("A Dask scheduler, tls://HOST:PORT, instead.", default=None, metavar="ADDRESS")
     most: int = keyword(
         "Refuse a specification of more configurations.", default=MOST_CONFIGURATIONS, metavar="N", least=1
     )
@@ -74,11 +75,14 @@ def sweep(
         fixed: Keywords that all calls share.
 
     Raises:
-        OptionError: every configuration failed, a keyword that the verb does not have, or contradictions.
+        OptionError: every configuration failed, a keyword that the verb does not have, contradictions, or a cluster
+            without TLS whose network nobody said to trust.
         FileError: the specification or the store cannot be used.
     """
     if asked.cluster is not None and asked.workers is not None:
         raise OptionError("is for this host, `cluster` for another", field="workers", fix="give one of the two")
+    if asked.cluster is not None and not asked.trust_network:
+        require_tls(asked.cluster)
     function, spec, target = _what(what, grid, fixed, asked)
     if target is None:
         with TemporaryDirectory(prefix="alrsim-sweep-") as folder:

@@ -5,7 +5,6 @@ Both go through joblib. Workers neither write nor share anything: the parent rec
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 
 from alrsim.errors import AlrsimError, OptionError
 from alrsim.extras import require
+from alrsim.following import end_with
 from alrsim.sweeps.grid import Configuration
 from alrsim.sweeps.store import Result
 
@@ -88,7 +88,7 @@ def _local(jobs: Sequence[Job], evaluate: Evaluate, workers: int) -> Iterator[Re
     left = {job.digest: job for job in jobs}
     alone: list[Job] = []
     try:
-        with parallel_config(backend="loky", inner_max_num_threads=1, initializer=_follow, initargs=(os.getpid(),)):
+        with parallel_config(backend="loky", inner_max_num_threads=1, **_as_follower()):
             while left:
                 waiting = list(left.values())
                 try:
@@ -110,7 +110,7 @@ def _evaluate_alone(job: Job, evaluate: Evaluate) -> Result:
     from joblib.externals.loky import ProcessPoolExecutor
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    with ProcessPoolExecutor(max_workers=1, initializer=_follow, initargs=(os.getpid(),)) as pool:
+    with ProcessPoolExecutor(max_workers=1, **_as_follower()) as pool:
         try:
             found: Result = pool.submit(evaluate_job, job, evaluate).result()
         except BrokenProcessPool:
@@ -125,17 +125,30 @@ def _end_workers() -> None:
     get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
+def _as_follower() -> dict[str, Any]:
+    """What a worker does before it waits for its first job: a parent that is killed by then would leave it waiting."""
+    return {"initializer": _follow, "initargs": (os.getpid(),)}
+
+
 def _follow(parent: int) -> None:
-    """Begin a worker: it ends when its parent is gone, however and whenever that went; interrupts are the parent's."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """End this worker when its parent is gone; leave interrupts to the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with(parent)
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
 
-    threading.Thread(target=watch, daemon=True, name="alrsim-follow").start()
+def require_tls(address: str) -> None:
+    """Refuse a Dask scheduler whose port authenticates nobody.
+
+    Raises:
+        OptionError: its address is not that of TLS.
+    """
+    if not address.startswith("tls://"):
+        raise OptionError(
+            f"{address} is no address of TLS: whoever reaches such a port can run code as you",
+            field="cluster",
+            fix="give tls://HOST:PORT, with the certificates in Dask's configuration (distributed.comm.tls), or on a "
+            "network of yours alone add `trust_network`",
+        )
 
 
 @contextmanager
@@ -146,9 +159,11 @@ def _dask(address: str) -> Iterator[None]:
 
     try:
         client: Any = Client(address, timeout="10s")  # type: ignore[no-untyped-call]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError) as error:  # a TypeError: there are no certificates
         raise OptionError(
-            f"no Dask scheduler answers at {address}: {error}", field="cluster", fix="give tcp://HOST:PORT"
+            f"no Dask scheduler answers at {address}: {error}",
+            field="cluster",
+            fix="give tls://HOST:PORT, with the certificates in Dask's configuration (distributed.comm.tls)",
         ) from None
     with client, parallel_config(backend="dask", wait_for_workers_timeout=30):
         yield

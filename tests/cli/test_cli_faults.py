@@ -70,6 +70,21 @@ def hanging(interruptible, tmp_path):
 
 
 @pytest.mark.parametrize("executor", ["threads", "processes"])
+def test_sigterm_is_as_orderly_as_ctrl_c(hanging, executor):
+    program, folder = hanging(executor)
+    os.killpg(program.pid, signal.SIGTERM)  # as who ends a whole service does: to every process
+    out, err = program.communicate(timeout=120)
+    assert program.returncode == 143
+    assert out == "printed once\n"
+    assert "terminated; no file was left half-written" in err
+    assert "tasks done; the partial timeline is in " in err
+    assert "Traceback" not in err
+    assert members(program.pid) == []
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert files == {"run.json", "out/partial.json", "out/partial.trace.json.gz"}
+
+
+@pytest.mark.parametrize("executor", ["threads", "processes"])
 def test_ctrl_c_keeps_the_partial_timeline_and_leaves_nothing_else(hanging, executor):
     program, folder = hanging(executor)
     assert len(members(program.pid)) == (3 if executor == "processes" else 1)

@@ -176,14 +176,29 @@ def test_progress_shows_on_a_terminal(capsys: pytest.CaptureFixture[str], monkey
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_a_real_interrupt_inside_a_verb_says_so(alrsim: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("how", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_real_interrupt_inside_a_verb_says_so(
+    alrsim: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals, status: int, word: str
+) -> None:
     def interrupted(*_args: Any, **_options: Any) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), how)
         time.sleep(60)
 
     monkeypatch.setattr("alrsim.execution.measuring.calibrate.calibrate_all", interrupted)
     ran = alrsim("compare", "mlp", "--units", 2, "--measure", "--out", tmp_path / "out")
-    assert ran.status == 130
-    assert "interrupted; no file was left half-written" in ran.err
+    assert ran.status == status
+    assert ran.err.count(f"{word}; no file was left half-written") == 1
     assert "Traceback" not in ran.err
     assert not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_termination_reaches_who_is_deaf_to_ctrl_c(alrsim: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alrsim.cli.main.dispatch", lambda _words: os.kill(os.getpid(), signal.SIGTERM))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell starts its background jobs
+    try:
+        assert alrsim("zoo").status == 143
+    finally:
+        signal.signal(signal.SIGINT, before)

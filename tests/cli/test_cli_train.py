@@ -62,8 +62,9 @@ def test_files_and_text_for_people(alrsim: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(
-    alrsim: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("how", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_writes_a_checkpoint_and_says_how_to_go_on(
+    alrsim: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals, status: int
 ) -> None:
     whole = document_of(alrsim("train", *NOISY, "--json", "-").out)
     step, path = loop._step, tmp_path / "run.pt"
@@ -71,12 +72,12 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(
     def interrupted(training: Any, state: Any) -> None:
         step(training, state)
         if state.step == 3:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), how)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_step", interrupted)
         ran = alrsim("train", *NOISY, "--checkpoint", path)
-    assert ran.status == 130
+    assert ran.status == status
     assert "stopped after step 3 of 4; go on with the same options and --resume" in ran.err
     refused = alrsim("train", *NOISY, "--checkpoint", path)
     assert (refused.status, "add --resume" in refused.err) == (1, True)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import alrsim as al
 from alrsim.cost.costs import HostLoad, LinkFit, MeasuredCosts, costs_from_json, costs_to_json
 from alrsim.errors import AlrsimError, ExecutionError, OptionError
 from alrsim.execution.executor import Scheduled, execute_all, prepare, sequential
@@ -29,7 +30,8 @@ from alrsim.execution.workers.torchrun import torchrun
 from alrsim.hardware.precision import Precision, PrecisionPlan
 from alrsim.rules import RULES, RuleOptions
 from alrsim.schedulers.registry import SCHEDULERS, schedule
-from alrsim.steps.measuring import Running, join_ranks
+from alrsim.steps.measuring import Running, join_ranks, running_of
+from alrsim.steps.options import RunOptions
 
 HERE = Path(__file__).parent
 INT8 = PrecisionPlan(saved=Precision.INT8, noise=Precision.INT8)
@@ -278,6 +280,20 @@ def test_another_number_of_ranks_than_units_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(OptionError, match="2 units, but torchrun started 3 ranks"):
         join_ranks(Running("torchrun", Limits(), repeats=1, seed=0), 2)
+
+
+def test_a_foreign_torchrun_is_refused_before_anybody_joins(monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(ranks_module, "join", lambda _seconds: pytest.fail("joined"))
+    monkeypatch.setattr(ranks_module, "_open_store", lambda *_args, **_options: pytest.fail("connected"))
+    for verb in (al.execute, al.compare, al.calibrate):
+        chosen = {"execute": {"method": "bp:1f1b"}, "compare": {"measure": True}}.get(verb.__name__, {})
+        with pytest.raises(OptionError, match="whoever reaches them can run code as you"):
+            verb("mlp", units=2, batch=8, executor="torchrun", **chosen)
+    assert running_of(RunOptions.take({"executor": "torchrun", "trust_network": True})).executor == "torchrun"
+    monkeypatch.delenv("RANK")
+    assert running_of(RunOptions.take({"executor": "torchrun"})).executor == "torchrun"  # it forks its own
 
 
 def test_measured_costs_survive_json():

@@ -1,17 +1,27 @@
 """The engine and the file of a sweep: failures, dead workers, a real Dask cluster, locks."""
 
 import os
+import select
+import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+import alrsim as al
 from alrsim.errors import FileError, OptionError
+from alrsim.following import end_with
 from alrsim.study.sweep_calls import unpack
-from alrsim.sweeps.engine import Evaluate, Job, evaluate_job, run_jobs
+from alrsim.sweeps.engine import Evaluate, Job, evaluate_job, require_tls, run_jobs
 from alrsim.sweeps.grid import Configuration
 from alrsim.sweeps.store import Result, open_store
 
@@ -58,11 +68,121 @@ def test_a_worker_that_dies_takes_one_configuration_with_it() -> None:
     assert [found[f"d{n}"].outcome.get("square") for n in (5, 7, 11)] == [25, 49, 121]
 
 
+def test_who_follows_a_parent_that_is_gone_by_then_ends() -> None:
+    alive, held = os.pipe()
+    middle = os.fork()
+    if not middle:
+        parent = os.getpid()
+        if not os.fork():
+            while os.getppid() == parent:
+                time.sleep(0.01)
+            end_with(parent)
+            time.sleep(60)
+        os._exit(0)
+    os.close(held)
+    os.waitpid(middle, 0)
+    ready, _, _ = select.select([alive], [], [], 20)
+    os.close(alive)
+    assert ready, "it stayed"
+
+
+FOREVER = """
+import time
+from alrsim.sweeps.engine import Job, run_jobs
+def evaluate(configuration, extra):
+    time.sleep(600)
+print("begun", flush=True)
+list(run_jobs([Job(str(n), {}) for n in range(4)], evaluate, workers=2))
+"""
+
+
+@pytest.mark.parametrize("delay", [0, 0.2, 0.5, 1.5])
+def test_a_sweep_that_is_killed_while_its_workers_start_leaves_none(delay: float) -> None:
+    program = subprocess.Popen([sys.executable, "-c", FOREVER], stdout=subprocess.PIPE, start_new_session=True)
+    assert program.stdout is not None
+    assert program.stdout.readline() == b"begun\n"
+    until = time.monotonic() + 60
+    while not psutil.Process(program.pid).children() and time.monotonic() < until:
+        time.sleep(0.005)
+    time.sleep(delay)
+    program.send_signal(signal.SIGKILL)
+    program.communicate(timeout=60)
+    while left := [one.pid for one in psutil.process_iter() if session_of(one.pid) == program.pid]:
+        assert time.monotonic() < until + 60, f"{left} outlived the sweep"
+        time.sleep(0.05)
+
+
+def session_of(process: int) -> int:
+    try:
+        return 0 if psutil.Process(process).status() == psutil.STATUS_ZOMBIE else os.getsid(process)
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return 0
+
+
 def test_a_dask_cluster_gives_the_same() -> None:
     distributed = pytest.importorskip("dask.distributed")
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
     with distributed.LocalCluster(host="127.0.0.1", **options) as cluster:
+        before, results = listening(), []
+        for result in run_jobs(JOBS, squares(), cluster=cluster.scheduler_address):
+            results.append(result)
+            assert listening() <= before  # a client connects, and lets nobody connect
+        as_expected(results)
+
+
+def test_a_dask_cluster_by_tls_gives_the_same(tmp_path: Path) -> None:
+    distributed, dask = pytest.importorskip("dask.distributed"), pytest.importorskip("dask")
+    maker = shutil.which("openssl")
+    if maker is None:
+        pytest.skip("no openssl to make a certificate")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    files = ["-keyout", str(key), "-out", str(certificate), "-subj", "/CN=alrsim"]
+    subprocess.run([maker, "req", "-x509", "-newkey", "rsa:2048", "-nodes", *files], check=True, capture_output=True)
+    settings = {"distributed.comm.tls.ca-file": str(certificate)}
+    for who in ("scheduler", "worker", "client"):
+        settings |= {
+            f"distributed.comm.tls.{who}.{what}": str(one) for what, one in (("key", key), ("cert", certificate))
+        }
+    options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    with (
+        dask.config.set(settings),
+        distributed.LocalCluster(
+            host="127.0.0.1", protocol="tls", security=distributed.Security(), **options
+        ) as cluster,
+    ):
+        require_tls(cluster.scheduler_address)
         as_expected(list(run_jobs(JOBS, squares(), cluster=cluster.scheduler_address)))
+
+
+def listening() -> set[Any]:
+    """Addresses at which this process and its children can be reached."""
+    found = set()
+    for one in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            found |= {line.laddr for line in one.net_connections("tcp") if line.status == psutil.CONN_LISTEN}
+    return found
+
+
+def test_a_sweep_on_this_host_opens_no_port() -> None:
+    before, results = listening(), []
+    for result in run_jobs(JOBS, squares(), workers=2):
+        results.append(result)
+        assert listening() <= before
+    as_expected(results)
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "127.0.0.1:1", "ucx://127.0.0.1:1", "TLS://127.0.0.1:1"])
+def test_a_cluster_without_tls_is_refused_before_anything_is_done(address: str, tmp_path: Path) -> None:
+    store = tmp_path / "r.sqlite"
+    with pytest.raises(OptionError, match="no address of TLS"):
+        al.sweep("plan", {"units": [1]}, {"model": "none"}, cluster=address, store=store)
+    assert not store.exists()
+
+
+def test_certificates_that_are_missing_are_a_user_error() -> None:
+    pytest.importorskip("dask.distributed")
+    with pytest.raises(OptionError, match="certificates"):
+        list(run_jobs(JOBS, squares(), cluster="tls://127.0.0.1:1"))
 
 
 def test_a_cluster_that_does_not_answer_is_a_user_error() -> None:

@@ -2,11 +2,13 @@
 
 import gc
 import multiprocessing
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 import torch
@@ -27,6 +29,14 @@ def missing_fork() -> str:
     return ""
 
 
+_FORKS = [threading.Lock()]
+"""Held while a session forks: workers of two threads' sessions that held each other's pipes would keep each other alive
+when the parent is gone."""
+
+if hasattr(os, "register_at_fork"):  # a child may copy the lock while another thread of its parent holds it
+    os.register_at_fork(after_in_child=lambda: _FORKS.__setitem__(0, threading.Lock()))
+
+
 class Children:
     """A worker per unit, with a pipe to each.
 
@@ -35,11 +45,17 @@ class Children:
     """
 
     def __init__(self, units: int, arena: Arena, jobs: Jobs, connect: Callable[[int], Transport]) -> None:
+        self.workers: list[BaseProcess] = []
+        self.pipes: list[Connection] = []
+        self._lives: list[Connection] = []
+        with _FORKS[0]:
+            self._fork(units, arena, jobs, connect)
+
+    def _fork(self, units: int, arena: Arena, jobs: Jobs, connect: Callable[[int], Transport]) -> None:
         context, cores = multiprocessing.get_context("fork"), available_cores()
         pairs = [context.Pipe() for _ in range(units)]
         lives = [context.Pipe(duplex=False) for _ in range(units)]
         self.pipes, self._lives = [here for here, _ in pairs], [here for _, here in lives]
-        self.workers: list[BaseProcess] = []
         theirs = [(there, life) for (_, there), (life, _) in zip(pairs, lives, strict=True)]
         try:
             with frozen_heap(), _interrupts_held():  # collections in the workers would copy every page of the parent

@@ -5,12 +5,9 @@ other about themselves is numbers and JSON; nothing is unpickled.
 """
 
 import atexit
-import ctypes
 import json
 import mmap
 import os
-import signal
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -29,11 +26,11 @@ from alrsim.errors import ExecutionError
 from alrsim.execution.workers.agreement import agree_through
 from alrsim.execution.workers.gloo import FOREVER
 from alrsim.execution.workers.rank_watch import Watch, poison
+from alrsim.following import end_with
 from alrsim.tasks.token import NONE
 
 Ints = npt.NDArray[np.int64]
 
-_PR_SET_PDEATHSIG = 1
 _TORCHRUN = "torchrun --nproc-per-node N -m alrsim ..."
 
 
@@ -267,8 +264,8 @@ def _break(place: Place) -> None:
 
 def _follow_launcher() -> None:
     """Die with the launcher, so that no rank is ever left behind."""
-    if sys.platform == "linux" and "TORCHELASTIC_RUN_ID" in os.environ:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # one that is gone by now does not answer as a store either
+        end_with(os.getppid())
 
 
 def _host() -> str:

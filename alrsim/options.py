@@ -268,6 +268,18 @@ def parse_positive(given: Any, name: str) -> float:
     return found
 
 
+def parse_scale(given: Any, name: str) -> float:
+    """A number from 1e-12 to 1e12, which computing in fp32 neither loses nor overflows by.
+
+    Raises:
+        OptionError: anything else.
+    """
+    found = parse_positive(given, name)
+    if not 1e-12 <= found <= 1e12:
+        raise OptionError(f"is {found:g}, must be between 1e-12 and 1e12", field=name)
+    return found
+
+
 def parse_share(given: Any, name: str) -> float:
     """A number between 0 and 1.
 

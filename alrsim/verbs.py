@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from typing import Any, Generic, TypeVar
 
-from alrsim.errors import printable
+from alrsim.errors import OptionError, printable
 from alrsim.options import Options, options_of
 from alrsim.progress import Listener, Progress, reporting
 
@@ -48,8 +48,13 @@ class Verb(Generic[R]):
             values = values[:count]
         asked = self.options.take(keywords)
         listener = _print if progress is True else progress or None
-        with reporting(listener):
-            return self.function(*values, **own, asked=asked)
+        try:
+            with reporting(listener):
+                return self.function(*values, **own, asked=asked)
+        except (MemoryError, RuntimeError) as error:  # torch's allocator raises RuntimeError
+            if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
+                raise
+            raise out_of_memory(asked) from error
 
     def __repr__(self) -> str:
         return f"<verb {self.function.__name__}>"
@@ -66,6 +71,17 @@ def verb(options: type[Options], *, then: Sequence[str] = ()) -> Callable[[Calla
         return Verb(function, options, then)
 
     return wrap
+
+
+def out_of_memory(asked: Options) -> OptionError:
+    """The error of a call for which this host has not enough memory; names the largest number that was given."""
+    numbers = {one: getattr(asked, one) for one in sorted(asked.given)}
+    large = {one: value for one, value in numbers.items() if type(value) is int}
+    name = max(large, key=lambda one: large[one], default="")
+    if not name:
+        return OptionError("this host has not enough memory for that", fix="a smaller model, batch or machine")
+    words = f"this host has not enough memory for that; of what was given, {large[name]:,} is the largest number"
+    return OptionError(words, field=name, fix=f"a smaller `{name}`")
 
 
 def describe(options: type[Options]) -> str:

@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from alrsim.errors import OptionError
 from alrsim.hardware.machine import Machine
 from alrsim.hardware.profile import load_machine
 from alrsim.planner.evaluate import Evaluated
@@ -32,6 +33,8 @@ from alrsim.units import Ns
 from alrsim.verbs import verb
 
 HOST = "cpu-2core"
+MOST_UNITS = 1024
+"""What a plan is searched for on; every bound looks at every unit."""
 
 
 @verb(PlanOptions)
@@ -55,7 +58,12 @@ def plan(model: Any = None, hardware: str | Path | Machine = HOST, *, asked: Pla
     if asked.durations is not None:
         return textbook_result(asked, plan_durations(asked))
     loaded = load_model(model, option=asked.option, bind=asked.bind)
-    question = open_question(loaded, load_machine(hardware, asked.units), asked)
+    machine = load_machine(hardware, asked.units)
+    if (count := len(machine.units)) > MOST_UNITS:
+        raise OptionError(
+            f"is {count:,}; at most {MOST_UNITS:,} are planned for", field="units", fix="compare methods instead"
+        )
+    question = open_question(loaded, machine, asked)
     return model_result(question, answer(question))
 
 

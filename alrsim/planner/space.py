@@ -84,8 +84,8 @@ def cuts_of(source: Source, machine: Machine, precision: PrecisionPlan, *, lr: b
         for stages in sorted({*range(1, units + 1), 2 * units}):
             try:
                 cut = source.cut(f"balanced:{stages}", weights)
-            except OptionError:  # fewer pieces than that
-                continue
+            except OptionError:  # fewer pieces than that, and than any larger number
+                break
             if cut not in seen:
                 seen.add(cut)
                 found[f"balanced:{stages}" + (f" on {unit.device}" if number else "")] = cut

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from alrsim.errors import OptionError
 from alrsim.estimators.policy import SigmaRule, WeightCode
-from alrsim.options import Options, choose, keyword, parse_positive
+from alrsim.options import Options, choose, keyword, parse_scale
 from alrsim.steps.chain import INJECTION_CUTS
 from alrsim.steps.options import METHOD, EstimatorOptions
 
@@ -51,7 +51,7 @@ class NoiseOptions(EstimatorOptions):
         "the values' spread is usual.",
         default=0.02,
         metavar="S",
-        parse=parse_positive,
+        parse=parse_scale,
         panel=METHOD,
     )
     sigma_rule: str = keyword(

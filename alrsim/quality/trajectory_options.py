@@ -5,7 +5,7 @@ from math import isfinite
 from typing import Any, Literal
 
 from alrsim.errors import OptionError
-from alrsim.options import Options, keyword, parse_number, parse_positive
+from alrsim.options import Options, keyword, parse_number, parse_positive, parse_scale
 
 Walker = Literal["bp", "lr", "alr"]
 
@@ -20,6 +20,8 @@ NEAR = 0.1
 """A run that ends with a loss below this is in the optimum's basin; the valley at x < 0 keeps above 0.4 for x > -20."""
 
 MOST_STEPS = 200_000
+MOST_POINTS = 30_000_000
+"""Of all runs of a method together; each takes three numbers."""
 
 
 def parse_start(given: Any, name: str) -> tuple[float, float]:
@@ -50,8 +52,16 @@ class TrajectoryOptions(Options):
 
     steps: int = keyword("Steps of gradient descent.", default=3000, metavar="N", least=1, parse=_steps)
     lr: float = keyword("Step size.", default=1e-3, metavar="R", parse=parse_positive)
-    sigma: float = keyword("Standard deviation of the noise.", default=0.01, metavar="S", parse=parse_positive)
+    sigma: float = keyword("Standard deviation of the noise.", default=0.01, metavar="S", parse=parse_scale)
     copies: int = keyword("Noise draws per step.", default=5, metavar="C", least=1)
     runs: int = keyword("Independent runs of LR and ALR; BP has one.", default=10, metavar="K", least=1)
     start: tuple[float, float] = keyword("Where all begin.", default=START, metavar="X,Y", parse=parse_start)
     seed: int = keyword("Of the noise.", default=0, metavar="N", least=0)
+
+    def __post_init__(self) -> None:
+        if self.runs * self.steps > MOST_POINTS:
+            raise OptionError(
+                f"{self.runs:,} runs of {self.steps:,} steps are more than {MOST_POINTS:,} points",
+                field="runs",
+                fixes=[("runs", max(1, MOST_POINTS // self.steps))],
+            )

@@ -121,9 +121,13 @@ def refuse_unread(asked: StepOptions, methods: Sequence[Method]) -> None:
     unread = next((name for name in LR_OPTIONS if name in asked.given), None)
     if unread is not None and len(methods) == 1 and not methods[0].is_lr:
         raise OptionError(f"is for LR methods, not for {methods[0].label}", field=unread, fix="leave it out")
+    names = ", ".join(method.label for method in methods)
+    if asked.segments is not None and not any(method.rule == "segments" for method in methods):
+        raise OptionError(f"is for method segments:..., not for {names}", field="segments", fix="leave it out")
+    if asked.chunks is not None and not any(reads_chunks(method) for method in methods):
+        raise OptionError(f"is for interleaved-1f1b and zb-v, not for {names}", field="chunks", fix="leave it out")
     if asked.estimators is not None:
         if not any(takes_estimators(method) for method in methods):
-            names = ", ".join(method.label for method in methods)
             raise OptionError(f"is for method lr:..., not for {names}", field="estimators", fix="use lr:lr-fixed")
         refuse_overruled(asked.given)
 
@@ -156,6 +160,13 @@ def cut_spec(asked: StepOptions, method: Method, machine: Machine) -> str:
     if method.is_lr:
         return f"balanced:{units}" if machine.is_abstract else INJECTION_CUTS[asked.inject]
     return f"balanced:{units * chunks_of(asked, method)}"
+
+
+def reads_chunks(method: Method) -> bool:
+    """Whether the method's scheduler puts several stages on each unit."""
+    from alrsim.schedulers import SCHEDULERS
+
+    return (SCHEDULERS[method.scheduler].chunks or 1) > 1
 
 
 def chunks_of(asked: StepOptions, method: Method) -> int:

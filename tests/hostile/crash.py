@@ -96,12 +96,16 @@ def temporary(folder: Path, work: Work, *, ended: bool) -> list[str]:
 
 
 def start(work: Work, folder: Path) -> subprocess.Popen[bytes]:
-    """The command line, as somebody types it, as the leader of a session."""
+    """The command line, as somebody types it, as the leader of a session.
+
+    The cache that torch keeps in the folder for temporary files, whatever ends its process, is put elsewhere.
+    """
+    cache = {"TORCHINDUCTOR_CACHE_DIR": str(folder / "cache")}
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "alrsim", *work.line(folder / "work")],
             cwd=folder / "work",
-            env={**os.environ, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1", **cache},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

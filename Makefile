@@ -2,10 +2,11 @@
 PYTHON ?= python3.11
 VENV := .venv
 WORKERS ?= 2
+SECONDS ?= 3000
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check lint types imports bench fuzz test-lowest clean
+.PHONY: setup demo test check lint types imports bench fuzz crash test-lowest clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -43,6 +44,10 @@ bench: setup
 # Thousands of hostile inputs; prints what became of them, and keeps a table of the accepted ones in out/fuzz.
 fuzz: setup
 	$(BIN)/python -m tests.hostile.fuzz --workers $(WORKERS)
+
+# Long verbs killed at random moments and called again; prints what was left, lost, doubled or unequal.
+crash: setup
+	$(BIN)/python -m tests.hostile.crash --seconds $(SECONDS)
 
 # A short selection with the lowest versions that pyproject.toml allows (torch: the pinned one).
 LOWEST := .venv-lowest

@@ -199,12 +199,12 @@ class Case:
             self._tell("unequal", f"no result after going on: {type(error).__name__}: {error}")
 
     def _look(self, what: str, *, ended: bool) -> None:
-        until = time.monotonic() + GONE_S
-        while (alive := descendants()) and time.monotonic() < until:
-            time.sleep(0.05)
+        alive = _wait_gone()
         for pid, words in alive.items():
             self._tell("orphans", f"{what}: {words or pid}")
-        _end(alive)
+        _end([pid for pid, words in alive.items() if "resource_tracker" not in words])
+        _end(_wait_gone())  # trackers remove what the others shared, unless they are killed at once
+        _wait_gone()
         for name in sorted(shared() - self._shared):
             self._tell("leftovers", f"{what}: {name}")
             self._shared.add(name)
@@ -227,6 +227,14 @@ class Case:
 
     def _tell(self, kind: str, words: str) -> None:
         self._figures.found[kind].append(f"{self._name}: {words}")
+
+
+def _wait_gone() -> dict[int, str]:
+    """What is still alive when the time for it is over."""
+    until = time.monotonic() + GONE_S
+    while (alive := descendants()) and time.monotonic() < until:
+        time.sleep(0.05)
+    return alive
 
 
 def _end(pids: Sequence[int] | dict[int, str]) -> None:

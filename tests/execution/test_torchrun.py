@@ -122,6 +122,18 @@ def as_ranks(folder, count, body, present=None, patience=180):
     return found, time.monotonic() - start
 
 
+def together(body):
+    """A body after which ranks wait for each other: rank 0 holds the store, so that it must not be gone first."""
+
+    def whole(rank):
+        found = body(rank)
+        same_on_all_ranks(None)
+        ranks_module.leave()
+        return found
+
+    return whole
+
+
 @pytest.mark.parametrize("transport", ["buffered", "rendezvous"])
 def test_ranks_compute_what_the_sequential_reference_computes(subject, problem_of, tmp_path, transport):
     jobs = {name: job_of(subject, problem_of, name) for name in METHODS}
@@ -152,7 +164,7 @@ def test_ranks_compute_what_the_sequential_reference_computes(subject, problem_o
             report[f"{name} makespans"] = one.makespans
         return report
 
-    found, _ = as_ranks(tmp_path, 2, body)
+    found, _ = as_ranks(tmp_path, 2, together(body))
     assert found[0] == found[1]  # records are gathered: every rank has the whole timeline
     assert set(found[0]) == {f"{name} makespans" for name in METHODS}
 
@@ -177,7 +189,7 @@ def test_a_session_calibrates_the_same_costs_on_all_ranks_and_units_without_work
             "exchanges": [(one.send_ns, one.arrive_ns) for one in exchanges],
         }
 
-    found, _ = as_ranks(tmp_path, 3, body)
+    found, _ = as_ranks(tmp_path, 3, together(body))
     assert found[0] == found[1] == found[2]
     assert found[0]["same"] == found[0]["own"]
     assert found[0]["links"] == 2
@@ -206,7 +218,7 @@ def test_clocks_of_different_hosts_are_brought_to_that_of_rank_0(subject, proble
         ]
         return {"early": max(early), "skew": line.facts.clock_skew_ns, "makespan": line.makespan}
 
-    found, _ = as_ranks(tmp_path, 2, body)
+    found, _ = as_ranks(tmp_path, 2, together(body))
     assert found[0] == found[1]
     assert 0 < found[0]["skew"] < 1_000_000_000
     assert found[0]["makespan"] < 5_000_000_000

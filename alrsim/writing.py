@@ -35,6 +35,15 @@ def reason(error: OSError | ValueError) -> str:
     return "holds a character that no file name has"
 
 
+@contextmanager
+def _explained(what: str, path: Path) -> Iterator[None]:
+    """What the system refuses becomes one message: what, where and why."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise FileError(f"{what}: {reason(error)}", where=str(path)) from None
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that a reader, or a crash, never sees half of it; what was there stays until all is on disk.
 
@@ -118,10 +127,8 @@ def make_folder(path: Path) -> None:
     Raises:
         FileError: it cannot be made.
     """
-    try:
+    with _explained("cannot make the folder", path):
         path.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        raise FileError(f"cannot make the folder: {reason(error)}", where=str(path)) from None
 
 
 def append_line(path: Path, line: bytes) -> None:
@@ -130,10 +137,8 @@ def append_line(path: Path, line: bytes) -> None:
     Raises:
         FileError: it cannot be written.
     """
-    try:
+    with _explained("cannot write", path):
         _write(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666), line + b"\n")
-    except (OSError, ValueError) as error:
-        raise FileError(f"cannot write: {reason(error)}", where=str(path)) from None
 
 
 def cut_off(path: Path, length: int) -> None:
@@ -142,10 +147,8 @@ def cut_off(path: Path, length: int) -> None:
     Raises:
         FileError: it cannot be written.
     """
-    try:
+    with _explained("cannot write", path):
         os.truncate(path, length)
-    except OSError as error:
-        raise FileError(f"cannot write: {reason(error)}", where=str(path)) from None
 
 
 @contextmanager
@@ -158,11 +161,9 @@ def locked(path: Path, taken: str, *, fix: str) -> Iterator[None]:
     Raises:
         FileError: somebody else holds it, or it cannot be opened.
     """
-    try:
+    with _explained("cannot be opened", path):
         flags = os.O_RDONLY if os.path.isdir(path) else os.O_RDWR | os.O_CREAT
         held = os.open(path, flags, 0o666)
-    except (OSError, ValueError) as error:
-        raise FileError(f"cannot be opened: {reason(error)}", where=str(path)) from None
     _held.add(held)
     try:
         if not _lock(held):

@@ -19,11 +19,14 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/alrsim demo --out out
 
-# Two phases, both of which run: what may share the host, in parallel; then what is marked `alone`, one at a time.
+# Two phases, both of which run: what may share the host, in parallel; then what is marked `alone`, one at a time. What
+# failed is tried once more by itself, and named: a busy host starves tests that wait for other processes.
+ONCE_MORE := || { test $$? -eq 1 && echo "make test: once more, by itself, what failed:" && OMP_NUM_THREADS=1 \
+  $(BIN)/python -m pytest -q -rA --last-failed --last-failed-no-failures none; }
 test: setup
 	@status=0; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not alone" -n $(WORKERS) --dist worksteal || status=1; \
-	$(BIN)/python -m pytest -q -m alone || status=1; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not alone" -n $(WORKERS) --dist worksteal $(ONCE_MORE) || status=1; \
+	$(BIN)/python -m pytest -q -m alone $(ONCE_MORE) || status=1; \
 	exit $$status
 
 lint: setup

@@ -15,7 +15,8 @@ from pydantic.json_schema import SkipJsonSchema
 
 from alrsim import showing
 from alrsim.errors import FileError
-from alrsim.files import make_folder, read_json, write_atomically
+from alrsim.files import read_json
+from alrsim.writing import make_folder, write_atomically
 
 Live = Annotated[SkipJsonSchema[Any], Field(exclude=True)]
 """The type of a field that is not written. Declare it ``field(default=None, repr=False, compare=False)``."""

@@ -9,9 +9,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from alrsim.errors import FileError
-from alrsim.writing import make_folder as make_folder
-from alrsim.writing import reason
-from alrsim.writing import write_atomically as write_atomically
+from alrsim.writing import reason, write_atomically
 
 T = TypeVar("T")
 

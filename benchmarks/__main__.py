@@ -8,7 +8,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from alrsim.files import write_atomically
+from alrsim.writing import write_atomically
 from benchmarks.economics import main as economics
 from benchmarks.fast import main as fast
 from benchmarks.measure import Row

@@ -24,12 +24,12 @@ from alrsim.estimators.variance_law import Array, copies_for
 from alrsim.execution.executor import Batch
 from alrsim.execution.job import Settings
 from alrsim.execution.kernels.noise_scales import relative_sigmas
-from alrsim.files import write_atomically
 from alrsim.models import build
 from alrsim.quality.curves import codes_inputs
 from alrsim.quality.reference import true_gradient, warm_start
 from alrsim.quality.sampler import Sampler, flat, subject_of
 from alrsim.rules.options import RuleOptions
+from alrsim.writing import write_atomically
 from benchmarks.measure import say
 from benchmarks.stepbench import Bench, Model, Variant, draft_of, host, in_turn, job_of, open_bench, program_of
 

@@ -17,7 +17,6 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from alrsim.files import write_atomically
 from alrsim.graph.stages import chain
 from alrsim.hardware.machine import abstract_machine
 from alrsim.rules import RULES, RuleOptions
@@ -31,6 +30,7 @@ from alrsim.tasks.problem import Problem, Semantics
 from alrsim.tasks.repeated import RepeatedProblem
 from alrsim.timeline.memory import peak_memory
 from alrsim.timeline.metrics import busy, idle_fraction
+from alrsim.writing import write_atomically
 from benchmarks import plain
 from benchmarks.measure import Row, measure, say
 from benchmarks.workloads import UNITS, case

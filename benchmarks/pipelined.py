@@ -28,11 +28,11 @@ from alrsim.execution.measuring.timelines import device_name
 from alrsim.execution.prepared import Prepared
 from alrsim.execution.session import Limits
 from alrsim.execution.workers.processes import ProcessSession, processes
-from alrsim.files import write_atomically
 from alrsim.hardware.machine import abstract_machine
 from alrsim.schedule.schedule import Lane, Schedule
 from alrsim.schedulers import schedule
 from alrsim.tasks.problem import Problem, cost_key
+from alrsim.writing import write_atomically
 from benchmarks.measure import say
 from benchmarks.paperstyle import paper_kernels
 from benchmarks.stepbench import Model, Variant, draft_of, open_bench, prepared_of

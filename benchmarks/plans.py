@@ -14,13 +14,13 @@ from typing import Any
 
 from alrsim.execution.executor import Prepared, Scheduled, execute_all
 from alrsim.execution.measuring.calibrate import calibrate_all
-from alrsim.files import write_atomically
 from alrsim.planner.planning import plan
 from alrsim.reports.plan_result import PlanRow
 from alrsim.steps.measuring import open_bench, prepare_draft, running_of
 from alrsim.steps.options import RunOptions
 from alrsim.tasks.problem import Problem
 from alrsim.timeline.timeline import Timeline
+from alrsim.writing import write_atomically
 from benchmarks.measure import say
 
 APART = 1.2

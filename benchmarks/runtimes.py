@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any
 
 from alrsim.execution.measuring.timelines import device_name
-from alrsim.files import write_atomically
+from alrsim.writing import write_atomically
 from benchmarks.measure import say
 from benchmarks.ranks import on_two_ranks
 

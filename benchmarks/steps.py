@@ -12,8 +12,8 @@ from statistics import median
 from typing import Any
 
 from alrsim.execution.workers.thread_workers import core_count
-from alrsim.files import write_atomically
 from alrsim.hardware.precision import Precision, PrecisionPlan
+from alrsim.writing import write_atomically
 from benchmarks.measure import say
 from benchmarks.noisecost import noise_table
 from benchmarks.paperstyle import paper_kernels

@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import median
 
 from alrsim.execution.measuring.timelines import device_name
-from alrsim.files import write_atomically
 from alrsim.units import format_bytes
+from alrsim.writing import write_atomically
 from benchmarks.ranks import on_two_ranks
 
 

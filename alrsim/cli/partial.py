@@ -38,8 +38,9 @@ def _keep(timeline: "Timeline | None", targets: Targets) -> str:
     """Write a partial timeline; what to say of it."""
     if timeline is None:
         return "no partial timeline: no task of a schedule had ended"
-    from alrsim.files import make_folder, save_value, write_atomically
+    from alrsim.files import save_value
     from alrsim.reports.trace import trace_bytes, trace_document
+    from alrsim.writing import make_folder, write_atomically
 
     written = []
     if targets.file is not None:

@@ -10,11 +10,11 @@ from alrsim.experiments.context import Context
 from alrsim.experiments.registry import CLAIMS, parse_claims
 from alrsim.experiments.result import Host, ReproduceResult, claim_row, reproduce_result
 from alrsim.experiments.run import Finished, keeper, open_run, run_claims
-from alrsim.files import make_folder
 from alrsim.options import Options, keyword
 from alrsim.verbs import verb
 from alrsim.version import __version__
 from alrsim.warning import warn
+from alrsim.writing import make_folder
 
 
 @dataclass(frozen=True, kw_only=True)

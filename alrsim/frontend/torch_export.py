@@ -13,7 +13,6 @@ import torch
 from torch.export import ExportedProgram
 
 from alrsim.errors import FileError, ModelError, OptionError
-from alrsim.files import write_atomically
 from alrsim.frontend.blame import blamed
 from alrsim.frontend.custom_ops import translations
 from alrsim.frontend.fx_map import attach_origins
@@ -21,6 +20,7 @@ from alrsim.frontend.onnx_import import import_onnx
 from alrsim.frontend.onnx_repair import find_aliases, repair, use_first_names
 from alrsim.frontend.torch_model import TorchModel, in_mode
 from alrsim.graph.graph import Graph
+from alrsim.writing import write_atomically
 
 OPSET = 21
 """The first ONNX version with a GroupNormalization of torch's meaning; older ones spread it over 20 nodes."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from alrsim.cost.costs import HostLoad, MeasuredCosts, costs_from_json, costs_to_json
 from alrsim.documents import Document, Live
 from alrsim.errors import OptionError
-from alrsim.files import write_atomically
 from alrsim.hardware.calibration import (
     Calibration,
     KernelSection,
@@ -19,6 +18,7 @@ from alrsim.hardware.calibration import (
 )
 from alrsim.reports.tables import plain_table, to_text
 from alrsim.units import Ns, format_bytes, format_ns
+from alrsim.writing import write_atomically
 
 if TYPE_CHECKING:
     from rich.table import Table

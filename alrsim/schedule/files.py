@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from alrsim.errors import FileError
-from alrsim.files import decode_json, from_json, read_text, to_json, write_atomically
+from alrsim.files import decode_json, from_json, read_text, to_json
 from alrsim.schedule.adapt import Fitted, fit
 from alrsim.schedule.pytorch_csv import parse_pytorch_csv
 from alrsim.schedule.recipe import Recipe
 from alrsim.schedule.schedule import Lane, Schedule
 from alrsim.tasks.problem import Problem
 from alrsim.tasks.token import TaskId, parse_token
+from alrsim.writing import write_atomically
 
 _KIND, _RECIPE = "schedule", "recipe"
 

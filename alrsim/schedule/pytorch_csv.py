@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alrsim.errors import ScheduleError
-from alrsim.files import write_atomically
 from alrsim.schedule.rows import complete_rows, some
 from alrsim.schedule.schedule import Lane, Schedule
 from alrsim.tasks.token import KIND_NAMES, NONE, Kind, TaskId
+from alrsim.writing import write_atomically
 
 _CELL = re.compile(r"(?P<stage>[0-9]{1,9})(?P<what>[A-Z_]+?)(?P<microbatch>[0-9]{0,9})")
 _OVERLAP = re.compile(r"\((?P<first>[^;()]*);(?P<second>[^;()]*)\)OVERLAP_F_B")

@@ -9,12 +9,12 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from alrsim.files import write_atomically
 from alrsim.progress import stretch
 from alrsim.steps.model import load_model
 from alrsim.training.options import TrainOptions
 from alrsim.verbs import verb
 from alrsim.warning import warn
+from alrsim.writing import write_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

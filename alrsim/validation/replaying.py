@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from alrsim.documents import Document, Live
-from alrsim.files import write_atomically
 from alrsim.options import Options, keyword
 from alrsim.reports.parts import Parts, axes_or_new, no_files
 from alrsim.reports.tables import plain_table, to_text
@@ -17,6 +16,7 @@ from alrsim.validation.statistics import quartiles, spread
 from alrsim.validation.tables import percent
 from alrsim.validation.trace import RecordedRun, find_traces, read_trace, trace_bytes
 from alrsim.verbs import verb
+from alrsim.writing import write_atomically
 
 TOLERANCE = 1e-9
 """By how much an error may grow before it counts as worse: the simulator is deterministic, so by nothing."""

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from alrsim.errors import AlrsimError
 from alrsim.execution.workers.ranks import rank_place
-from alrsim.files import make_folder, write_atomically
 from alrsim.steps.measuring import Running, join_ranks, running_of
 from alrsim.validation.cells import GRIDS, Cell, Grid, pick_cells, with_units
 from alrsim.validation.journal import Header, Journal, open_journal
@@ -19,6 +18,7 @@ from alrsim.validation.score import score
 from alrsim.validation.trace import recorded_runs, trace_bytes, trace_name
 from alrsim.version import __version__
 from alrsim.warning import warn
+from alrsim.writing import make_folder, write_atomically
 
 
 def validated(asked: ValidateOptions) -> ValidateResult:

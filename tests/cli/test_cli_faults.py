@@ -19,6 +19,8 @@ from alrsim.timeline.timeline import Timeline
 
 PROGRAM = Path(__file__).with_name("faulty_program.py")
 EXECUTE = ("execute", "mlp", "--method", "bp:1f1b", "--units", 2, "--repeats", 50)
+HANGS_SECONDS = 120
+"""A program that gets stuck says where, before a test gives it up."""
 
 
 def members(session):
@@ -48,7 +50,19 @@ def hanging(interruptible, tmp_path):
 
     def start(executor):
         marker = tmp_path / "marker"
-        argv = [*EXECUTE, "--executor", executor, "--json", "-", "-o", folder / "run.json", "--out", folder / "out"]
+        argv = [
+            *EXECUTE,
+            "--limit",
+            HANGS_SECONDS,
+            "--executor",
+            executor,
+            "--json",
+            "-",
+            "-o",
+            folder / "run.json",
+            "--out",
+            folder / "out",
+        ]
         program = subprocess.Popen(
             [sys.executable, str(PROGRAM), str(marker), *map(str, argv)],
             stdout=subprocess.PIPE,

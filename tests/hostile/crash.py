@@ -173,7 +173,7 @@ class Case:
                 asked = how != signal.SIGKILL
                 if asked and loaded and "Traceback (most recent call last)" in said(self._folder):
                     self._tell("tracebacks", f"{what}: {said(self._folder)[-400:]!r}")
-                if asked and status not in (0, 130, 143, -how):
+                if asked and status not in (0, 130, 143):
                     self._tell("failures", f"{what}: status {status}: {said(self._folder)[-400:]!r}")
             except subprocess.TimeoutExpired:
                 self._tell("hangs", f"{what}: runs on {ENDS_S:.0f} s later")

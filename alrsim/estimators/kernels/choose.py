@@ -20,7 +20,8 @@ from alrsim.errors import FileError, OptionError
 from alrsim.estimators.kernels.product import PRODUCTS, product
 from alrsim.estimators.kernels.shapes import LinearShape, Shape
 from alrsim.estimators.kernels.state import InputKind, NoiseKind
-from alrsim.files import make_folder, read_json, write_atomically
+from alrsim.files import read_json
+from alrsim.writing import make_folder, write_atomically
 
 FORMAT = "alrsim.kernel-costs/1"
 MARGIN = 1.05

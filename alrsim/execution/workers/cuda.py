@@ -183,18 +183,18 @@ class CudaSession:
         except BaseException as error:
             stop.set()
             start.abort()
-            for thread, script in zip(threads, scripts, strict=True):
+            for thread in threads:
                 if thread.ident is not None:
-                    script.finished.wait(_LEAVE_SECONDS)
+                    thread.join(_LEAVE_SECONDS)
             if isinstance(error, KeyboardInterrupt) and job is not None:
                 times = self._times(scripts, self._work[job].tasks, origins, zero)
                 raise InterruptedRun(Record(times)) from None
             raise
         if hung is not None:
             stop.set()
-        for unit, script in enumerate(scripts):
+        for unit, thread in enumerate(threads):
             if unit != hung:
-                script.finished.wait(_LEAVE_SECONDS)
+                thread.join(_LEAVE_SECONDS)
         for unit, script in enumerate(scripts):
             if script.error is not None or unit == hung:
                 raise self._failed(job, scripts, unit, origins, zero) from script.error

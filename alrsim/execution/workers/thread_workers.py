@@ -14,12 +14,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 import torch
 
 from alrsim.errors import AlrsimError, ExecutionError
+from alrsim.estimators.kernels.gemm import intra_op
 from alrsim.tasks.taskgraph import TaskGraph
 from alrsim.tasks.token import NONE
 
@@ -301,18 +302,9 @@ def _quick_switching() -> Iterator[None]:
         sys.setswitchinterval(interval)
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> AbstractContextManager[None]:
     """One intra-op thread, as workers have: a product split over more threads may round differently.
 
     Around many steps at once it is free; changing the number at every step costs more than a small step.
     """
-    before = torch.get_num_threads()
-    if before == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return intra_op(1)

@@ -35,6 +35,13 @@ def reason(error: OSError | ValueError) -> str:
     return "holds a character that no file name has"
 
 
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/alrsim``, by default ``~/.cache/alrsim``."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    # The standard says that a relative path is to be ignored.
+    return (Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~")) / ".cache") / "alrsim"
+
+
 @contextmanager
 def _explained(what: str, path: Path) -> Iterator[None]:
     """What the system refuses becomes one message: what, where and why."""

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import os
 import signal
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -71,6 +72,16 @@ def what_stays_is_seldom_collected() -> Iterator[None]:
     gc.set_threshold(20_000, 50, 100)
     yield
     gc.set_threshold(*before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_graphs_of_this_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Graphs of zoo models are kept in a folder that workers and child programs of this session share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,7 +1,8 @@
 """Models: a zoo name, a factory, a torch module, an ONNX file or a saved graph; loaded once, asked many times."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +11,8 @@ from alrsim.graph.graph import Graph
 from alrsim.graph.stages import StageGraph
 from alrsim.options import choose
 from alrsim.progress import stretch
+from alrsim.registry import REGISTRIES
+from alrsim.steps.kept import is_kept, keep_graph, kept_folder, kept_graph
 from alrsim.warning import warn
 
 if TYPE_CHECKING:
@@ -32,14 +35,11 @@ class SizedModel:
 
     Attributes:
         samples: Samples in one micro-batch; 0 if the file does not tell.
-        exported: Of torch models, the same as graph and torch program; ``None`` elsewhere, and in copies that went to
-            another process.
     """
 
     name: str
     graph: Graph
     samples: int
-    exported: "Exported | None" = None
 
 
 @dataclass(eq=False)
@@ -49,16 +49,17 @@ class Model:
     Attributes:
         name: What reports call it.
         source: What kind of thing it was loaded from.
-        torch_model: Of zoo, factory and module: the module with its example inputs; else ``None``.
         batch: Samples of the whole batch where nothing else is said; ``None``: what the file holds.
     """
 
     name: str
     source: Source
-    torch_model: "TorchModel | None" = None
     batch: int | None = None
+    _make: "Callable[[], TorchModel] | None" = field(default=None, repr=False)
+    _kept: Path | None = field(default=None, repr=False)
     _file_graph: Graph | None = field(default=None, repr=False)
     _sizes: dict[int, SizedModel] = field(default_factory=dict, repr=False)
+    _exports: "dict[int, Exported]" = field(default_factory=dict, repr=False)
     _programs: dict[tuple[int, CutKey], "Program"] = field(default_factory=dict, repr=False)
     _fingerprint: tuple[object, ...] = field(default=(), repr=False)
 
@@ -68,7 +69,12 @@ class Model:
     @property
     def runs(self) -> bool:
         """Whether there is torch code, so that it can be executed and trained."""
-        return self.torch_model is not None
+        return self._make is not None
+
+    @cached_property
+    def torch_model(self) -> "TorchModel | None":
+        """Of zoo, factory and module: the module with its example inputs; else ``None``."""
+        return self._make() if self._make else None
 
     @property
     def scales(self) -> bool:
@@ -98,9 +104,9 @@ class Model:
         from alrsim.frontend.torch_export import save_onnx
 
         sized = self.at(batch, 1)
-        if sized.exported is None:
+        if not self.runs:
             raise OptionError(f"{self.name} has no torch code to export", field="model")
-        save_onnx(sized.exported, Path(path))
+        save_onnx(self._exported(sized.samples), Path(path))
 
     def at(self, batch: int | None = None, microbatches: int = 1) -> SizedModel:
         """The model at the size of one micro-batch; exported at the first call for a size.
@@ -120,17 +126,26 @@ class Model:
         self._check_unchanged()
         size = microbatch_size(wanted, microbatches)
         if size not in self._sizes:
+            kept = kept_graph(self._kept, size) if self._kept else None
+            graph = kept or self._exported(size).graph
+            if self._kept and kept is None:
+                keep_graph(self._kept, size, graph)
+            for warning in graph.warnings:
+                warn(f"{self.name}: {warning}")
+            self._sizes[size] = SizedModel(self.name, graph, size)
+        return self._sizes[size]
+
+    def _exported(self, size: int) -> "Exported":
+        """What torch makes of so many samples; made at the first call for a size."""
+        if size not in self._exports:
             if self.torch_model is None:
                 raise ModelError(f"was sent here without its {size}-sample graph", where=self.name)
             from alrsim.frontend.torch_export import export_model
 
             with stretch(1, "load") as step:
                 step(f"{self.name}, {size} samples")
-                exported = export_model(self.torch_model, size)
-            for warning in exported.graph.warnings:
-                warn(f"{self.name}: {warning}")
-            self._sizes[size] = SizedModel(self.name, exported.graph, size, exported)
-        return self._sizes[size]
+                self._exports[size] = export_model(self.torch_model, size)
+        return self._exports[size]
 
     def remember(self, sizes: "Mapping[int, SizedModel]") -> None:
         """Take sizes that were exported elsewhere, so that they are not exported again."""
@@ -142,25 +157,23 @@ class Model:
 
         key = (sized.samples, cut_key(stages))
         if key not in self._programs:
-            assert sized.exported is not None, "only torch models are run"
-            self._programs[key] = build_program(sized.graph, sized.exported.program, stages)
+            self._programs[key] = build_program(sized.graph, self._exported(sized.samples).program, stages)
         return self._programs[key]
 
     def _check_unchanged(self) -> None:
         """A module that was changed since it was read is read anew."""
-        if self.torch_model is None or self.source != "module":
+        if self.source != "module" or self.torch_model is None:
             return
         found = fingerprint(self.torch_model.module)
         if self._sizes and found != self._fingerprint:
             warn(f"{self.name} has changed since it was read; it is read anew")
-            self._sizes.clear()
-            self._programs.clear()
+            for known in (self._sizes, self._exports, self._programs):
+                known.clear()
         self._fingerprint = found
 
     def __getstate__(self) -> dict[str, Any]:
         """What travels to another process: graphs, no torch."""
-        sizes = {size: SizedModel(one.name, one.graph, one.samples) for size, one in self._sizes.items()}
-        return {**self.__dict__, "torch_model": None, "_sizes": sizes, "_programs": {}}
+        return {**self.__dict__, "torch_model": None, "_make": None, "_exports": {}, "_programs": {}}
 
 
 def fingerprint(module: Any) -> tuple[object, ...]:
@@ -220,8 +233,11 @@ def load_model(
         return Model(graph.name, source, batch=batch, _file_graph=graph)
     if batch is not None:
         microbatch_size(batch, 1)
+    kept = kept_folder(text, option or {}) if source == "zoo" else None
+    if kept and is_kept(kept):
+        return Model(text, source, batch, lambda: _torch_model(model, text, source, example, option or {}), kept)
     found = _torch_model(model, text, source, example, option or {})
-    return Model(found.name, source, found, batch)
+    return Model(found.name, source, batch, lambda: found, kept if text in REGISTRIES["model"].builtin else None)
 
 
 def source_of(text: str) -> Source:

@@ -5,7 +5,6 @@ pure function. The file is a cache: it may be deleted, cut off or read-only with
 """
 
 import json
-import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from alrsim.estimators.kernels.product import PRODUCTS, product
 from alrsim.estimators.kernels.shapes import LinearShape, Shape
 from alrsim.estimators.kernels.state import InputKind, NoiseKind
 from alrsim.files import read_json
-from alrsim.writing import make_folder, write_atomically
+from alrsim.writing import cache_folder, make_folder, write_atomically
 
 FORMAT = "alrsim.kernel-costs/1"
 MARGIN = 1.05
@@ -84,7 +83,7 @@ def choose(
     """The kernel for a case: forced by name, remembered, or measured now.
 
     Args:
-        folder: Of the cache; default :func:`cache_folder`.
+        folder: Of the cache; default :func:`alrsim.writing.cache_folder`.
         among: Kernels to choose from, such as those of one storage format; default :func:`candidates`.
 
     Raises:
@@ -156,13 +155,6 @@ def _processor() -> str:
     facts = dict(reversed([[part.strip() for part in line.split(":", 1)] for line in lines if ":" in line]))
     names = [facts.get(key, "") for key in ("model name", "cpu family", "model", "stepping")]
     return " ".join(filter(None, names)) or platform.machine()
-
-
-def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/alrsim``, by default ``~/.cache/alrsim``."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The standard says that a relative path is to be ignored.
-    return (Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~")) / ".cache") / "alrsim"
 
 
 def _read(path: Path) -> dict[str, dict[str, dict[str, float]]]:

@@ -1,13 +1,15 @@
 """Registries: what exists of a kind by name, built in and plugged in.
 
 A registry is a dict. Plug-ins of installed packages (entry points of its group) are read only when a name is unknown,
-or when somebody lists the names.
+or when somebody lists the names. Where :func:`barring_code` says so, there are no plug-ins.
 """
 
 import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
@@ -23,6 +25,35 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 REGISTRIES: "dict[str, Registry[Any]]" = {}
 """Every registry by its kind: ``scheduler``, ``rule``..."""
+
+
+_BARRED = ContextVar("no code", default=False)
+
+
+@contextmanager
+def barring_code(barred: bool = True) -> Iterator[None]:
+    """No code of a user's own runs within: no factory, no module, no function, no plug-in."""
+    token = _BARRED.set(barred or _BARRED.get())
+    try:
+        yield
+    finally:
+        _BARRED.reset(token)
+
+
+def code_is_barred() -> bool:
+    """Whether this is within :func:`barring_code`."""
+    return _BARRED.get()
+
+
+def require_code(what: str, where: str, *, field: str = "", fix: str = "") -> None:
+    """For what is about to run a user's code.
+
+    Raises:
+        OptionError: code is barred.
+    """
+    if _BARRED.get():
+        fix = f"{fix or 'use what alrsim brings'}, or leave `no_code` out if you trust who wrote it"
+        raise OptionError(f"{what} is code, which `no_code` bars", where=where, field=field, fix=fix)
 
 
 class Registry(dict[str, T]):
@@ -57,12 +88,12 @@ class Registry(dict[str, T]):
 
     @property
     def plugged(self) -> dict[str, T]:
-        """Those that did not come with the package."""
-        return {name: value for name, value in super().items() if name not in self.builtin}
+        """Those that did not come with the package; none where code is barred."""
+        return {name: value for name, value in super().items() if name not in self.builtin and not _BARRED.get()}
 
     def read_entry_points(self) -> None:
-        """Import what installed packages bring, once."""
-        if self._read:
+        """Import what installed packages bring, once; not where code is barred."""
+        if self._read or _BARRED.get():
             return
         self._read = True
         for point in entry_points(group=self.group):
@@ -78,7 +109,7 @@ class Registry(dict[str, T]):
     def __contains__(self, name: object) -> bool:
         if not super().__contains__(name):
             self.read_entry_points()
-        return super().__contains__(name)
+        return super().__contains__(name) and (name in self.builtin or not _BARRED.get())
 
     def __missing__(self, name: str) -> T:
         if name in self:
@@ -87,7 +118,7 @@ class Registry(dict[str, T]):
 
     def __iter__(self) -> Iterator[str]:
         self.read_entry_points()
-        return super().__iter__()
+        return iter([name for name in super().__iter__() if name in self.builtin or not _BARRED.get()])
 
     def get(self, name: str, default: Any = None) -> Any:
         """As of a dict; an unknown name makes the registry read its entry points."""
@@ -106,6 +137,7 @@ def load_file(path: str | Path) -> None:
     Raises:
         OptionError: the file cannot be read or run.
     """
+    require_code("a plug-in", str(path), field="plugin")
     where = str(Path(path).resolve())
     if where in FILES:
         return
@@ -136,7 +168,7 @@ def snapshot() -> Snapshot:
         for name, value in registry.plugged.items()
         if not _module_of(value).startswith("alrsim_plugin_")
     ]
-    return tuple(FILES), tuple(loose)
+    return () if _BARRED.get() else tuple(FILES), tuple(loose)
 
 
 def restore(taken: Snapshot) -> None:

@@ -1,19 +1,21 @@
 """Verbs: functions whose options are the fields of one :class:`alrsim.options.Options` class.
 
 ``@verb(CompareOptions) def compare(model, hardware="cpu-2core", *, asked)`` is called as ``compare(model, copies=4)``:
-positional parameters as usual, options by keyword, checked before the function sees them as ``asked``, and
-``progress=`` as a listener (``True``: a line on stderr). The command line makes its options from ``compare.options``.
+positional parameters as usual, options by keyword, checked before the function sees them as ``asked``,
+``progress=`` as a listener (``True``: a line on stderr), and ``no_code=True`` so that only what the package brings is
+run: no factory, module, function or plug-in. The command line makes its options from ``compare.options``.
 """
 
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import update_wrapper
 from typing import Any, Generic, TypeVar
 
 from alrsim.errors import OptionError, printable
 from alrsim.options import Options, options_of
 from alrsim.progress import Listener, Progress, reporting
+from alrsim.registry import barring_code
 
 R = TypeVar("R")
 
@@ -36,17 +38,27 @@ class Verb(Generic[R]):
             inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=one.type)
             for one in options_of(options)
         ]
-        progress = inspect.Parameter("progress", inspect.Parameter.KEYWORD_ONLY, default=None)
-        self.__signature__ = inspect.Signature([*self.positional.values(), *keywords, progress])
+        always = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+            for name, default in (("progress", None), ("no_code", False))
+        ]
+        self.__signature__ = inspect.Signature([*self.positional.values(), *keywords, *always])
         self.__doc__ = f"{inspect.getdoc(function) or ''}\n\nOptions (by keyword):\n{describe(options)}"
 
-    def __call__(self, *values: Any, progress: Listener | bool | None = None, **keywords: Any) -> R:
+    def __call__(
+        self, *values: Any, progress: Listener | bool | None = None, no_code: bool = False, **keywords: Any
+    ) -> R:
         own = {name: keywords.pop(name) for name in tuple(keywords) if name in self.positional}
         if self.then:
             count = len(self.positional)
             keywords.update(zip(self.then, values[count:], strict=False))
             values = values[:count]
-        asked = self.options.take(keywords)
+        with barring_code(no_code):
+            return self._call(values, own, self.options.take(keywords), progress)
+
+    def _call(
+        self, values: Sequence[Any], own: Mapping[str, Any], asked: Options, progress: Listener | bool | None
+    ) -> R:
         listener = _print if progress is True else progress or None
         try:
             with reporting(listener):

@@ -6,14 +6,14 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
 import click
 
 from alrsim.cli.commands import Verbs
-from alrsim.cli.parameters import plugin_option
+from alrsim.cli.parameters import NO_CODE, no_code_option, plugin_option
 from alrsim.cli.ranks import broken, may_complain
 from alrsim.cli.running import UserError, load_plugins
 from alrsim.cli.table import VERBS
@@ -36,7 +36,7 @@ model -> graph -> stages -> tasks -> schedule -> timeline -> report: one verb fo
 def application() -> Verbs:
     """The command with all its verbs."""
 
-    def root(version: bool, debug: bool, completion: str | None, plugin: Sequence[Any]) -> None:
+    def root(version: bool, debug: bool, completion: str | None, plugin: Sequence[Any], no_code: bool) -> None:
         context = click.get_current_context()
         load_plugins(plugin)
         if version:
@@ -57,6 +57,7 @@ def application() -> Verbs:
             '`eval "$(alrsim --completion bash)"` in its start file.',
         ),
         plugin_option(),
+        no_code_option(),
     ]
     return Verbs(_NAME, _HELP, VERBS, params=options, callback=root, invoke_without_command=True)
 
@@ -152,8 +153,17 @@ def _heeding_terminations() -> Iterator[Callable[[], bool]]:
 def dispatch(arguments: list[str]) -> None:
     """Call the verb that the words name."""
     command = application()
-    with command.make_context(_NAME, arguments) as context:
+    with _barring(arguments), command.make_context(_NAME, arguments) as context:
         command.invoke(context)
+
+
+def _barring(arguments: Sequence[str]) -> AbstractContextManager[None]:
+    """Code is barred wherever the word stands, also from plug-ins that the command reads before the verb is known."""
+    if NO_CODE not in arguments:
+        return nullcontext()
+    from alrsim.registry import barring_code
+
+    return barring_code()
 
 
 def _fail(message: str, status: int = USER_ERROR, *, prefix: str = "error: ") -> int:

@@ -62,6 +62,9 @@ class Argument(click.Argument):
         self.words = words
 
 
+NO_CODE = "--no-code"
+
+
 def parameters_of(entry: Entry, verb: Verb[Any]) -> list[click.Parameter]:
     """All parameters of a verb's command."""
     given = [_given(one, verb.positional[one.name]) for one in entry.given]
@@ -146,7 +149,7 @@ def _outputs(entry: Entry) -> list[click.Parameter]:
         ending = saving.endings[0] if len(saving.endings) == 1 else ""
         settings: dict[str, Any] = {"type": path, "help": saving.help, "required": saving.required}
         found.append(Option(["--output", "-o"], panel=OUTPUT, metavar=f"FILE{ending}", **settings))
-    return [*found, plugin_option()]
+    return [*found, plugin_option(), no_code_option()]
 
 
 def plugin_option() -> Option:
@@ -159,3 +162,9 @@ def plugin_option() -> Option:
         type=click.Path(path_type=Path),
         help="Read own schedulers, rules, models from a Python file first. Repeatable.",
     )
+
+
+def no_code_option() -> Option:
+    """``--no-code``, which the command and every verb have."""
+    help = "Run nobody's code: zoo names and files of data only, no factory, no plug-in."
+    return Option([NO_CODE], panel=OUTPUT, is_flag=True, help=help)

@@ -11,7 +11,7 @@ from alrsim.graph.graph import Graph
 from alrsim.graph.stages import StageGraph
 from alrsim.options import choose
 from alrsim.progress import stretch
-from alrsim.registry import REGISTRIES
+from alrsim.registry import REGISTRIES, require_code
 from alrsim.steps.kept import is_kept, keep_graph, kept_folder, kept_graph
 from alrsim.warning import warn
 
@@ -217,11 +217,13 @@ def load_model(
     Model('mlp', zoo)
     """
     if isinstance(model, Model):
+        _require_source(model.source, model.name)
         return model
     if isinstance(model, Graph):
         return Model(model.name, "graph", batch=batch, _file_graph=model)
     text = str(model) if isinstance(model, (str, Path)) else ""
     source: Source = source_of(text) if text else "module"
+    _require_source(source, text or type(model).__name__)
     if option and source != "zoo":
         raise OptionError("only zoo models have options", field="option", fix="set them in your own file")
     if bind and source != "onnx":
@@ -238,6 +240,11 @@ def load_model(
         return Model(text, source, batch, lambda: _torch_model(model, text, source, example, option or {}), kept)
     found = _torch_model(model, text, source, example, option or {})
     return Model(found.name, source, batch, lambda: found, kept if text in REGISTRIES["model"].builtin else None)
+
+
+def _require_source(source: Source, name: str) -> None:
+    if source in ("factory", "module"):
+        require_code(f"a {source}", name, field="model", fix="a zoo name or an .onnx file")
 
 
 def source_of(text: str) -> Source:

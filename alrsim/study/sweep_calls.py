@@ -6,7 +6,7 @@ import os
 import warnings
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, replace
+from dataclasses import Field, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -44,13 +44,15 @@ class Extra:
         name: Of the model.
         quality: Constants of its method, if the specification has them.
         plugins: So that the worker knows them, too.
+        no_code: The worker runs nobody's code.
     """
 
     function: str | Callable[..., Any]
     name: str = ""
     models: tuple[tuple[int, bytes], ...] = ()
     quality: Quality | None = None
-    plugins: registry.Snapshot = ((), ())
+    plugins: registry.Snapshot = field(default_factory=registry.snapshot)
+    no_code: bool = field(default_factory=registry.code_is_barred)
 
 
 def verb_of(name: str) -> Verb[Any]:
@@ -156,7 +158,7 @@ class Models:
             if key not in self.packed:
                 self.packed[key] = pack(one)
             travels.append((size, self.packed[key]))
-        return Extra(function, name, tuple(travels), quality, registry.snapshot())
+        return Extra(function, name, tuple(travels), quality)
 
     def _model(self, name: str, option: Mapping[str, str], bind: Mapping[str, int]) -> Model:
         key = key_of(name, option, bind, 0)
@@ -216,6 +218,8 @@ def require_values(function: str | Callable[..., Any], spec: Spec) -> None:
             continue
         if name not in known and not isinstance(value, str):
             raise OptionError(f"is {value!r}, must be a text", where=section, field=name)
+        if name == "model" and isinstance(value, str) and source_of(value) == "factory":
+            registry.require_code("a factory", f"{section}: {value}", field=name, fix="a zoo name or an .onnx file")
         if name not in known:
             continue
         try:
@@ -277,8 +281,8 @@ def evaluate(configuration: Configuration, extra: Extra) -> Mapping[str, Any]:
     Raises:
         AlrsimError: the configuration makes no sense.
     """
-    registry.restore(extra.plugins)
-    with warnings.catch_warnings():
+    with registry.barring_code(extra.no_code), warnings.catch_warnings():
+        registry.restore(extra.plugins)
         warnings.simplefilter("ignore", AlrsimWarning)
         if not isinstance(extra.function, str):
             return outcome_of(extra.function(**configuration))

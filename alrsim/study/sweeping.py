@@ -65,8 +65,9 @@ def sweep(
 ) -> SweepResult:
     """Evaluate every configuration; what is recorded in the store is not evaluated again.
 
-    A killed sweep goes on where it stopped when the same call is made again. Specifications name models and plug-ins:
-    files of factories that they name are run.
+    A killed sweep goes on where it stopped when the same call is made again. A specification may name a factory
+    (``model: file.py:make``, ``model: package.module:make``), whose code is run: give ``no_code=True`` for
+    specifications of people you do not trust.
 
     Args:
         what: A YAML specification (:mod:`alrsim.sweeps.spec`); or ``"compare"``, ``"plan"`` or a function of your own
@@ -95,17 +96,24 @@ def _what(
 ) -> tuple[Any, Spec, Path | None]:
     """What is called, over which configurations, and where its results are kept; ``None``: nowhere."""
     text = str(what) if isinstance(what, str | Path) else ""
+    if not text:
+        registry.require_code("a function", name_of(what), fix="a specification, or `compare` or `plan` with a grid")
     if grid is None and text:
         path = Path(text)
         spec = read_spec(path)
         return spec.verb, spec, asked.store or path.with_suffix(".sqlite")
-    name = text or f"{getattr(what, '__module__', '')}.{getattr(what, '__qualname__', 'function')}"
+    name = text or name_of(what)
     if text and text not in ("compare", "plan"):
         raise OptionError(f"{text!r} cannot be swept over a grid", fix="use compare or plan, or a function")
     if not grid:
         raise OptionError("needs at least one keyword with values", field="grid")
     axes = {key: tuple(values) for key, values in grid.items()}
     return (text or what), Spec(name, dict(fixed or {}), axes), asked.store
+
+
+def name_of(function: Any) -> str:
+    """Of a function of somebody's own: its module and its name there."""
+    return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', 'function')}"
 
 
 def configurations_of(
@@ -193,7 +201,7 @@ def _jobs(
 ) -> tuple[list[Job], list[Result]]:
     """Configurations with their models, each exported once and kept; and those whose model cannot be had."""
     if not isinstance(function, str):
-        extra = Extra(function, plugins=registry.snapshot())
+        extra = Extra(function)
         return [Job(key, one, extra) for key, one in left.items()], []
     models = Models(opened.graphs())
     jobs, refused = [], []

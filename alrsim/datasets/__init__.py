@@ -1,6 +1,7 @@
 """Data to train on, by name."""
 
 import copy
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -58,10 +59,12 @@ def load_samples(name: str, model: TorchModel, batch: int, seed: int = 0, *, fol
     Raises:
         OptionError: no such data set, a batch that is not positive, or data that do not fit the model.
         FileError: as :func:`load_splits`.
+        MemoryError: the batch is larger than this host's memory.
     """
     entry = _entry(name, folder)
     if batch < 1:
         raise OptionError(f"a batch of {batch} samples is empty", where="batch", fix="use at least 1")
+    _require_memory(model.example(1), batch)
     if entry.one_batch is not None:
         return entry.one_batch(model, batch, seed)
     return train_batch(entry.load(model, folder, seed), batch, 0, seed)
@@ -108,3 +111,11 @@ def _entry(name: str, folder: Path | None) -> DatasetEntry:
     if folder is not None and not entry.needs_folder:
         raise OptionError(f"{name} is read from no folder", field="data_folder", fix="leave the folder out")
     return entry
+
+
+def _require_memory(sample: tuple[Tensor, ...], batch: int) -> None:
+    """Drawing a batch goes through many small allocations: this says before the first what the last would."""
+    if "SC_PHYS_PAGES" not in os.sysconf_names:
+        return
+    if batch * sum(one.nbytes for one in sample) > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+        raise MemoryError

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import onnx
 import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import ExportedProgram
 
 from alrsim.errors import FileError, ModelError, OptionError
@@ -65,7 +67,7 @@ def export_model(model: TorchModel, batch: int) -> Exported:
     """
     if batch < 1:
         raise OptionError(f"a batch of {batch} samples cannot be traced", where="batch", fix="use at least 1")
-    inputs = model.example(batch)
+    inputs = sized_inputs(model.example(2), batch)
     try:
         with _quiet(), in_mode(model.module, training=True), torch.random.fork_rng(devices=[]):
             program = torch.export.export(model.module, inputs, strict=False)
@@ -88,6 +90,12 @@ def export_model(model: TorchModel, batch: int) -> Exported:
     repair(proto, program)
     graph = _import(model.name, proto, program, aliases)
     return Exported(attach_origins(graph, proto, program), program, proto)
+
+
+def sized_inputs(example: tuple[Tensor, ...], batch: int) -> tuple[Tensor, ...]:
+    """Inputs of a batch size that have shapes and formats and no memory: what is only traced is never allocated."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        return tuple(torch.empty((batch, *one.shape[1:]), dtype=one.dtype) for one in example)
 
 
 def save_onnx(exported: Exported, path: Path) -> None:

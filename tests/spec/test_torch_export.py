@@ -168,3 +168,16 @@ def test_a_model_that_does_not_fit_its_input_is_refused() -> None:
 def test_only_a_module_is_a_model() -> None:
     with pytest.raises(ModelError, match="got function"):
         model_of(lambda x: x, 4)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["mlp", "resnet5", "gcn"])
+def test_what_is_only_traced_is_not_allocated(name):
+    """A batch that no memory holds has the graph of a small one, with another first dimension."""
+    model = build(name)
+    small, large = (export_model(model, batch).graph for batch in (7, 10**12))
+    assert [(op.kind, op.inputs, op.outputs) for op in small.ops] == [
+        (op.kind, op.inputs, op.outputs) for op in large.ops
+    ]
+    assert large.tensors[large.inputs[0]].shape[0] == 10**12
+    for tensor, same in zip(small.tensors.values(), large.tensors.values(), strict=True):
+        assert tensor.elements in (same.elements, same.elements * 7 / 10**12)

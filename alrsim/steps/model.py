@@ -239,7 +239,9 @@ def load_model(
     if kept and is_kept(kept):
         return Model(text, source, batch, lambda: _torch_model(model, text, source, example, option or {}), kept)
     found = _torch_model(model, text, source, example, option or {})
-    return Model(found.name, source, batch, lambda: found, kept if text in REGISTRIES["model"].builtin else None)
+    return Model(
+        found.name, source, batch, lambda: found, kept if kept and text in REGISTRIES["model"].builtin else None
+    )
 
 
 def _require_source(source: Source, name: str) -> None:

@@ -1,11 +1,13 @@
-"""Passes that only allocate, and memory that torch does not see.
+"""Passes that only allocate, memory that torch does not see, and whether this host has enough of it.
 
 The cyclic collector would walk the growing lists of a pass that only allocates again and again: not linear.
 """
 
 import gc
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 _LISTENERS: list[Callable[[int], None]] = []
 
@@ -36,3 +38,21 @@ def listening(listener: Callable[[int], None]) -> Iterator[None]:
         yield
     finally:
         _LISTENERS.remove(listener)
+
+
+def host_memory() -> int:
+    """Bytes that programs of this host may have together: what is built in, or what their container may take."""
+    built_in = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError, ValueError):
+        return min(built_in, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return built_in
+
+
+def require_memory(size: int) -> None:
+    """Refuse what cannot fit before it is tried: Linux promises memory that it does not have, and kills later.
+
+    Raises:
+        MemoryError: ``size`` bytes are more than the host has.
+    """
+    if size > host_memory():
+        raise MemoryError(f"{size:,} bytes are needed, the host has {host_memory():,}")

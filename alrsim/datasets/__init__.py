@@ -9,6 +9,7 @@ from typing import cast
 
 from torch import Tensor
 
+from alrsim.allocation import require_memory
 from alrsim.datasets.digits import digits, digits_for
 from alrsim.datasets.order import batches, chunks, epoch_of, train_batch
 from alrsim.datasets.registry import DATASETS, DatasetEntry
@@ -59,12 +60,12 @@ def load_samples(name: str, model: TorchModel, batch: int, seed: int = 0, *, fol
     Raises:
         OptionError: no such data set, a batch that is not positive, or data that do not fit the model.
         FileError: as :func:`load_splits`.
-        MemoryError: the batch is larger than this host's memory.
+        MemoryError: the batch is larger than the host's memory.
     """
     entry = _entry(name, folder)
     if batch < 1:
         raise OptionError(f"a batch of {batch} samples is empty", where="batch", fix="use at least 1")
-    _require_memory(model.example(1), batch)
+    require_memory(batch * sum(value.nbytes for value in model.example(1)))
     if entry.one_batch is not None:
         return entry.one_batch(model, batch, seed)
     return train_batch(entry.load(model, folder, seed), batch, 0, seed)

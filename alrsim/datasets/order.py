@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from alrsim.allocation import require_memory
 from alrsim.datasets.samples import Samples, Splits
 from alrsim.errors import OptionError
 
@@ -19,16 +20,16 @@ def train_batch(splits: Splits, batch: int, step: int, seed: int = 0) -> Samples
 
     Raises:
         OptionError: a batch below 1, a step or a seed below 0.
+        MemoryError: the batch is larger than the host's memory.
     """
     for value, least, what in ((batch, 1, "batch"), (step, 0, "step"), (seed, 0, "seed")):
         _at_least(value, least, what)
     count = len(splits.train)
-    positions = np.arange(step * batch, (step + 1) * batch)
-    epochs = positions // count
-    rows = np.empty(batch, dtype=np.int64)
-    for epoch in np.unique(epochs):
-        inside = epochs == epoch
-        rows[inside] = _permutation(count, seed, int(epoch))[positions[inside] - epoch * count]
+    require_memory(batch * sum(value[:1].nbytes for value in splits.train.inputs))
+    first, end = step * batch, (step + 1) * batch
+    epochs = range(first // count, -(-end // count))
+    parts = [_permutation(count, seed, one)[max(first - one * count, 0) : end - one * count] for one in epochs]
+    rows = np.concatenate(parts)
     return splits.prepare(splits.train.at(torch.from_numpy(rows)))
 
 

@@ -17,7 +17,7 @@ def random_batch(model: TorchModel, batch: int, seed: int) -> Samples:
     Raises:
         ModelError: the model does not run on its example input.
     """
-    positions = output_shape(model, batch)[2:]
+    positions = output_shape(model, 2)[2:]
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(max(1, model.classes), (batch, *positions), generator=generator)
     return Samples(model.example(batch), labels)

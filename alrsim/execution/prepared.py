@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from alrsim.allocation import require_memory
 from alrsim.errors import ExecutionError
 from alrsim.execution.job import Job, Run, Settings, build_job, optimizer_state
 from alrsim.execution.kernels.ledger import Ledger, last_dependents, require_ordered
@@ -78,7 +79,9 @@ def prepare(
 
     Raises:
         ExecutionError: data of the wrong shape, or anything that the executor cannot do.
+        MemoryError: the recording pass holds more at once than the host has.
     """
+    require_memory(graph.peak_bytes)
     keep_freed_memory()
     job = build_job(program, graph, options, settings or Settings())
     refuse_sigma_gradient(job)

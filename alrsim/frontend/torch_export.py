@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import ExportedProgram
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-from alrsim.errors import FileError, ModelError, OptionError
+from alrsim.errors import AlrsimError, FileError, OptionError
 from alrsim.frontend.blame import blamed
 from alrsim.frontend.custom_ops import translations
 from alrsim.frontend.fx_map import attach_origins
@@ -55,7 +56,7 @@ class Exported:
 
 
 def export_model(model: TorchModel, batch: int) -> Exported:
-    """Trace ``model`` in training mode on ``batch`` samples.
+    """Trace ``model`` in training mode on ``batch`` samples, which are not made: only their shapes are read.
 
     BatchNorm stays (unfused, with batch statistics), and no optimiser touches the graph. A module in evaluation
     mode is switched to training for the trace and back after it; single frozen submodules of a module in training
@@ -63,12 +64,12 @@ def export_model(model: TorchModel, batch: int) -> Exported:
 
     Raises:
         ModelError: if torch cannot trace or translate the model; names the line of the user's code if torch tells.
-        OptionError: if ``batch`` is not positive.
+        OptionError: if ``batch`` is not positive, or so large that torch cannot number the bytes of a value.
     """
     if batch < 1:
         raise OptionError(f"a batch of {batch} samples cannot be traced", where="batch", fix="use at least 1")
-    inputs = sized_inputs(model.example(2), batch)
     try:
+        inputs = unmade_inputs(model, batch)
         with _quiet(), in_mode(model.module, training=True), torch.random.fork_rng(devices=[]):
             program = torch.export.export(model.module, inputs, strict=False)
             translated = torch.onnx.export(
@@ -81,7 +82,7 @@ def export_model(model: TorchModel, batch: int) -> Exported:
                 custom_translation_table=translations(program),
             )
     except Exception as error:  # torch raises RuntimeError, TypeError, its own UserError, AssertionError...
-        raise _export_error(model.name, error) from None
+        raise _export_error(model.name, batch, error) from None
     assert translated is not None, "torch.onnx.export(dynamo=True) without a file returns the program"
     assert translated.exported_program is not None, "the dynamo exporter keeps the program that it translated"
     proto, program = translated.model_proto, translated.exported_program
@@ -92,10 +93,11 @@ def export_model(model: TorchModel, batch: int) -> Exported:
     return Exported(attach_origins(graph, proto, program), program, proto)
 
 
-def sized_inputs(example: tuple[Tensor, ...], batch: int) -> tuple[Tensor, ...]:
-    """Inputs of a batch size that have shapes and formats and no memory: what is only traced is never allocated."""
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        return tuple(torch.empty((batch, *one.shape[1:]), dtype=one.dtype) for one in example)
+def unmade_inputs(model: TorchModel, batch: int) -> tuple[Tensor, ...]:
+    """Inputs that have a shape and no values, so that a batch of any size takes no memory."""
+    samples = model.example(2)
+    with FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv(tracked_fakes=[])):
+        return tuple(torch.empty((batch, *item.shape[1:]), dtype=item.dtype) for item in samples)
 
 
 def save_onnx(exported: Exported, path: Path) -> None:
@@ -140,7 +142,10 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _export_error(name: str, error: Exception) -> ModelError:
+def _export_error(name: str, batch: int, error: Exception) -> AlrsimError:
+    if "overflow" in str(error).lower():
+        what = f"values of {batch:,} samples are larger than 64 bits can number"
+        return OptionError(what, field="batch", fix="a smaller `batch`")
     cause, fix = "", "check that the module runs on its example input and uses operators that torch.onnx knows"
     if "data-dependent" in str(error):
         cause, fix = (

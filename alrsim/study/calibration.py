@@ -94,6 +94,9 @@ def calibrate(model: Any = None, *, asked: CalibrateOptions) -> CalibrateResult 
             field="model",
             fix="give a zoo name, a factory or a torch module",
         )
+    if "batch" in asked.given:
+        sizes = ", ".join(map(str, asked.samples))
+        raise OptionError(f"what is measured are micro-batches of {sizes} samples", field="batch", fix="`samples=...`")
     units = asked.units or (1 if asked.device == "cuda" else core_count())
     plain = step_options(asked)
     return calibrate_host(

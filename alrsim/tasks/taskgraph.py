@@ -141,6 +141,22 @@ class TaskGraph:
         """Position by task id."""
         return {task.id: position for position, task in enumerate(self.tasks)}
 
+    @property
+    def peak_bytes(self) -> Bytes:
+        """Most bytes that live at once where one worker runs the tasks in this order, scratch and held terms aside."""
+        live = sum(buffer.bytes for buffer in self.buffers if buffer.resident)
+        begun, ended = [0] * (len(self.tasks) + 1), [0] * (len(self.tasks) + 1)
+        for buffer in self.buffers:
+            if not buffer.resident and not buffer.accumulator:
+                start = max(buffer.producer, 0)
+                begun[start] += buffer.bytes
+                ended[max((start, *buffer.readers[-1:]))] += buffer.bytes
+        peak = live
+        for come, gone in zip(begun, ended, strict=True):
+            peak = max(peak, live + come)
+            live += come - gone
+        return peak
+
     def to_networkx(self) -> Any:
         """A ``networkx.MultiDiGraph``: a node per task, an edge per dependency, labelled by the buffer that makes it.
 

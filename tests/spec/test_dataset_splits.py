@@ -82,6 +82,11 @@ def test_batches_one_after_the_other_are_permutations_of_all_samples(count: int,
         assert sorted(sequence[start : start + count]) == list(range(count))
 
 
+def test_a_batch_of_many_epochs_takes_time_for_its_samples_and_not_for_their_pairs() -> None:
+    found = rows(train_batch(counted(10), 1_000_000, 0))
+    assert [found.count(sample) for sample in range(10)] == [100_000] * 10
+
+
 def test_a_resumed_run_sees_the_batches_that_it_would_have_seen() -> None:
     splits = counted(10)
     whole = [rows(samples) for samples in itertools.islice(batches(splits, 4, seed=5), 8)]

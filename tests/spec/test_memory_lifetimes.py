@@ -41,12 +41,14 @@ def test_peak_memory_counts_no_buffer_after_its_last_reader() -> None:
     points = memory_points(tasks, timeline("0F0 u0 0-2; 1F0 u0 2-5; 1B0 u0 5-7"), ["u0", "u0", "u0"])
     assert live(points, "u0") == [(0, 10), (2, 17), (5, 7), (7, 0)]
     assert live(points, "u1") == [(0, 0)]
+    assert tasks.peak_bytes == 17
 
 
 def test_a_buffer_that_nobody_reads_is_gone_when_its_producer_ends() -> None:
     tasks = graph("0F0", [Buffer("a", ACTIVATION, 10, 0, producer=0)])
     points = memory_points(tasks, timeline("0F0 u0 3-5"), ["u0"] * 3)
     assert live(points, "u0") == [(0, 0), (3, 10), (5, 0)]
+    assert tasks.peak_bytes == 10
 
 
 def test_a_sent_buffer_lives_on_both_sides_while_it_travels() -> None:

@@ -155,6 +155,29 @@ def test_a_model_that_cannot_be_saved_leaves_nothing_behind(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_sample_is_made_for_an_export_so_that_a_batch_of_any_size_has_a_graph() -> None:
+    made = []
+
+    def example(batch: int) -> tuple[Tensor, ...]:
+        made.append(batch)
+        return (torch.zeros(batch, 4),)
+
+    model = TorchModel("m", nn.Linear(4, 2), example, 2)
+    small, large = (export_model(model, batch).graph for batch in (6, 10**12))
+    assert set(made) == {2}
+    assert [large.tensors[name].shape for name in (*large.inputs, *large.outputs)] == [(10**12, 4), (10**12, 2)]
+    assert [(op.kind, op.inputs, op.outputs) for op in large.ops] == [
+        (op.kind, op.inputs, op.outputs) for op in small.ops
+    ]
+
+
+@pytest.mark.parametrize("batch", [10**18, 10**24])
+def test_a_batch_whose_bytes_64_bits_cannot_number_is_refused(batch: int) -> None:
+    with pytest.raises(OptionError, match="are larger than 64 bits can number") as caught:
+        export_model(model_of(nn.Linear(4, 2), 4), batch)
+    assert caught.value.field == "batch"
+
+
 def test_an_empty_batch_is_refused() -> None:
     with pytest.raises(OptionError, match="a batch of 0 samples cannot be traced"):
         export_model(build("mlp"), 0)

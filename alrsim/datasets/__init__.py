@@ -1,7 +1,6 @@
 """Data to train on, by name."""
 
 import copy
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -112,11 +111,3 @@ def _entry(name: str, folder: Path | None) -> DatasetEntry:
     if folder is not None and not entry.needs_folder:
         raise OptionError(f"{name} is read from no folder", field="data_folder", fix="leave the folder out")
     return entry
-
-
-def _require_memory(sample: tuple[Tensor, ...], batch: int) -> None:
-    """Drawing a batch goes through many small allocations: this says before the first what the last would."""
-    if "SC_PHYS_PAGES" not in os.sysconf_names:
-        return
-    if batch * sum(one.nbytes for one in sample) > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
-        raise MemoryError

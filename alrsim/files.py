@@ -3,7 +3,9 @@
 import json
 from collections.abc import Callable
 from math import isfinite
+from os import fstat
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,15 +15,24 @@ from alrsim.writing import reason, write_atomically
 
 T = TypeVar("T")
 
+MOST_STREAMED = 1 << 28
+"""Bytes that are taken from what is no regular file: a device need not end."""
+
 
 def read_bytes(path: Path) -> bytes:
     """The content of a file, or a FileError that says why not."""
     try:
-        return Path(path).read_bytes()
+        with open(path, "rb") as file:
+            if S_ISREG(fstat(file.fileno()).st_mode):
+                return file.read()
+            data = file.read(MOST_STREAMED + 1)
     except FileNotFoundError:
         raise FileError("no such file", where=str(path)) from None
     except (OSError, ValueError) as error:
         raise FileError(f"cannot be read: {reason(error)}", where=str(path)) from None
+    if len(data) > MOST_STREAMED:
+        raise FileError(f"is no regular file and gives more than {MOST_STREAMED:,} bytes", where=str(path))
+    return data
 
 
 def read_text(path: Path) -> str:

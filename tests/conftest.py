@@ -103,3 +103,23 @@ def translations_are_read_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(copied))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def operators_are_listed_once() -> Iterator[None]:
+    """Exports ask torch for all its composite operators once per namespace, a few thousand look-ups each time: a tenth
+    of the time of this suite. Here they are looked up again only when their number has changed."""
+    import torch
+    from torch._export import utils
+
+    list_them, seen = utils._materialize_cpp_cia_ops, set()
+
+    def listed() -> None:
+        known = len(torch._C._dispatch_get_registrations_for_dispatch_key("CompositeImplicitAutograd"))
+        if known not in seen:
+            list_them()
+            seen.add(known)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "_materialize_cpp_cia_ops", listed)
+        yield

@@ -5,8 +5,10 @@ The cyclic collector would walk the growing lists of a pass that only allocates 
 
 import gc
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 _LISTENERS: list[Callable[[int], None]] = []
@@ -40,8 +42,12 @@ def listening(listener: Callable[[int], None]) -> Iterator[None]:
         _LISTENERS.remove(listener)
 
 
+@cache
 def host_memory() -> int:
-    """Bytes that programs of this host may have together: what is built in, or what their container may take."""
+    """Bytes that programs of this host may have together: what is built in, or what their container may take. Looked up
+    once, since every training step asks."""
+    if not hasattr(os, "sysconf"):  # on Windows, which promises no more memory than it has
+        return sys.maxsize
     built_in = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, ValueError):
         return min(built_in, int(Path("/sys/fs/cgroup/memory.max").read_text()))

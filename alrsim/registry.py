@@ -89,7 +89,7 @@ class Registry(dict[str, T]):
     @property
     def plugged(self) -> dict[str, T]:
         """Those that did not come with the package; none where code is barred."""
-        return {name: value for name, value in super().items() if name not in self.builtin and not _BARRED.get()}
+        return {name: value for name, value in super().items() if name not in self.builtin and self._shows(name)}
 
     def read_entry_points(self) -> None:
         """Import what installed packages bring, once; not where code is barred."""
@@ -109,7 +109,7 @@ class Registry(dict[str, T]):
     def __contains__(self, name: object) -> bool:
         if not super().__contains__(name):
             self.read_entry_points()
-        return super().__contains__(name) and (name in self.builtin or not _BARRED.get())
+        return super().__contains__(name) and self._shows(name)
 
     def __missing__(self, name: str) -> T:
         if name in self:
@@ -118,7 +118,11 @@ class Registry(dict[str, T]):
 
     def __iter__(self) -> Iterator[str]:
         self.read_entry_points()
-        return iter([name for name in super().__iter__() if name in self.builtin or not _BARRED.get()])
+        return filter(self._shows, tuple(super().__iter__()))
+
+    def _shows(self, name: object) -> bool:
+        """Where code is barred, plug-ins that were registered before are hidden."""
+        return name in self.builtin or not _BARRED.get()
 
     def get(self, name: str, default: Any = None) -> Any:
         """As of a dict; an unknown name makes the registry read its entry points."""

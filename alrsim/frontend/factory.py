@@ -28,7 +28,6 @@ from alrsim.errors import ModelError, OptionError
 from alrsim.files import read_text
 from alrsim.frontend.blame import blamed
 from alrsim.frontend.torch_model import TorchModel, float_input, output_shape, seeded
-from alrsim.registry import require_code
 
 _FORM = "write path/to/file.py:make_model or package.module:make_model"
 _CONTRACT = "return a TorchModel, (module, example_input), or a module with an input_shape"
@@ -47,7 +46,6 @@ def load_factory(spec: str) -> TorchModel:
     source, colon, attribute = spec.rpartition(":")
     if not colon or not source or not attribute.isidentifier():
         raise OptionError(f"{spec!r} does not name a model factory", where="MODEL", fix=_FORM)
-    require_code("a factory", spec, field="model", fix="a zoo name or an .onnx file")
     from_file = source.endswith(".py") or "/" in source
     folder = Path(source).resolve().parent if from_file else Path.cwd()
     with _importable(folder), seeded(0), contextlib.redirect_stdout(sys.stderr):  # stdout is for our own answer

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -217,13 +217,13 @@ def load_model(
     Model('mlp', zoo)
     """
     if isinstance(model, Model):
-        _require_source(model.source, model.name)
+        require_source(model.source, model.name)
         return model
     if isinstance(model, Graph):
         return Model(model.name, "graph", batch=batch, _file_graph=model)
     text = str(model) if isinstance(model, (str, Path)) else ""
     source: Source = source_of(text) if text else "module"
-    _require_source(source, text or type(model).__name__)
+    require_source(source, text or type(model).__name__)
     if option and source != "zoo":
         raise OptionError("only zoo models have options", field="option", fix="set them in your own file")
     if bind and source != "onnx":
@@ -236,15 +236,21 @@ def load_model(
     if batch is not None:
         microbatch_size(batch, 1)
     kept = kept_folder(text, option or {}) if source == "zoo" else None
+    make = partial(_torch_model, model, text, source, example, option or {})
     if kept and is_kept(kept):
-        return Model(text, source, batch, lambda: _torch_model(model, text, source, example, option or {}), kept)
-    found = _torch_model(model, text, source, example, option or {})
-    return Model(
-        found.name, source, batch, lambda: found, kept if kept and text in REGISTRIES["model"].builtin else None
-    )
+        return Model(text, source, batch, make, kept)
+    found = make()
+    if kept and text not in REGISTRIES["model"].builtin:  # a plug-in's code may change from one program to the next
+        kept = None
+    return Model(found.name, source, batch, lambda: found, kept)
 
 
-def _require_source(source: Source, name: str) -> None:
+def require_source(source: Source, name: str) -> None:
+    """For a model that is about to be loaded or used.
+
+    Raises:
+        OptionError: it is somebody's code, and code is barred.
+    """
     if source in ("factory", "module"):
         require_code(f"a {source}", name, field="model", fix="a zoo name or an .onnx file")
 

@@ -20,7 +20,7 @@ from alrsim.options import about, choose, options_of
 from alrsim.options import checked as checked_option
 from alrsim.steps.chain import LR_OPTIONS
 from alrsim.steps.method import DEFAULT_METHODS, parse_method
-from alrsim.steps.model import Model, SizedModel, load_model, source_of
+from alrsim.steps.model import Model, SizedModel, load_model, require_source, source_of
 from alrsim.sweeps.grid import Configuration
 from alrsim.sweeps.spec import Quality, Spec, Value
 from alrsim.verbs import Verb
@@ -218,8 +218,8 @@ def require_values(function: str | Callable[..., Any], spec: Spec) -> None:
             continue
         if name not in known and not isinstance(value, str):
             raise OptionError(f"is {value!r}, must be a text", where=section, field=name)
-        if name == "model" and isinstance(value, str) and source_of(value) == "factory":
-            registry.require_code("a factory", f"{section}: {value}", field=name, fix="a zoo name or an .onnx file")
+        if name == "model" and isinstance(value, str):
+            require_source(source_of(value), f"{section}: {value}")
         if name not in known:
             continue
         try:

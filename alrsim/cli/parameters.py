@@ -20,6 +20,8 @@ OUTPUT, OTHER = "Output", "Options"
 MOST_SHOWN = 8
 """Items of a default that is a list; longer ones are cut."""
 
+NO_CODE = "--no-code"
+
 UNBROKEN = "\N{NO-BREAK SPACE}"
 """A space at which help is not wrapped; it is printed as a plain one."""
 
@@ -60,9 +62,6 @@ class Argument(click.Argument):
     def __init__(self, name: str, words: str, **settings: Any) -> None:
         super().__init__([name], **settings)
         self.words = words
-
-
-NO_CODE = "--no-code"
 
 
 def parameters_of(entry: Entry, verb: Verb[Any]) -> list[click.Parameter]:

@@ -50,19 +50,8 @@ def hanging(interruptible, tmp_path):
 
     def start(executor):
         marker = tmp_path / "marker"
-        argv = [
-            *EXECUTE,
-            "--limit",
-            HANGS_SECONDS,
-            "--executor",
-            executor,
-            "--json",
-            "-",
-            "-o",
-            folder / "run.json",
-            "--out",
-            folder / "out",
-        ]
+        argv = [*EXECUTE, "--limit", HANGS_SECONDS, "--executor", executor, "--json", "-"]
+        argv += ["-o", folder / "run.json", "--out", folder / "out"]
         program = subprocess.Popen(
             [sys.executable, str(PROGRAM), str(marker), *map(str, argv)],
             stdout=subprocess.PIPE,
